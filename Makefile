@@ -1,0 +1,17 @@
+# `make up` starts everything on this machine, `make test` runs all tests; both set up what they need first.
+PYTHON ?= python3.11
+BIN := .venv/bin
+ARGS ?=
+
+up: .venv/local ; @$(BIN)/pangeo-binder up $(ARGS)
+test: .venv/test ; @$(BIN)/python -m pytest $(ARGS)
+lint: .venv/test ; @$(BIN)/pre-commit run --all-files && $(BIN)/mypy && $(BIN)/lint-imports
+bench: .venv/test ; @$(BIN)/python -m benchmarks.launch $(ARGS)
+pins: .venv/uv ; @$(BIN)/uv pip compile -q --all-extras --no-annotate --no-header --no-emit-index-url pyproject.toml -o constraints.txt
+clean: ; rm -rf .venv .state .cache
+
+.venv/uv: ; @$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q -c constraints.txt uv && touch $@
+.venv/local: .venv/uv pyproject.toml constraints.txt ; @$(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[local]' && touch $@
+.venv/test: .venv/local ; @$(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[local,test,lint]' && touch $@
+
+.PHONY: up test lint bench pins clean

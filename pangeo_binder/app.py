@@ -1,0 +1,1 @@
+"""PangeoBinderHub: the binder process."""

@@ -1,0 +1,1 @@
+"""What runs inside JupyterHub: spawners that take tickets, provisioning, roles, and culling."""

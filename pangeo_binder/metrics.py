@@ -1,0 +1,30 @@
+"""Every Prometheus series of the project, in one table.
+
+A process uses the rows of its own component; nothing else makes series. Names follow
+https://prometheus.io/docs/practices/naming/
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LAUNCHES = Counter(
+    "pangeo_binder_launches_total", "Launches that ended, by outcome: ready, left, or a failure's reason.", ["outcome"]
+)
+LAUNCH_STAGE_SECONDS = Histogram(
+    "pangeo_binder_launch_stage_seconds",
+    "Time a launch spent in each stage.",
+    ["stage"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1200),
+)
+LAUNCHES_IN_PROGRESS = Gauge("pangeo_binder_launches_in_progress", "Launches somebody is waiting for.")
+BUILDS = Counter("pangeo_binder_builds_total", "Builds that ended, by outcome.", ["outcome"])
+BUILDS_IN_PROGRESS = Gauge("pangeo_binder_builds_in_progress", "Builds that run now.")
+BUILD_FOLLOWERS = Gauge("pangeo_binder_build_followers", "Launches that follow a running build.")
+SERVERS = Gauge("pangeo_binder_servers", "Servers starting or running, as the hub last said, by tier.", ["tier"])
+TICKETS = Counter("pangeo_binder_tickets_total", "Tickets verified by the hub, by outcome.", ["outcome"])
+CULLED = Counter("pangeo_binder_culled_total", "Servers that ended, by what was cleaned up.", ["component", "outcome"])
+CLUSTERS_REAPED = Counter("pangeo_binder_clusters_reaped_total", "Clusters stopped because their server was gone.")
+STORAGE_REQUESTS = Counter("pangeo_binder_storage_requests_total", "Requests to the S3 front.", ["operation", "status"])
+STORAGE_BYTES = Counter("pangeo_binder_storage_bytes_total", "Bytes through the S3 front, in or out.", ["direction"])
+STORAGE_LAUNCHES = Gauge("pangeo_binder_storage_launches", "Launches with valid storage credentials.")

@@ -1,0 +1,46 @@
+"""Pure, collision-free names: launches, users, environments.
+
+Every name that reaches a process, a path, a URL or Kubernetes is made here. Not for parsing links (see `repos`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+
+LAUNCH_ID_LENGTH = 12
+"""All launch ids have this one length, so that no storage prefix can be the beginning of another."""
+
+_ALPHABET = string.ascii_lowercase + string.digits
+_LAUNCH_ID = re.compile(rf"[a-z][a-z0-9]{{{LAUNCH_ID_LENGTH - 1}}}")
+_SLUG_LENGTH = 32
+
+
+def new_launch_id() -> str:
+    """Return a random launch id: a letter, then letters and digits; 61 bits, so two never meet."""
+    head = secrets.choice(string.ascii_lowercase)
+    return head + "".join(secrets.choice(_ALPHABET) for _ in range(LAUNCH_ID_LENGTH - 1))
+
+
+def is_launch_id(text: str) -> bool:
+    """Return whether `text` has the form of a launch id."""
+    return _LAUNCH_ID.fullmatch(text) is not None
+
+
+def slug(text: str) -> str:
+    """Return `text` as lower-case words joined by dashes, at most 32 characters, never empty, not unique."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return words[:_SLUG_LENGTH].strip("-") or "repo"
+
+
+def user_name(repo_name: str, launch_id: str) -> str:
+    """Return the hub user of an anonymous launch: readable, and unique because the launch id is."""
+    return f"{slug(repo_name)}-{launch_id}"
+
+
+def environment_id(*parts: str) -> str:
+    """Return the name of the environment that `parts` (repository, commit, builder version …) determine."""
+    joined = "\0".join(parts).encode()
+    return hashlib.sha256(joined).hexdigest()[:20]
