@@ -84,6 +84,8 @@ class DaskGrant:
     idle_seconds: int
     start_workers: int = 0
     """How many workers the first cluster starts with."""
+    precreate: bool = True
+    """Whether the first cluster is made before the notebook opens (`start: try` or `ready`)."""
     required: bool = False
     """Whether the launch fails where its first cluster cannot be made (`start: ready`); else it goes on without."""
 
@@ -166,3 +168,15 @@ def from_wire(kind: type[T], wire: Any) -> T:
     """
     noun: T = _adapter(kind).validate_python(wire)
     return noun
+
+
+STATE_KEY = "launch"
+"""Where the hub-written server state holds its launch."""
+
+
+def launch_of(server: dict[str, Any]) -> Launch | None:
+    """Return the launch in the state of a hub's server model, or None where there is none that can be read."""
+    try:
+        return from_wire(Launch, (server.get("state") or {})[STATE_KEY])
+    except (KeyError, ValueError):
+        return None

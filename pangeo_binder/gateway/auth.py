@@ -1,0 +1,82 @@
+"""Tells dask-gateway which launch is asking: only a server's own token may have clusters.
+
+The token's own scope `access:servers!server=<user>/<server>` names the launch; its grant is read from the hub-written
+state of that server with the gateway's token. Nothing the client says is believed. Runs in the gateway.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+from dask_gateway_server.auth import JupyterHubAuthenticator, unauthorized
+from dask_gateway_server.models import User
+from traitlets import default
+
+from ..model import Launch, launch_of
+
+_SERVER_SCOPE = "access:servers!server="
+_SERVICE = "service:"
+
+
+class LaunchUser(User):
+    """A launch as dask-gateway's user.
+
+    Its name is `user/server`: lists, permissions and dask-gateway's cache all go by name, so all are per launch.
+    """
+
+    def __init__(self, name: str, launch: Launch | None = None) -> None:
+        super().__init__(name)
+        self.launch = launch
+
+    @property
+    def is_hub(self) -> bool:
+        """Whether the hub itself is asking, in the name of its service."""
+        return self.name == f"{_SERVICE}launches"
+
+
+class LaunchAuthenticator(JupyterHubAuthenticator):
+    """Authenticates launches by their servers' hub tokens, and the hub by its service's."""
+
+    @default("cache_max_age")
+    def _no_cache(self) -> int:
+        """The stock cache would serve a former launch's grant, and outlive a revoked token, for five minutes."""
+        return 0
+
+    async def authenticate(self, request: web.Request) -> LaunchUser:
+        """Return the launch that `request` belongs to; 401 for any other token, 403 where its tier has no Dask."""
+        token = self.get_token(request)
+        if token is None:
+            raise unauthorized("jupyterhub")
+        me = await self._hub("/user", token)
+        scopes = set(me.get("scopes", ()))
+        if f"access:services!service={self.jupyterhub_service_name}" not in scopes:
+            raise unauthorized("jupyterhub")
+        if me["kind"] == "service":
+            return LaunchUser(f"{_SERVICE}{me['name']}")
+        return await self._launch_user(me["name"], scopes)
+
+    async def _launch_user(self, user: str, scopes: set[str]) -> LaunchUser:
+        servers = [scope.removeprefix(_SERVER_SCOPE) for scope in scopes if scope.startswith(_SERVER_SCOPE)]
+        if len(servers) != 1 or not servers[0].startswith(f"{user}/"):
+            raise unauthorized("jupyterhub")
+        server = servers[0].removeprefix(f"{user}/")
+        model = await self._hub(f"/users/{quote(user, safe='')}/servers/{quote(server, safe='')}")
+        launch = launch_of(model)
+        if launch is None:
+            raise unauthorized("jupyterhub")
+        if launch.grant.dask is None:
+            raise web.HTTPForbidden(reason=f"The tier '{launch.grant.tier}' of this launch has no Dask clusters.")
+        return LaunchUser(servers[0], launch)
+
+    async def _hub(self, path: str, token: str | None = None) -> dict[str, Any]:
+        """Ask the hub; a token it does not know is the client's fault (401), anything else is ours (502)."""
+        headers = {"Authorization": f"token {token or self.jupyterhub_api_token}"}
+        async with self.session.get(self.jupyterhub_api_url + path, headers=headers, ssl=self.ssl_context) as response:
+            if response.status == 200:
+                body: dict[str, Any] = await response.json()
+                return body
+            if response.status in (401, 403, 404):
+                raise unauthorized("jupyterhub")
+            raise web.HTTPBadGateway(reason="JupyterHub did not answer; try again in a minute.")

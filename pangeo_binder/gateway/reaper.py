@@ -1,0 +1,47 @@
+"""Stops clusters whose server is gone, for when the hub could not say so itself.
+
+The hub ends a launch's clusters when its server ends; if one of the two was down at that moment, this finds them.
+Runs in the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .. import metrics
+from ..liveness import Liveness
+
+if TYPE_CHECKING:
+    from .backend import LaunchBackend
+
+PERIOD_SECONDS = 10.0
+"""Two rounds find a dead server, so its clusters are gone within 30 s."""
+
+
+class Reaper:
+    """Compares active clusters with the hub's servers, again and again."""
+
+    def __init__(self, backend: LaunchBackend, authenticator: Any) -> None:
+        self._backend = backend
+        self._liveness = Liveness(
+            authenticator.session, authenticator.jupyterhub_api_url, authenticator.jupyterhub_api_token
+        )
+
+    async def loop(self) -> None:
+        """Reap until cancelled; a round that fails is logged and tried again."""
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            try:
+                await self.reap()
+            except Exception:
+                self._backend.log.exception("A round of the reaper failed")
+
+    async def reap(self) -> None:
+        """Stop the clusters of owners that were found dead twice."""
+        active = await self._backend.list_clusters()
+        for owner in await self._liveness.dead({cluster.username for cluster in active}):
+            for cluster in await self._backend.list_clusters(username=owner):
+                self._backend.log.warning("Stopping cluster %s: the server of %s is gone", cluster.name, owner)
+                await self._backend.stop_cluster(cluster.name)
+                metrics.CLUSTERS_REAPED.inc()

@@ -1,0 +1,132 @@
+"""Starts servers as processes of this machine, for the local profile.
+
+All launches run as the operating-system user who started the stack: this is for one person's own machine. Each has its
+own home (a copy of the repository's files) and its own writable layer over the shared environment. Runs in the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+from jupyterhub.spawner import LocalProcessSpawner
+from traitlets import Unicode
+
+from ..layer import home_of, layer_of, make_layer, search_path
+from ..model import Launch
+from ..processes import STATE_DIR, end_marked, is_running
+from .spawner import LaunchSpawnerMixin
+
+_KEPT = ["LANG", "LC_ALL", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
+"""The only variables a server takes over from the hub: how this machine speaks and reaches package indexes."""
+
+
+class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
+    """A server as a local process in the launch's environment and home."""
+
+    homes = Unicode(help="The directory in which each launch gets its home.", config=True)
+    state_dir = Unicode(help="The stack's state directory, which marks all its processes.", config=True)
+
+    _created = 0.0
+    """When the server's process began, so that a recycled pid is not taken for it."""
+
+    def _env_keep_default(self) -> list[str]:
+        return list(_KEPT)
+
+    def make_preexec_fn(self, name: str) -> None:
+        """Stay the user who started the stack."""
+
+    def user_env(self, env: dict[str, str]) -> dict[str, str]:
+        """Leave out the look-up of a system user: there is none."""
+        return env
+
+    def _home(self, launch: Launch) -> Path:
+        return home_of(Path(self.homes), launch.id)
+
+    async def prepare(self, launch: Launch) -> None:
+        """Make the launch's home from the repository's files, and its layer; clusters start in it as well."""
+        await super().prepare(launch)
+        await asyncio.to_thread(_make_home, launch, Path(self.homes))
+
+    def get_env(self) -> dict[str, str]:
+        """Return the server's environment, with its own home, layer and marks."""
+        env = super().get_env()
+        if self.launch is not None:
+            prefix, layer = Path(self.launch.environment.prefix), layer_of(Path(self.homes), self.launch.id)
+            env.update(
+                HOME=str(self._home(self.launch)),
+                USER="jovyan",
+                SHELL="/bin/bash",
+                PATH=search_path(layer, prefix),
+                VIRTUAL_ENV=str(layer),
+                JUPYTER_PATH=f"{prefix}/share/jupyter",
+                JUPYTER_CONFIG_PATH=f"{prefix}/etc/jupyter",
+                JUPYTERLAB_DIR=f"{prefix}/share/jupyter/lab",
+            )
+            env[STATE_DIR] = self.state_dir
+        return env
+
+    def get_args(self) -> list[str]:
+        """Return a plain Jupyter server's arguments; its token is in the environment, where no other user sees it."""
+        assert self.launch is not None and self.server is not None
+        return [
+            "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.port={self.port}",
+            "--ServerApp.port_retries=0",
+            f"--ServerApp.base_url={self.server.base_url}",
+            f"--ServerApp.root_dir={self._home(self.launch)}",
+            "--ServerApp.default_url=/lab",
+            "--ServerApp.allow_root=True",
+            "--ServerApp.open_browser=False",
+            "--ServerApp.trust_xheaders=True",
+            *self.args,
+        ]
+
+    async def start(self) -> tuple[str, int]:
+        """Start the server and return where it listens, once its cluster has settled."""
+        assert self.launch is not None
+        python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
+        self.cmd = [*self.launch.environment.start, str(python), "-m", "jupyterlab"]
+        self.popen_kwargs = {"cwd": str(self._home(self.launch))}
+        self.ip = "127.0.0.1"
+        address: tuple[str, int] = await super().start()
+        self._created = psutil.Process(self.pid).create_time()
+        await self.settle()
+        return address
+
+    async def poll(self) -> int | None:
+        """Return None while the server runs. One that outlived the hub is known by its pid and its beginning."""
+        if self.proc is not None:
+            status: int | None = await super().poll()
+            return status
+        if is_running(self.pid, self._created):
+            return None
+        self.clear_state()
+        return 0
+
+    async def discard(self, launch: Launch) -> None:
+        """End what the server left running (kernels, terminals, its clusters' workers) and remove its home."""
+        await asyncio.to_thread(end_marked, self.state_dir, launch.id)
+        await asyncio.to_thread(shutil.rmtree, self._home(launch), ignore_errors=True)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state, with the process's beginning."""
+        state = super().get_state()
+        if self.pid:
+            state["created"] = self._created
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a process that outlived the hub."""
+        super().load_state(state)
+        self._created = state.get("created", 0.0)
+
+
+def _make_home(launch: Launch, homes: Path) -> None:
+    home = home_of(homes, launch.id)
+    home.mkdir(parents=True, mode=0o700)
+    shutil.copytree(launch.environment.checkout, home, symlinks=True, dirs_exist_ok=True)
+    make_layer(Path(launch.environment.prefix), layer_of(homes, launch.id))

@@ -1,0 +1,37 @@
+"""The hub's proxy for the local profile: traefik, brought back when it dies.
+
+JupyterHub watches its default proxy but leaves traefik alone; the routes are in a file, so a restarted traefik has them
+at once. Runs in the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
+
+_CHECK_SECONDS = 1.0
+
+
+class WatchedTraefikProxy(TraefikFileProviderProxy):
+    """A file-provider traefik whose process is watched."""
+
+    _watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start traefik and the watch over it."""
+        await super().start()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """End the watch and traefik."""
+        if self._watching is not None:
+            self._watching.cancel()
+        await super().stop()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            if self.traefik_process.poll() is not None:
+                self.log.error("traefik ended with status %s; starting it again", self.traefik_process.returncode)
+                self._start_traefik()

@@ -1,0 +1,49 @@
+"""Makes a launch's own writable layer over a shared environment.
+
+Environments are shared by all launches of a commit, yet `pip install` in a notebook must work and must not reach the
+next launch. The layer is a small virtual environment that sees the shared one's packages and takes what is installed.
+The hub makes it and starts the server in it; the gateway starts the launch's schedulers and workers in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PIP = '#!/bin/sh\nexec "{python}" -m pip "$@"\n'
+
+
+def home_of(homes: Path, launch_id: str) -> Path:
+    """Return a launch's home directory."""
+    return homes / launch_id
+
+
+def layer_of(homes: Path, launch_id: str) -> Path:
+    """Return the layer inside a launch's home."""
+    return home_of(homes, launch_id) / ".session"
+
+
+def search_path(layer: Path, prefix: Path) -> str:
+    """Return the PATH of a launch's processes: its layer, its environment, the system."""
+    return f"{layer}/bin:{prefix}/bin:/usr/local/bin:/usr/bin:/bin"
+
+
+def make_layer(prefix: Path, layer: Path) -> None:
+    """Make a layer at `layer` over the virtual environment `prefix`; its interpreter is `bin/python`."""
+    site = next((prefix / "lib").glob("python3*/site-packages"))
+    own_site = layer / site.relative_to(prefix)
+    own_site.mkdir(parents=True)
+    own_bin = layer / "bin"
+    own_bin.mkdir()
+    # a `.pth` line adds the shared packages behind the layer's own: https://docs.python.org/3/library/site.html
+    (own_site / "_environment.pth").write_text(f"import site; site.addsitedir({str(site)!r})\n")
+    (layer / "pyvenv.cfg").write_text((prefix / "pyvenv.cfg").read_text())
+    base = (prefix / "bin" / "python").resolve()
+    for name in ("python", "python3", site.parent.name):
+        (own_bin / name).symlink_to(base)
+    for name in ("pip", "pip3"):
+        _write_script(own_bin / name, _PIP.format(python=own_bin / "python"))
+
+
+def _write_script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
