@@ -6,6 +6,7 @@ left behind can be told from everything else on the machine. Used by the hub, th
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 
@@ -43,10 +44,8 @@ def _end(processes: list[psutil.Process]) -> int:
 
 
 def _quietly(signal: Callable[[], None]) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         signal()
-    except psutil.NoSuchProcess:
-        pass
 
 
 def end_marked(state_dir: str, launch_id: str) -> int:

@@ -1,7 +1,7 @@
 """What every spawner of ours does: take a ticket, keep the grant in the server's state, provision, clean up after.
 
-`LaunchSpawnerMixin` tells the story; a driver (`local`) fills `prepare`, `start` and `discard`. Runs in the hub. Not for
-making clusters or credentials itself, which `provision` asks the services for.
+`LaunchSpawnerMixin` tells the story; a driver (`local`) fills `prepare`, `start` and `discard`. Runs in the hub. Not
+for making clusters or credentials itself, which `provision` asks the services for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
 
-from jupyterhub.spawner import SpawnException, Spawner
+from jupyterhub.spawner import Spawner, SpawnException
 from traitlets import Instance, List, Unicode
 
 from .. import metrics
@@ -91,7 +91,7 @@ class LaunchSpawnerMixin(Spawner):
         }
 
     async def settle(self) -> None:
-        """Wait until the launch's first cluster runs with its first workers; a required one that fails ends the spawn."""
+        """Wait until the launch's first cluster runs; a required one that fails ends the spawn."""
         if self.launch is None or not self._provisioned.cluster:
             return
         try:
