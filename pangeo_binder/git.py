@@ -1,0 +1,131 @@
+"""Runs git so that nothing in a link or in a repository can steer it, and says in a sentence why it failed.
+
+Git sees none of the operator's configuration, credentials or hooks, asks nobody for a password, and speaks only the
+protocols it is told. Used by the binder, to resolve (`repos`) and to check out (`build`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .command import Captured, Command, CommandTimedOut, capture, inherited, stream
+from .errors import RepoNotFound, UserError
+
+_HARDENING = (
+    "credential.helper=",
+    f"core.hooksPath={os.devnull}",
+    "core.fsmonitor=false",
+    "protocol.ext.allow=never",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "advice.detachedHead=false",
+    "init.defaultBranch=main",
+    "submodule.recurse=false",
+)
+
+_SSH = "ssh -oBatchMode=yes -oConnectTimeout=10 -oStrictHostKeyChecking=accept-new"
+# a public binder's own keys must not open private repositories to whoever clicks
+_SSH_WITHOUT_KEYS = f"{_SSH} -F {os.devnull} -oIdentityAgent=none -oIdentitiesOnly=yes -oIdentityFile={os.devnull}"
+
+
+@dataclass(frozen=True, slots=True)
+class GitAccess:
+    """How git may reach repositories."""
+
+    allow_local: bool = False
+    """Whether this is a person's own machine: local paths, and the person's own ssh keys, may be used."""
+    timeout_seconds: float = 30
+    """How long one question to a repository may take."""
+
+
+def is_local(url: str) -> bool:
+    """Return whether `url` names a directory of this machine."""
+    return url.startswith(("/", "file://"))
+
+
+def git_env(url: str, access: GitAccess) -> dict[str, str]:
+    """Return git's whole environment for reading `url`. Meaning of the names: git(1), "Environment Variables"."""
+    env = inherited() | {
+        "LC_ALL": "C",  # its messages are read below
+        "HOME": os.devnull,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+        "SSH_ASKPASS": "",
+        "GIT_LFS_SKIP_SMUDGE": "1",
+        "GIT_ALLOW_PROTOCOL": "file" if access.allow_local and is_local(url) else "https:http:ssh",
+        "GIT_SSH_COMMAND": _SSH if access.allow_local else _SSH_WITHOUT_KEYS,
+    }
+    if access.allow_local and "SSH_AUTH_SOCK" in os.environ:
+        env["SSH_AUTH_SOCK"] = os.environ["SSH_AUTH_SOCK"]
+    return env
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """Git, bound to one repository's address."""
+
+    url: str
+    access: GitAccess
+
+    def command(self, *args: str, cwd: Path, timeout_seconds: float) -> Command:
+        """Return `git <args>` as a hardened command; `args` holds a `--` before anything a link names."""
+        hardening = [word for setting in _HARDENING for word in ("-c", setting)]
+        return Command(("git", *hardening, *args), git_env(self.url, self.access), cwd, timeout_seconds)
+
+    async def run(self, *args: str, cwd: Path = Path("/")) -> Captured:
+        """Run a short `git <args>`. Raises RepoNotFound where the repository does not answer in time."""
+        try:
+            return await capture(self.command(*args, cwd=cwd, timeout_seconds=self.access.timeout_seconds))
+        except CommandTimedOut:
+            raise self.silent() from None
+
+    def stream(self, *args: str, cwd: Path, timeout_seconds: float) -> AsyncGenerator[str, None]:
+        """Run a long `git <args>` and yield its lines. Raises CommandFailed or CommandTimedOut."""
+        return stream(self.command(*args, cwd=cwd, timeout_seconds=timeout_seconds))
+
+    def silent(self) -> UserError:
+        """Return the error for a repository that did not answer in time."""
+        seconds = f"{self.access.timeout_seconds:.0f} seconds"
+        return RepoNotFound(f"{self.url} did not answer within {seconds}.", "Try again in a minute.")
+
+    def unreadable(self, stderr: str) -> UserError:
+        """Return the error that says why git could not read the repository, from git's own words in English."""
+        said = stderr.lower()
+        if any(words in said for words in _LOGIN):
+            return RepoNotFound(
+                f"{self.url} does not exist or needs a login.",
+                "Check the address; a binder reads only what is public.",
+            )
+        if any(words in said for words in _UNREACHABLE):
+            return RepoNotFound(f"{self.url} cannot be reached from this binder.", "Check the host in the address.")
+        return RepoNotFound(f"There is no git repository at {self.url}.", "Check the address.")
+
+
+_LOGIN = (
+    "authentication failed",
+    "could not read username",
+    "could not read password",
+    "terminal prompts disabled",
+    "permission denied",
+    "returned error: 401",
+    "returned error: 403",
+    "access denied",
+)
+_UNREACHABLE = (
+    "could not resolve host",
+    "connection refused",
+    "connection timed out",
+    "failed to connect",
+    "couldn't connect",
+    "network is unreachable",
+    "no route to host",
+    "operation timed out",
+    "host key verification failed",
+    "ssl certificate problem",
+    "returned error: 5",
+)

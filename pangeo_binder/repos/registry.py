@@ -1,0 +1,16 @@
+"""Finds the provider a link names among those this binder has. Runs in the binder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import BadLink
+from .base import Provider
+
+
+def provider_for(providers: Iterable[Provider], name: str) -> Provider:
+    """Return the provider called `name`. Raises BadLink naming those there are."""
+    known = {provider.name: provider for provider in providers}
+    if name in known:
+        return known[name]
+    raise BadLink("The link names a kind of repository this binder does not know.", f"It knows: {', '.join(known)}.")

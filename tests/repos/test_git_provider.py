@@ -1,0 +1,166 @@
+"""The git provider: what a link may say, and what real repositories answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from pangeo_binder.errors import BadLink, RefNotFound, RepoNotFound
+from pangeo_binder.repos.git import GitProvider
+from pangeo_binder.repos.registry import provider_for
+from tests.repos.gitrepo import git
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def spec(url: object, ref: str = "HEAD") -> str:
+    return f"{quote(str(url), safe='')}/{ref}"
+
+
+def local(path: Path, ref: str = "HEAD"):
+    provider = GitProvider(allow_local=True)
+    return provider, provider.parse(spec(path, ref))
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "ref"),
+    [
+        ("https%3A%2F%2Fexample.org%2Fr.git/HEAD", "https://example.org/r.git", "HEAD"),
+        ("https%3A%2F%2Fexample.org%2Fr.git", "https://example.org/r.git", "HEAD"),
+        ("https%3A%2F%2Fexample.org%2Fr.git/feature/sea", "https://example.org/r.git", "feature/sea"),
+        ("https%3A%2F%2Fexample.org%2Fr.git/feature%2Fsea", "https://example.org/r.git", "feature/sea"),
+        ("HTTPS%3A%2F%2FExample.ORG%3A443%2FOrg%2Fr%2F/v1", "https://example.org/Org/r", "v1"),
+        ("http%3A%2F%2F127.0.0.1%3A8000%2Fr/main", "http://127.0.0.1:8000/r", "main"),
+        ("ssh%3A%2F%2Fgit%40example.org%2Fo%2Fr/main", "ssh://git@example.org/o/r", "main"),
+        ("git%40example.org%3Ao%2Fr.git/main", "git@example.org:o/r.git", "main"),
+    ],
+)
+def test_reads_links(text, url, ref):
+    parsed = GitProvider().parse(text)
+    assert (parsed.provider, parsed.url, parsed.ref) == ("git", url, ref)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.org/r",
+        "--upload-pack=touch x",
+        "-oProxyCommand=x",
+        "ext::sh -c x",
+        "fd::17",
+        "git://example.org/r",
+        "ftp://example.org/r",
+        "ssh://-oProxyCommand=x/r",
+        "-oProxyCommand=x@example.org:r",
+        "git@-oProxyCommand=x:r",
+        "git@example.org:-r",
+        "git@example.org::r",
+        "https://example.org/a b",
+        "https://example.org/a\nb",
+        "https://example.org/a\x00b",
+        "https://example.org/../r",
+        "https://example.org//r",
+        "https://example.org/r?x=protocol.ext.allow",
+        "/srv/r",
+        "file:///srv/r",
+    ],
+)
+def test_refuses_addresses_git_must_not_see(url):
+    with pytest.raises(BadLink):
+        GitProvider().parse(spec(url))
+
+
+@pytest.mark.parametrize(
+    "ref", ["-x", "--upload-pack=x", "a..b", "a b", "a%00b", "a@{1}", "a~1", "a^", "a:b", "x.lock"]
+)
+def test_refuses_refs_git_must_not_see(ref):
+    with pytest.raises(BadLink):
+        GitProvider().parse(spec("https://example.org/r", ref))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@example.org/r", "https://secret@example.org/r", "ssh://a:secret@h/r"]
+)
+def test_refuses_passwords_without_repeating_them(url):
+    with pytest.raises(BadLink) as caught:
+        GitProvider().parse(spec(url))
+    assert "secret" not in str(caught.value) and "password" in str(caught.value)
+
+
+async def test_resolves_every_kind_of_ref(repository):
+    head, first = git("rev-parse", "HEAD", cwd=repository), git("rev-parse", "v1", cwd=repository)
+    wanted = {"HEAD": head, "main": head, "feature/sea": first, "v1": first, "v2": head, "refs/heads/dev": first}
+    wanted |= {"refs/tags/v2": head, head: head, COMMIT.upper(): COMMIT}
+    for name, commit in wanted.items():
+        provider, ref = local(repository, name)
+        assert (await provider.resolve(ref)).commit == commit, name
+
+
+async def test_names_the_branches_when_there_is_no_such_ref(repository):
+    provider, ref = local(repository, "mian")
+    with pytest.raises(RefNotFound) as caught:
+        await provider.resolve(ref)
+    assert "no branch or tag `mian`" in caught.value.message
+    assert caught.value.hint == "Its branches are: dev, feature/sea, main."
+
+
+async def test_refuses_short_commits_with_the_reason(repository):
+    provider, ref = local(repository, "0123456789")
+    with pytest.raises(RefNotFound, match="full 40 characters"):
+        await provider.resolve(ref)
+
+
+async def test_says_that_a_repository_is_empty(tmp_path):
+    git("init", "-q", cwd=tmp_path)
+    provider, ref = local(tmp_path)
+    with pytest.raises(RefNotFound, match="no commits yet"):
+        await provider.resolve(ref)
+
+
+async def test_says_that_there_is_no_repository(tmp_path):
+    provider, ref = local(tmp_path / "none")
+    with pytest.raises(RepoNotFound, match="There is no git repository at"):
+        await provider.resolve(ref)
+
+
+async def test_resolves_over_http(repository, git_server):
+    provider = GitProvider()
+    repo = await provider.resolve(provider.parse(spec(f"{git_server}/git/sea", "feature/sea")))
+    assert repo.commit == git("rev-parse", "v1", cwd=repository)
+
+
+@pytest.mark.parametrize(("path", "words"), [("/private/r", "needs a login"), ("/nothing", "no git repository")])
+async def test_tells_why_an_address_cannot_be_read(git_server, path, words):
+    provider = GitProvider()
+    with pytest.raises(RepoNotFound, match=words):
+        await provider.resolve(provider.parse(spec(git_server + path)))
+
+
+async def test_says_that_a_host_cannot_be_reached():
+    provider = GitProvider()
+    with pytest.raises(RepoNotFound, match="cannot be reached"):
+        await provider.resolve(provider.parse(spec("http://127.0.0.1:1/r")))
+
+
+async def test_gives_up_on_a_host_that_does_not_answer(silent_server):
+    provider = GitProvider(timeout_seconds=1)
+    with pytest.raises(RepoNotFound, match="did not answer within 1 second"):
+        await provider.resolve(provider.parse(spec(f"{silent_server}/r")))
+
+
+async def test_a_repository_cannot_configure_git(repository, tmp_path):
+    git("config", "core.fsmonitor", f"touch {tmp_path}/ran", cwd=repository)
+    git("config", "uploadpack.packObjectsHook", f"touch {tmp_path}/ran", cwd=repository)
+    provider, ref = local(repository)
+    await provider.resolve(ref)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_finds_providers_by_name():
+    provider = GitProvider()
+    assert provider_for([provider], "git") is provider
+    with pytest.raises(BadLink, match="It knows: git"):
+        provider_for([provider], "zenodo")
