@@ -1,0 +1,79 @@
+// Makes the launch link and its badge from the form, as it is filled in.
+import { copy } from "./copy.js";
+
+const form = document.getElementById("maker");
+const field = (name) => form.elements[name];
+const encodeParts = (text) => text.split("/").map(encodeURIComponent).join("/");
+
+function provider() {
+  const { value, dataset } = field("provider").selectedOptions[0];
+  return { id: value, ...dataset, encode: dataset.encode === "true" };
+}
+
+function repository({ detect, encode }) {
+  let text = field("repo").value.trim();
+  const found = detect ? text.match(new RegExp(detect)) : null;
+  if (found?.groups?.repo) text = found.groups.repo;
+  return encode ? encodeURIComponent(text) : encodeParts(text.replace(/^\/+|\/+$/g, ""));
+}
+
+// The link, or an empty text as long as the form names no repository.
+function link() {
+  const kind = provider();
+  const repo = repository(kind);
+  if (!repo) return "";
+  const ref = kind.ref ? `/${encodeParts(field("ref").value.trim() || kind.ref)}` : "";
+  const path = field("path").value.trim().replace(/^\/+/, "");
+  const query = path ? `?${field("kind").value}=${encodeURIComponent(path)}` : "";
+  return `${location.origin}${form.dataset.base}v2/${kind.id}/${repo}${ref}${query}`;
+}
+
+function snippets(url) {
+  if (!url) return { url: "", markdown: "", rst: "", html: "" };
+  const badge = `${location.origin}${form.dataset.base}badge_logo.svg`;
+  const safe = url.replace(/[()!'*]/g, (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`);
+  return {
+    url: safe,
+    markdown: `[![Launch](${badge})](${safe})`,
+    rst: `.. image:: ${badge}\n   :alt: Launch\n   :target: ${safe}`,
+    html: `<a href="${safe.replace(/&/g, "&amp;")}"><img src="${badge}" alt="Launch"></a>`,
+  };
+}
+
+function update() {
+  const kind = provider();
+  document.getElementById("repo-label").textContent = kind.label;
+  document.getElementById("ref-field").hidden = !kind.ref;
+  field("repo").placeholder = kind.placeholder;
+  field("ref").placeholder = kind.ref;
+  for (const [id, text] of Object.entries(snippets(link()))) {
+    document.getElementById(`made-${id}`).value = text;
+    document.querySelector(`[data-copies="made-${id}"]`).disabled = !text;
+  }
+  if (link()) problem("");
+}
+
+function problem(text) {
+  document.getElementById("problem").textContent = text;
+  field("repo").setAttribute("aria-invalid", text ? "true" : "false");
+}
+
+function launch(event) {
+  event.preventDefault();
+  if (link()) return location.assign(snippets(link()).url);
+  problem("Give the repository's address first.");
+  field("repo").focus();
+}
+
+async function copyOf(event) {
+  const button = event.currentTarget;
+  const done = await copy(document.getElementById(button.dataset.copies).value);
+  document.getElementById("copied").textContent = button.textContent = done ? "Copied" : "Select and copy";
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+}
+
+form.addEventListener("input", update);
+form.addEventListener("submit", launch);
+document.querySelectorAll("[data-copies]").forEach((button) => button.addEventListener("click", copyOf));
+document.querySelectorAll("textarea[readonly]").forEach((area) => area.addEventListener("focus", () => area.select()));
+update();

@@ -1,0 +1,149 @@
+// Follows a launch's event stream, shows how it gets on, and enters the server.
+import { copy } from "./copy.js";
+import { entrance, serverOf } from "./enter.js";
+import { showGrant } from "./grant.js";
+import { remember } from "./history.js";
+import { Log } from "./log.js";
+import { duration } from "./units.js";
+
+const RETRIES = 8;
+const STEPS = ["resolve", "build", "launch", "ready"];
+const STEP_OF = {
+  waiting: "resolve", fetching: "build", building: "build", built: "build", launching: "launch", ready: "ready",
+};
+const TITLE = { resolve: "Starting", build: "Building", launch: "Launching", ready: "Ready", failed: "Failed" };
+
+const page = document.getElementById("launch");
+const part = (id) => document.getElementById(id);
+const { stream, urlpath, name, base } = page.dataset;
+const log = new Log(part("log").querySelector(".lines"), part("count"));
+const began = Date.now();
+let step = null;
+let since = began;
+let tries = 0;
+let source = null;
+let ended = false;
+
+const row = (id) => part("phases").querySelector(`[data-phase="${id}"]`);
+const seconds = (from) => Math.round((Date.now() - from) / 1000);
+
+function say(text) {
+  const line = text.trim().split("\n").pop();
+  if (line) part("status").textContent = line.replace(/\x1b\[[0-9;]*m/g, "");
+}
+
+function look(state, icon) {
+  document.title = `${TITLE[state]}: ${name} | Pangeo Binder`;
+  document.querySelector("link[rel=icon]").href = page.dataset[icon];
+}
+
+function mark(id, state, word) {
+  const item = row(id);
+  item.dataset.state = state;
+  item.querySelector(".state").textContent = word ? `, ${word}` : "";
+  if (state === "now") item.setAttribute("aria-current", "step");
+  else item.removeAttribute("aria-current");
+}
+
+function tick() {
+  if (ended) return;
+  part("elapsed").textContent = duration(seconds(began));
+  if (step) row(step).querySelector(".took").textContent = duration(seconds(since));
+}
+
+function advance(next) {
+  if (next === step) return;
+  tick();
+  for (const id of STEPS) {
+    const place = STEPS.indexOf(id) - STEPS.indexOf(next);
+    if (place < 0) mark(id, "done", "done");
+    if (place === 0) mark(id, "now", "in progress");
+    if (place > 0) mark(id, "todo", "");
+  }
+  step = next;
+  since = Date.now();
+  look(next, next === "ready" ? "iconReady" : "iconBusy");
+}
+
+function finish() {
+  tick();
+  ended = true;
+  source.close();
+}
+
+async function ready(event) {
+  finish();
+  mark("ready", "done", "done");
+  say("Your server is ready. Opening it.");
+  remember(serverOf(event.url).pathname, location.href);
+  const target = await entrance(event.url, event.token || "", urlpath);
+  const link = part("enter");
+  link.querySelector("a").href = target.href;
+  link.hidden = false;
+  location.replace(target.href);
+}
+
+function report(event) {
+  const lines = [
+    `Link: ${location.href}`, `Time: ${new Date().toISOString()}`, `After: ${duration(seconds(began))}, in ${step || "resolve"}`,
+    `Reason: ${event.reason || "none given"}`, event.message.trim(), event.hint || "", "", ...log.last(100),
+  ];
+  return lines.join("\n");
+}
+
+function fail(event) {
+  finish();
+  mark(step || "resolve", "failed", "failed");
+  look("failed", "iconFailed");
+  say("This launch did not work.");
+  const box = part("failure");
+  box.querySelector(".sentence").textContent = event.message.trim();
+  box.querySelector(".hint").textContent = event.hint || "";
+  const lines = log.last(20);
+  box.querySelector(".lines").textContent = lines.join("\n");
+  box.querySelector("h3").hidden = box.querySelector(".lines").hidden = lines.length === 0;
+  part("again").addEventListener("click", () => location.reload());
+  part("report").addEventListener("click", async () => {
+    part("reported").textContent = (await copy(report(event))) ? "Copied" : "Copying is not allowed here";
+  });
+  box.hidden = false;
+  box.focus();
+}
+
+function follow(event) {
+  tries = 0;
+  if (event.grant) showGrant(part("grant"), event.grant);
+  if (event.phase === "failed") return fail(event);
+  if (STEP_OF[event.phase]) advance(STEP_OF[event.phase]);
+  if (event.message) log.append(event.message);
+  if (event.phase === "ready") {
+    return ready(event).catch(() => fail({ message: "The server's address cannot be read.", hint: "Try again." }));
+  }
+  // a build's lines belong in the log; read out one by one they would drown a screen reader's user
+  if (event.place) say(`The service is full. You are number ${event.place} in line.`);
+  else if (event.phase !== "building") say(event.message);
+  else if (part("status").dataset.phase !== "building") say("Building the environment. The log shows how it gets on.");
+  part("status").dataset.phase = event.phase;
+}
+
+function connect() {
+  source = new EventSource(stream);
+  source.onopen = () => log.clear(); // the stream tells everything from the start again
+  source.onmessage = (message) => follow(JSON.parse(message.data));
+  source.onerror = () => {
+    source.close();
+    if (ended) return;
+    tries += 1;
+    if (tries > RETRIES) {
+      fail({ message: "The connection to this service is lost.", hint: "Look at your network, then try again.", reason: "connection" });
+    } else {
+      say("The connection is lost. Connecting again.");
+      setTimeout(connect, Math.min(500 * 2 ** tries, 15000));
+    }
+  };
+}
+
+part("log").addEventListener("toggle", () => log.show());
+setInterval(tick, 1000);
+advance("resolve");
+if (stream.startsWith(`${base}build/`)) connect();

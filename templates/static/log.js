@@ -1,0 +1,51 @@
+// The live log: bounded, in batches, following its end unless the reader has scrolled away.
+
+const KEPT = 2000;
+const ANSI = /\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07/g;
+
+export class Log {
+  constructor(box, counter) {
+    this.box = box;
+    this.counter = counter;
+    this.clear();
+  }
+
+  clear() {
+    this.lines = [];
+    this.waiting = [];
+    this.total = 0;
+    this.box.replaceChildren();
+    this.counter.textContent = "";
+  }
+
+  append(text) {
+    for (const line of text.replace(ANSI, "").replace(/\n$/, "").split("\n")) {
+      this.waiting.push(line.replace(/\r$/, "").split("\r").pop()); // a progress bar's last state
+    }
+    if (!this.scheduled) {
+      this.scheduled = setTimeout(() => this.show(), 50); // a timer also runs in a tab nobody looks at
+    }
+  }
+
+  show() {
+    clearTimeout(this.scheduled);
+    this.scheduled = null;
+    const follows = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 40;
+    this.total += this.waiting.length;
+    const fresh = this.waiting.splice(0).slice(-KEPT);
+    this.lines = this.lines.concat(fresh).slice(-KEPT);
+    this.box.append(...fresh.map((line) => {
+      const row = document.createElement("div");
+      row.textContent = line || "\u00a0";
+      return row;
+    }));
+    while (this.box.childElementCount > KEPT) this.box.firstElementChild.remove();
+    if (follows) this.box.scrollTop = this.box.scrollHeight;
+    this.counter.textContent = `${this.total} line${this.total === 1 ? "" : "s"}`;
+  }
+
+  last(count) {
+    this.show();
+    return this.lines.slice(-count);
+  }
+}

@@ -1,0 +1,28 @@
+// Amounts as people say them.
+
+const trim = (number, digits) => String(Number(number.toFixed(digits)));
+
+export function bytes(amount) {
+  const units = ["B", "KB", "MB", "GB", "TB", "PB"];
+  // policies are written in powers of 1024 and 1000 alike; show the one that comes out round
+  const step = amount % 1024 === 0 && amount % 1000 !== 0 ? 1024 : 1000;
+  let power = 0;
+  while (amount >= step && power < units.length - 1) {
+    amount /= step;
+    power += 1;
+  }
+  return `${trim(amount, amount < 10 ? 1 : 0)} ${step === 1024 && power ? units[power].replace("B", "iB") : units[power]}`;
+}
+
+export function duration(seconds) {
+  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const first = parts.findIndex(([size]) => seconds >= size);
+  if (first < 0) return "0 s";
+  const [size, unit] = parts[first];
+  const rest = parts[first + 1];
+  const whole = Math.floor(seconds / size);
+  const left = rest ? Math.floor((seconds % size) / rest[0]) : 0;
+  return left ? `${whole} ${unit} ${left} ${rest[1]}` : `${whole} ${unit}`;
+}
+
+export const count = (number, one, many = `${one}s`) => `${trim(number, 2)} ${number === 1 ? one : many}`;
