@@ -1,1 +1,162 @@
-"""PangeoBinderHub: the binder process."""
+"""PangeoBinderHub: the binder process. Wires the parts together; no part knows this module.
+
+The only place that imports binderhub. It inherits what has been the same from BinderHub 0.1.0 to today: the
+application, its configuration names and its life cycle. All handlers are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from binderhub.app import BinderHub
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from traitlets import Bool, Dict, Float, Instance, Int, List, Tuple, Unicode
+
+from .build.base import BuildSettings
+from .build.venv import VenvBuilder
+from .errors import PangeoBinderError, UserError
+from .events import Event
+from .launch.admission import Admission
+from .launch.builds import SharedBuilds
+from .launch.hub import Hub
+from .launch.line import Line
+from .launch.pipeline import Click, Collaborators, Pipeline
+from .model import RepoRef
+from .policy.load import default_policy, load_policy
+from .repos.git import GitProvider
+from .repos.registry import provider_for
+from .web.context import Check, Example, LaunchRequest, ProviderInfo, WebContext
+from .web.limits import Limits
+from .web.routes import routes
+
+_HEALTH_SECONDS = 5
+_SHOWN_VERSIONS = ("pangeo-binder", "binderhub", "jupyter-repo2docker", "tornado")
+
+
+class PangeoBinderHub(BinderHub):
+    """A BinderHub whose launches come with a bounded Dask cluster and scoped object storage."""
+
+    name = "pangeo-binder-hub"
+    description = "The binder: pages, event streams, builds and admission."
+
+    ip = Unicode("127.0.0.1", help="The address to listen at.", config=True)
+    policy_file = Unicode("", help="The policy file; empty for the local profile's own.", config=True)
+    cache_dir = Unicode("cache", help="Where built environments are kept.", config=True)
+    ticket_keys = List(Unicode(), help="Keys that sign tickets, newest first.", config=True)
+    hub_api_url = Unicode("", help="The hub's REST API, as this process reaches it.", config=True)
+    public_hub_url = Unicode("/", help="The public prefix of the hub's proxy; ends in a slash.", config=True)
+    line_seconds = Float(600.0, help="How long a launch may wait for a place; 0 refuses at once.", config=True)
+    allow_local_repositories = Bool(False, help="Whether paths of this machine are repositories.", config=True)
+    build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
+    examples = Tuple(help="The landing page's examples; the first is built when the binder starts.", config=True)
+    health_urls = Dict(help="Addresses that have to answer for the binder to be healthy, by service.", config=True)
+    door = Instance(Limits, help="Rate, build tokens, banned networks.", allow_none=True, config=True)
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        """Configure as BinderHub does, with nothing of it that needs a cluster; then put our handlers in front."""
+        self.builder_required = False
+        self.use_registry = False
+        for trait in ("build_cleaner_class",):
+            if self.has_trait(trait):
+                setattr(self, trait, None)
+        super().initialize(*args, **kwargs)
+        self._wire()
+        self.tornado_app.add_handlers(r".*$", routes(self._context()))
+
+    def _wire(self) -> None:
+        self._hub = Hub(self.hub_api_url, self.hub_api_token, self.ticket_keys)
+        policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
+        settings = BuildSettings(cache_dir=Path(self.cache_dir), timeout_seconds=self.build_seconds)
+        self._builds = SharedBuilds(VenvBuilder(settings))
+        self._providers = (GitProvider(allow_local=self.allow_local_repositories),)
+        self._pipeline = Pipeline(
+            Collaborators(
+                providers=self._providers,
+                admission=Admission(policy, self._hub),
+                line=Line(self.line_seconds),
+                builds=self._builds,
+                hub=self._hub,
+                ticket_keys=self.ticket_keys,
+                hub_url=self.public_hub_url,
+            )
+        )
+
+    def _context(self) -> WebContext:
+        return WebContext(
+            launch=self._launch,
+            parse=self._parse,
+            health=self._health,
+            limits=self.door or Limits(build_token_key=self.ticket_keys[0]),
+            providers={"git": _GIT},
+            examples=tuple(self.examples),
+            versions={name: _version(name) for name in _SHOWN_VERSIONS},
+            base_url=self.base_url,
+            hub_url=self.public_hub_url,
+        )
+
+    def _launch(self, request: LaunchRequest) -> AsyncGenerator[Event, None]:
+        return self._pipeline.run(Click(request.provider, request.spec, request.network))
+
+    def _parse(self, provider: str, spec: str) -> RepoRef:
+        return provider_for(self._providers, provider).parse(spec)
+
+    async def _health(self) -> list[Check]:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_HEALTH_SECONDS)) as session:
+            return list(await asyncio.gather(*(_check(session, *pair) for pair in self.health_urls.items())))
+
+    def start(self, run_loop: bool = True) -> None:
+        """Listen, build the first example, and run until stopped."""
+        self.http_server = HTTPServer(self.tornado_app, xheaders=True)
+        self.http_server.listen(self.port, address=self.ip)
+        self.log.info("The binder listens at http://%s:%d%s", self.ip, self.port, self.base_url)
+        loop = IOLoop.current()
+        if self.examples:
+            loop.add_callback(self._build_first, self.examples[0])
+        if run_loop:
+            loop.start()
+
+    async def _build_first(self, example: Example) -> None:
+        """Build an example in the background, so that its first click finds it built."""
+        try:
+            repo = await provider_for(self._providers, example.ref.provider).resolve(example.ref)
+            async with aclosing(self._builds.follow(repo)) as events:
+                async for _ in events:
+                    pass
+        except PangeoBinderError as error:
+            reason = error.message if isinstance(error, UserError) else type(error).__name__
+            self.log.warning("The example %s could not be built in advance: %s", example.title, reason)
+
+
+async def _check(session: aiohttp.ClientSession, service: str, url: str) -> Check:
+    try:
+        async with session.get(url) as response:
+            return Check(service, response.status == 200, f"answers {response.status}")
+    except (aiohttp.ClientError, TimeoutError):
+        return Check(service, False, "does not answer")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+_GIT = ProviderInfo(
+    id="git",
+    display_name="Git repository",
+    label="Git repository URL",
+    placeholder="https://github.com/org/repository",
+)
+
+main = PangeoBinderHub.launch_instance
+
+if __name__ == "__main__":
+    main()

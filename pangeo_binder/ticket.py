@@ -58,6 +58,21 @@ def _open(ticket: str, keys: list[str]) -> tuple[str, Any]:
     raise TicketInvalid("This server was asked for without a valid ticket.", _AGAIN)
 
 
+def _launch(body: Any) -> Launch:
+    try:
+        return from_wire(Launch, body["launch"])
+    except (KeyError, TypeError, ValueError):
+        raise TicketInvalid("This ticket was signed by another version of pangeo-binder.", _AGAIN) from None
+
+
+def read(ticket: str, keys: list[str]) -> Launch:
+    """Return the launch a ticket was signed for, of whatever age, without spending it.
+
+    For accounting of what runs: the hub keeps the ticket a server was started with. Raises TicketInvalid.
+    """
+    return _launch(_open(ticket, keys)[1])
+
+
 class TicketVerifier:
     """Verifies each ticket at most once; one instance lives as long as the hub process.
 
@@ -76,10 +91,7 @@ class TicketVerifier:
         Raises TicketInvalid, TicketExpired or TicketUsed; a refused ticket is not spent.
         """
         key, body = _open(ticket, self._keys)
-        try:
-            launch, issued = from_wire(Launch, body["launch"]), float(body["issued"])
-        except (KeyError, TypeError, ValueError):
-            raise TicketInvalid("This ticket was signed by another version of pangeo-binder.", _AGAIN) from None
+        launch, issued = _launch(body), float(body["issued"])
         if (launch.user, launch.server) != (user, server):
             raise TicketInvalid("This ticket was issued for another server.", _AGAIN)
         if launch.id in self._used:

@@ -10,6 +10,8 @@ from typing import Any
 GATEWAY = "dask-gateway"
 LAUNCHES = "launches"
 """The service in whose name the hub itself ends a launch's clusters."""
+STATUS = "status"
+"""The service in whose name the operator's command looks at what runs."""
 
 _GATEWAY_ACCESS = f"access:services!service={GATEWAY}"
 
@@ -33,6 +35,7 @@ _SERVICES: dict[str, tuple[str, ...]] = {
         "delete:users",
     ),
     LAUNCHES: (_GATEWAY_ACCESS,),
+    STATUS: ("list:users", "read:users:activity", "read:servers", _GATEWAY_ACCESS),
 }
 
 

@@ -1,0 +1,104 @@
+"""The command `up`: everything on this machine, in one process tree, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..deploy.stack import Stack
+
+_SERVICES = ("hub", "storage", "gateway", "binder")
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="The port people use.  [default: 8585, or a free one]")
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".state"),
+    show_default=True,
+    help="Where environments, scratch storage, logs and everything else are kept.",
+)
+@click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="A policy file of your own.")
+@click.option("--open/--no-open", "open_page", default=True, help="Open the start page in a browser when ready.")
+def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool) -> None:
+    """Start everything on this machine, and stop it again with Ctrl-C.
+
+    JupyterHub, the binder, dask-gateway and the storage service listen on 127.0.0.1 only and keep everything in one
+    directory. Launched code runs as you: this is for your own machine and for trying out.
+
+    \b
+    Examples:
+      pangeo-binder up
+      pangeo-binder up --port 9000 --state-dir /data/binder --no-open
+    """
+    from rich.console import Console
+
+    from ..deploy.stack import Stack
+    from ..policy.load import load_policy
+
+    console = Console()
+    signal.signal(signal.SIGTERM, _interrupt)
+    if policy is not None:
+        load_policy(policy)
+        policy = policy.resolve()
+    stack = Stack(state_dir.resolve(), policy)
+    try:
+        _start(stack, console, port)
+        if open_page and sys.stdout.isatty():
+            webbrowser.open(stack.values.public_url)
+        for sentence in stack.watch():
+            console.print(f"[yellow]{sentence}[/]")
+    except KeyboardInterrupt:
+        console.print("\nStopping sessions, clusters and services …")
+    finally:
+        # a second Ctrl-C must not leave half of it running
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stack.stop()
+    console.print(f"Stopped. Environments, scratch and logs are kept in {stack.state_dir}.")
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _start(stack: Stack, console: Console, port: int | None) -> None:
+    left = stack.prepare(port)
+    if left:
+        console.print(f"Ended {left} process{'es' if left != 1 else ''} that an earlier run had left.")
+    stack.start()
+    with console.status("Starting JupyterHub …") as status:
+        for answering in stack.becoming_ready():
+            missing = [service for service in _SERVICES if service not in answering]
+            status.update(f"Starting … waiting for {', '.join(missing) or 'the last checks'}")
+    _tell(stack, console)
+
+
+def _tell(stack: Stack, console: Console) -> None:
+    """Print the short table: address, example links, badge, state directory."""
+    from rich.table import Table
+
+    from ..deploy.examples import example_repositories
+    from .reporef import badge_text, link, parse_repo
+
+    url = stack.values.public_url
+    examples = example_repositories(stack.values.folder("examples"))
+    links = [link(url, parse_repo(found.url, "HEAD"), found.urlpath) for found in examples]
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("Address", f"[bold]{url}[/]")
+    for found, target in zip(examples, links, strict=True):
+        table.add_row(f"Example: {found.title}", target)
+    table.add_row("Badge", badge_text(url, links[0], "markdown"))
+    table.add_row("State", str(stack.state_dir))
+    table.add_row("Log", str(stack.log_file))
+    console.print(table, soft_wrap=True)
+    console.print("The first example is being built in the background. Ctrl-C stops everything.")

@@ -1,0 +1,41 @@
+"""Configures the binder for the local profile."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..model import RepoRef
+from ..web.context import Example
+from .examples import example_repositories
+from .values import LOOPBACK, LocalValues, read_values
+
+
+def configure(c: Any, state_dir: str) -> None:
+    """Configure the binder of the stack at `state_dir`."""
+    values = read_values(state_dir)
+    binder = c.PangeoBinderHub
+    binder.ip = LOOPBACK
+    binder.port = values.ports.binder
+    binder.base_url = "/"
+    binder.hub_url = values.public_url
+    binder.hub_api_url = values.hub_api
+    binder.hub_api_token = os.environ["JUPYTERHUB_API_TOKEN"]
+    binder.ticket_keys = values.secrets.ticket_keys
+    binder.cache_dir = str(values.folder("cache"))
+    binder.policy_file = str(values.policy or "")
+    binder.line_seconds = values.line_seconds
+    binder.allow_local_repositories = True
+    binder.examples = tuple(
+        Example(found.title, found.description, RepoRef("git", found.url, "HEAD"), found.urlpath)
+        for found in example_repositories(values.folder("examples"))
+    )
+    binder.health_urls = _health_urls(values)
+
+
+def _health_urls(values: LocalValues) -> dict[str, str]:
+    return {
+        "hub": f"{values.hub_api}/",
+        "gateway": f"{values.gateway_url}/api/health",
+        "storage": f"{values.storage_admin_url}/health",
+    }

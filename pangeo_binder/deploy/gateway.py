@@ -1,0 +1,40 @@
+"""Configures dask-gateway for the local profile."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import Any
+
+from ..gateway.auth import LaunchAuthenticator
+from ..gateway.backend import LaunchBackend
+from .values import GATEWAY_PREFIX, LOOPBACK, read_values
+
+
+def configure(c: Any, state_dir: str) -> None:
+    """Configure the gateway of the stack at `state_dir`."""
+    values = read_values(state_dir)
+    c.DaskGateway.backend_class = LaunchBackend
+    c.DaskGateway.authenticator_class = LaunchAuthenticator
+    c.DaskGateway.address = f"{LOOPBACK}:{values.ports.gateway_api}"
+    c.Proxy.address = f"{LOOPBACK}:{values.ports.gateway}"
+    c.Proxy.tcp_address = f"{LOOPBACK}:{values.ports.gateway_scheduler}"
+    c.Proxy.prefix = GATEWAY_PREFIX
+    backend = c.LaunchBackend
+    backend.state_dir = str(values.state_dir)
+    backend.homes = str(values.folder("homes"))
+    backend.clusters_directory = str(values.folder("clusters"))
+    backend.storage_url = values.storage_admin_url
+    backend.storage_token = values.secrets.storage_gateway_token
+    # clusters are found again after a restart only with a file database and the same key
+    backend.db_url = f"sqlite:///{values.folder('run')}/gateway.sqlite"
+    key = bytes.fromhex(values.secrets.gateway_encrypt_key)
+    backend.db_encrypt_keys = [base64.urlsafe_b64encode(key)]
+    backend.stop_clusters_on_shutdown = False
+    backend.inherited_environment = ["LANG", "LC_ALL", "TZ"]
+    # processes that do not end when asked are killed well within the 30 s in which a cluster has to be gone
+    backend.sigint_timeout = 5
+    backend.sigterm_timeout = 3
+    # twenty schedulers that start at once on two cores need more than dask-gateway's 60 s
+    backend.cluster_start_timeout = backend.worker_start_timeout = 180
+    c.LaunchAuthenticator.jupyterhub_api_url = os.environ["JUPYTERHUB_API_URL"]

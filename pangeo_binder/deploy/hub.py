@@ -1,0 +1,131 @@
+"""Configures JupyterHub for the local profile: proxy, spawner, roles, and the services it manages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..hub.local import LocalLaunchSpawner
+from ..hub.provision import Provisioner, Services
+from ..hub.proxy import WatchedTraefikProxy
+from ..hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ..processes import STATE_DIR
+from .values import GATEWAY_PREFIX, LOOPBACK, LocalValues, read_values
+
+_CARRIED = ("UV_", "PIP_", "SSL_", "GIT_", "HTTP", "http", "NO_PROXY", "no_proxy", "REQUESTS_", "CURL_", "LANG", "LC_")
+"""How variables begin that services take over: how this machine reaches package indexes and git servers."""
+
+
+def configure(c: Any, state_dir: str) -> None:
+    """Configure the hub of the stack at `state_dir`."""
+    values = read_values(state_dir)
+    _hub(c, values)
+    _proxy(c, values)
+    _spawner(c, values)
+    c.JupyterHub.services = _services(values)
+    c.JupyterHub.load_roles = roles()
+
+
+def _hub(c: Any, values: LocalValues) -> None:
+    c.JupyterHub.bind_url = values.public_url
+    c.JupyterHub.hub_bind_url = f"http://{LOOPBACK}:{values.ports.hub}"
+    # the binder answers everything but the hub's own pages, servers' addresses of ended sessions included
+    c.JupyterHub.hub_routespec = "/hub/"
+    c.JupyterHub.db_url = f"sqlite:///{values.folder('run')}/hub.sqlite"
+    c.JupyterHub.cookie_secret = bytes.fromhex(values.secrets.hub_cookie)
+    c.JupyterHub.authenticator_class = "null"
+    # answer at once: launches follow the progress of a spawn instead
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    c.JupyterHub.cleanup_servers = True
+
+
+def _proxy(c: Any, values: LocalValues) -> None:
+    run = values.folder("run")
+    c.JupyterHub.proxy_class = WatchedTraefikProxy
+    proxy = c.WatchedTraefikProxy
+    proxy.extra_routes = {"/": f"http://{LOOPBACK}:{values.ports.binder}"}
+    proxy.traefik_api_url = f"http://{LOOPBACK}:{values.ports.proxy_api}"
+    proxy.traefik_api_username = "hub"
+    proxy.traefik_api_password = values.secrets.proxy_password
+    proxy.static_config_file = str(run / "traefik.toml")
+    proxy.dynamic_config_file = str(run / "traefik-routes.toml")
+
+
+def _spawner(c: Any, values: LocalValues) -> None:
+    c.JupyterHub.spawner_class = LocalLaunchSpawner
+    spawner = c.LocalLaunchSpawner
+    spawner.ticket_keys = values.secrets.ticket_keys
+    spawner.state_dir = str(values.state_dir)
+    spawner.homes = str(values.folder("homes"))
+    spawner.server_token_scopes = SERVER_TOKEN_SCOPES
+    spawner.provisioner = Provisioner(_provision_services(values))
+    # a room full of launches on a small machine takes its time
+    spawner.start_timeout = spawner.http_timeout = 300
+    # a service that died is started again, and a server's death is noticed, within this many seconds
+    c.Spawner.poll_interval = 2
+
+
+def _provision_services(values: LocalValues) -> Services:
+    gateway = {
+        "DASK_GATEWAY__ADDRESS": f"{values.public_url.rstrip('/')}{GATEWAY_PREFIX}",
+        "DASK_GATEWAY__PUBLIC_ADDRESS": GATEWAY_PREFIX,
+        "DASK_GATEWAY__PROXY_ADDRESS": f"gateway://{LOOPBACK}:{values.ports.gateway_scheduler}",
+        "DASK_GATEWAY__AUTH__TYPE": "jupyterhub",
+        "DASK_LABEXTENSION__FACTORY__MODULE": "pangeo_binder_session.dask",
+        "DASK_LABEXTENSION__FACTORY__CLASS": "attach",
+    }
+    return Services(
+        gateway_url=values.gateway_url,
+        gateway_token=values.secrets.launches_token,
+        gateway_environment=MappingProxyType(gateway),
+        storage_url=values.storage_admin_url,
+        storage_token=values.secrets.storage_hub_token,
+    )
+
+
+def _services(values: LocalValues) -> list[dict[str, Any]]:
+    python, config = sys.executable, values.folder("config")
+    gateway_url = f"http://{LOOPBACK}:{values.ports.gateway}"
+    commands = {
+        "storage": [python, "-m", "pangeo_binder.deploy.storage", str(values.state_dir)],
+        GATEWAY: [python, "-m", "dask_gateway_server", "-f", _config_file(config, "gateway", values)],
+        "binder": [python, "-m", "pangeo_binder.app", "-f", _config_file(config, "binder", values)],
+        "culler": [python, "-m", "jupyterhub_idle_culler", f"--config={_config_file(config, 'culler', values)}"],
+    }
+    environment = _service_environment(values)
+    managed: list[dict[str, Any]] = [
+        {"name": name, "command": command, "environment": environment, "display": False}
+        for name, command in commands.items()
+    ]
+    for service in managed:
+        if service["name"] == GATEWAY:
+            service["url"] = gateway_url
+    return [
+        *managed,
+        {"name": LAUNCHES, "api_token": values.secrets.launches_token},
+        {"name": STATUS, "api_token": values.secrets.status_token},
+    ]
+
+
+def _service_environment(values: LocalValues) -> dict[str, str]:
+    carried = {name: value for name, value in os.environ.items() if name.startswith(_CARRIED)}
+    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+    return {**carried, "PATH": path, STATE_DIR: str(values.state_dir), "PYTHONUNBUFFERED": "1"}
+
+
+def _config_file(folder: Path, process: str, values: LocalValues) -> str:
+    """Write the two lines with which a process finds its configuration, and return the file's path."""
+    path = folder / f"{process}_config.py"
+    path.write_text(
+        f"from pangeo_binder.deploy.{process} import configure\n"
+        f"configure(get_config(), {str(values.state_dir)!r})  # noqa: F821\n"
+    )
+    return str(path)
+
+
+def hub_config_file(values: LocalValues) -> str:
+    """Write the hub's own configuration file and return its path."""
+    return _config_file(values.folder("config"), "hub", values)

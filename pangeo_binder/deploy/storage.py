@@ -1,0 +1,31 @@
+"""Runs the storage service for the local profile."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ..storage.app import StorageSettings, run
+from .values import LOOPBACK, read_values
+
+
+def settings(state_dir: str) -> StorageSettings:
+    """Return the settings of the stack at `state_dir`."""
+    values = read_values(state_dir)
+    secrets = values.secrets
+    return StorageSettings(
+        state_dir=values.folder("storage"),
+        data_host=LOOPBACK,
+        data_port=values.ports.storage,
+        admin_host=LOOPBACK,
+        admin_port=values.ports.storage_admin,
+        public_endpoint=f"http://{LOOPBACK}:{values.ports.storage}",
+        master_key=secrets.storage_master_key,
+        admin_tokens=(secrets.storage_hub_token, secrets.storage_gateway_token, secrets.storage_status_token),
+        hub_api_url=values.hub_api,
+        hub_api_token=os.environ.get("JUPYTERHUB_API_TOKEN", ""),
+    )
+
+
+if __name__ == "__main__":
+    run(settings(sys.argv[1]))

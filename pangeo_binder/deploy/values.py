@@ -1,0 +1,128 @@
+"""The values of one local stack: where its state is, its ports, its secrets, its policy.
+
+Written once by `up` and read by every process of the stack; the file is readable by its owner alone, because it holds
+the secrets. Not for the Kubernetes chart's values.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from dataclasses import field
+from pathlib import Path
+
+from pydantic.dataclasses import dataclass
+
+from ..model import from_wire, to_wire
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The TCP ports of a stack, all on loopback."""
+
+    public: int
+    hub: int
+    proxy_api: int
+    binder: int
+    gateway: int
+    gateway_api: int
+    gateway_scheduler: int
+    storage: int
+    storage_admin: int
+
+
+def _token() -> str:
+    return secrets.token_hex(32)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secrets:
+    """What the processes prove themselves to each other with. Never printed, never in a command line."""
+
+    ticket_keys: list[str] = field(default_factory=lambda: [_token()])
+    hub_cookie: str = field(default_factory=_token)
+    proxy_password: str = field(default_factory=_token)
+    launches_token: str = field(default_factory=_token)
+    """The hub's own, in the name of its service `launches`."""
+    status_token: str = field(default_factory=_token)
+    """Of the command `status`, which may only look."""
+    gateway_encrypt_key: str = field(default_factory=lambda: secrets.token_hex(32))
+    storage_master_key: str = field(default_factory=_token)
+    storage_hub_token: str = field(default_factory=_token)
+    storage_gateway_token: str = field(default_factory=_token)
+    storage_status_token: str = field(default_factory=_token)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalValues:
+    """One local stack."""
+
+    state_dir: Path
+    ports: Ports
+    secrets: Secrets
+    policy: Path | None = None
+    """The policy file; None for the local profile's own."""
+    line_seconds: float = 120.0
+
+    @property
+    def public_url(self) -> str:
+        """The address people use, ending in a slash."""
+        return f"http://{LOOPBACK}:{self.ports.public}/"
+
+    @property
+    def hub_api(self) -> str:
+        """The hub's REST API, reached directly."""
+        return f"http://{LOOPBACK}:{self.ports.hub}/hub/api"
+
+    @property
+    def gateway_url(self) -> str:
+        """dask-gateway, reached directly."""
+        return f"http://{LOOPBACK}:{self.ports.gateway}{GATEWAY_PREFIX}"
+
+    @property
+    def storage_admin_url(self) -> str:
+        """The storage service's vending API."""
+        return f"http://{LOOPBACK}:{self.ports.storage_admin}"
+
+    def folder(self, name: str) -> Path:
+        """Return a folder of the state directory, made if missing and closed to other users."""
+        path = self.state_dir / name
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+
+GATEWAY_PREFIX = "/services/dask-gateway"
+_FILE = "values.json"
+
+
+def free_port() -> int:
+    """Return a TCP port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def choose_ports(public: int) -> Ports:
+    """Return ports for a stack people reach at `public`; the others are whatever is free."""
+    chosen: set[int] = {public}
+    while len(chosen) < 9:
+        chosen.add(free_port())
+    chosen.remove(public)
+    return Ports(public, *chosen)
+
+
+def write_values(values: LocalValues) -> None:
+    """Write `values` into its state directory, for its owner alone."""
+    values.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = values.state_dir / _FILE
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(to_wire(values), file)
+
+
+def read_values(state_dir: str | Path) -> LocalValues:
+    """Return the values of the stack at `state_dir`. Raises FileNotFoundError where there is none."""
+    return from_wire(LocalValues, json.loads((Path(state_dir) / _FILE).read_text()))

@@ -1,0 +1,90 @@
+"""Admits launches: asks the policy, with what already runs taken off, and holds the place until the hub shows it.
+
+The hub is the truth about what runs; it is asked at most every few seconds, and between two answers the launches
+admitted here count as well, so two clicks can never share one place. Runs in the binder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from .. import metrics
+from ..model import Grant, Launch, Server
+from ..policy.match import Question, admit
+from ..policy.model import Policy
+
+STALE_SECONDS = 5.0
+"""How old the hub's answer may be: a place that came free is found within this time."""
+
+
+class Lists(Protocol):
+    """Whoever can list the servers: the hub."""
+
+    async def servers(self) -> list[Server]:
+        """Return every server starting or running."""
+
+
+class Admission:
+    """Who is in: the hub's servers, and the launches on their way there."""
+
+    def __init__(self, policy: Policy, hub: Lists) -> None:
+        self._policy = policy
+        self._hub = hub
+        self._running: dict[str, Launch] = {}
+        self._on_their_way: dict[str, Launch] = {}
+        self._asked = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def take(self, question: Question, make: Callable[[Grant], Launch]) -> Place:
+        """Take a place and return it with the launch that `make` makes of its grant; use it as a context manager.
+
+        Raises NotAllowed or QuotaExceeded, each with the rule's reason.
+        """
+        async with self._lock:
+            await self._refresh()
+            taken = {**self._running, **self._on_their_way}
+            launch = make(admit(self._policy, question, tuple(taken.values())))
+            self._on_their_way[launch.id] = launch
+        return Place(self, launch)
+
+    def arrived(self, launch: Launch) -> None:
+        """Count `launch` as a running server, until the hub says otherwise."""
+        self._running[launch.id] = launch
+
+    def free(self, launch: Launch) -> None:
+        """Give back the place of a launch on its way."""
+        self._on_their_way.pop(launch.id, None)
+
+    async def _refresh(self) -> None:
+        if time.monotonic() - self._asked < STALE_SECONDS:
+            return
+        asked = time.monotonic()
+        servers = await self._hub.servers()
+        self._running = {server.launch.id: server.launch for server in servers}
+        self._asked = asked
+        metrics.SERVERS.clear()
+        for tier, count in Counter(server.launch.grant.tier for server in servers).items():
+            metrics.SERVERS.labels(tier).set(count)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place held for a launch on its way; leaving the block gives it back."""
+
+    _admission: Admission
+    launch: Launch
+
+    def arrived(self, launch: Launch) -> None:
+        """Keep the place for the running server that `launch` has become."""
+        self._admission.arrived(launch)
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._admission.free(self.launch)

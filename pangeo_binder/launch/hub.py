@@ -1,0 +1,142 @@
+"""The binder's client of JupyterHub's REST API: start a server and follow it, list what runs, end what was left.
+
+Connections are not limited: one slow spawn must never make another launch wait for a free connection. Runs in the
+binder. API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from ..errors import HubUnavailable, SpawnFailed, TicketInvalid
+from ..model import Launch, Server
+from ..ticket import read
+
+log = logging.getLogger(__name__)
+
+_CALL_SECONDS = 30
+_PAGE = 200
+"""The hub's default upper limit for a page of users (`JupyterHub.api_page_max_limit`)."""
+_AGAIN = "Try again in a minute."
+_FAILED = "Spawn failed: "
+
+
+class Hub:
+    """JupyterHub as the binder's service token sees it."""
+
+    def __init__(self, api_url: str, token: str, ticket_keys: list[str]) -> None:
+        self._api_url = api_url.rstrip("/")
+        self._token = token
+        self._ticket_keys = ticket_keys
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                headers={"Authorization": f"token {self._token}"},
+                timeout=aiohttp.ClientTimeout(total=_CALL_SECONDS),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _call(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> Any:
+        """Return the JSON answer (None where there is none); anything but `ok` raises HubUnavailable."""
+        try:
+            async with self._http.request(method, f"{self._api_url}{path}", **kwargs) as response:
+                text = await response.text()
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError) as error:
+            log.error("JupyterHub did not answer %s: %s", method, type(error).__name__)
+            raise HubUnavailable("JupyterHub does not answer.", _AGAIN) from None
+        if status not in ok:
+            log.error("JupyterHub answered %s with %d: %s", method, status, text[:300])
+            raise HubUnavailable(f"JupyterHub answered with an error ({status}).", _AGAIN)
+        return json.loads(text) if text.startswith(("{", "[")) else None
+
+    async def start(self, launch: Launch, ticket: str) -> AsyncIterator[str]:
+        """Start the launch's server with its ticket and yield what the hub says of it until it is ready.
+
+        Raises SpawnFailed with the hub's reason, TicketInvalid where it refuses the ticket, HubUnavailable.
+        """
+        user = quote(launch.user, safe="")
+        server = f"/users/{user}/server" if not launch.server else f"/users/{user}/servers/{quote(launch.server, safe='')}"
+        await self._call("POST", f"/users/{user}", ok=(201, 409))
+        try:
+            async with self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}) as response:
+                if response.status == 201:
+                    return
+                if response.status != 202:
+                    raise _refusal(response.status, (await response.json()).get("message", ""))
+            async for message in self._progress(f"{server}/progress"):
+                yield message
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            log.error("The hub was lost while launch %s started: %s", launch.id, type(error).__name__)
+            raise HubUnavailable("JupyterHub was lost while the server started.", _AGAIN) from None
+
+    async def _progress(self, path: str) -> AsyncIterator[str]:
+        """Yield progress messages until the ready event; a server that fails raises."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=60)  # the hub sends a keepalive every 8 s
+        async with self._http.get(f"{self._api_url}{path}", timeout=timeout, raise_for_status=True) as stream:
+            async for line in stream.content:
+                if not line.startswith(b"data:"):
+                    continue
+                event = json.loads(line[5:])
+                if event.get("ready"):
+                    return
+                if event.get("failed"):
+                    raise _refusal(0, event.get("message", ""))
+                if event.get("message"):
+                    yield str(event["message"])
+        raise HubUnavailable("JupyterHub stopped telling how the server starts.", _AGAIN)
+
+    async def stop(self, launch: Launch) -> None:
+        """End the launch's server and user, however far it came; nothing is left to the culler's time."""
+        user = quote(launch.user, safe="")
+        await self._call("DELETE", f"/users/{user}/server", ok=(202, 204, 400, 404))
+        for _ in range(_CALL_SECONDS):
+            # a server that is still stopping keeps its user
+            try:
+                await self._call("DELETE", f"/users/{user}", ok=(204, 404))
+                return
+            except HubUnavailable:
+                await asyncio.sleep(1)
+
+    async def servers(self) -> list[Server]:
+        """Return every server the hub knows as starting or running that was started by a ticket."""
+        found: list[Server] = []
+        offset = 0
+        while True:
+            page = await self._call("GET", f"/users?state=active&offset={offset}&limit={_PAGE}", ok=(200,))
+            for user in page:
+                found += [server for model in user["servers"].values() if (server := self._server(model))]
+            if len(page) < _PAGE:
+                return found
+            offset += _PAGE
+
+    def _server(self, model: dict[str, Any]) -> Server | None:
+        try:
+            launch = read(str((model.get("user_options") or {})["ticket"]), self._ticket_keys)
+        except (KeyError, TicketInvalid):
+            return None
+        return Server(launch, model["ready"], model["url"], model["started"] or "", model["last_activity"] or "")
+
+
+def _refusal(status: int, message: str) -> SpawnFailed | TicketInvalid:
+    """Return the error for what the hub said; its sentences come from our own spawner or are the hub's for people."""
+    sentence = message.removeprefix(_FAILED).strip()
+    if status == 403:
+        return TicketInvalid(sentence)
+    return SpawnFailed("The server could not be started." if not sentence else f"The server could not be started: {sentence}")

@@ -1,0 +1,179 @@
+"""The journey of a launch, in order: resolve, admit, build, issue the ticket, start, ready.
+
+Each step yields events; a step that refuses raises a UserError, which `web` turns into the last event. Whoever stops
+listening ends the journey where it is: a build goes on for others, a server that nobody will enter is ended. Runs in
+the binder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import metrics
+from ..errors import PangeoBinderError, QuotaExceeded, UserError
+from ..events import Event, Phase
+from ..model import Environment, Grant, Launch, Repo
+from ..names import new_launch_id, user_name
+from ..policy.match import Question
+from ..policy.wish import narrowed
+from ..repos.base import Provider
+from ..repos.registry import provider_for
+from ..ticket import server_token, sign
+from .admission import Admission, Place
+from .builds import SharedBuilds
+from .hub import Hub
+from .line import LOOK_SECONDS, Line
+from .stages import Stages
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """What somebody asked for: a link's two parts, who they are, and where they came in."""
+
+    provider: str
+    spec: str
+    network: str
+    user: str | None = None
+    """The login, or None for an anonymous launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collaborators:
+    """What the journey is made with."""
+
+    providers: tuple[Provider, ...]
+    admission: Admission
+    line: Line
+    builds: SharedBuilds
+    hub: Hub
+    ticket_keys: list[str]
+    hub_url: str
+    """The public prefix of the hub's proxy, under which servers are; ends in a slash."""
+
+
+class Pipeline:
+    """Takes clicks on their journeys; one for the life of the binder."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def run(self, click: Click) -> AsyncGenerator[Event, None]:
+        """Yield the events of a launch, the last one READY. Raises the UserError of the step that refuses."""
+        outcome = "left"
+        metrics.LAUNCHES_IN_PROGRESS.inc()
+        try:
+            async with aclosing(self._journey(click)) as journey:
+                async for event in journey:
+                    outcome = "ready" if event.phase is Phase.READY else "left"
+                    yield event
+        except UserError as error:
+            outcome = error.reason
+            raise
+        except Exception:
+            outcome = "internal_error"
+            raise
+        finally:
+            metrics.LAUNCHES_IN_PROGRESS.dec()
+            metrics.LAUNCHES.labels(outcome).inc()
+
+    async def _journey(self, click: Click) -> AsyncGenerator[Event, None]:
+        stages = Stages()
+        provider = provider_for(self._with.providers, click.provider)
+        ref = provider.parse(click.spec)
+        yield Event(Phase.WAITING, f"Looking up {ref.name}, {ref.ref}\n")
+        repo = await provider.resolve(ref)
+        stages.done("resolve")
+        place: Place | None = None
+        async with aclosing(self._admit(repo, click)) as admitting:
+            async for step in admitting:
+                if isinstance(step, Place):
+                    place = step
+                else:
+                    yield step
+        assert place is not None
+        with place:
+            stages.done("admit")
+            yield Event(Phase.WAITING, f"{place.launch.grant.reason}\n", grant=place.launch.grant)
+            async with aclosing(self._with.builds.follow(repo)) as building:
+                async for event in building:
+                    yield event
+            stages.done("build")
+            launch = await self._ready_to_start(place.launch)
+            async with aclosing(self._start(launch)) as starting:
+                async for event in starting:
+                    yield event
+            place.arrived(launch)
+            stages.done("start")
+            yield self._ready(launch)
+
+    async def _admit(self, repo: Repo, click: Click) -> AsyncGenerator[Event | Place, None]:
+        """Yield the place in line while all are taken, and last the Place itself."""
+        launch_id, question = new_launch_id(), Question(repo.ref, click.user, click.network)
+        deadline = time.monotonic() + self._with.line.seconds
+        full = QuotaExceeded("Others are waiting for a place for this repository.", "Try again in a few minutes.")
+        with self._with.line.join(repo.ref.key) as spot:
+            while True:
+                if spot.place == 1:
+                    try:
+                        yield await self._with.admission.take(question, _maker(launch_id, repo, click.network))
+                        return
+                    except QuotaExceeded as error:
+                        full = error
+                if time.monotonic() >= deadline:
+                    raise full
+                message = f"{full.message} You are number {spot.place} in line.\n"
+                yield Event(Phase.WAITING, message, place=spot.place)
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _ready_to_start(self, launch: Launch) -> Launch:
+        """Return the launch with its environment, and its grant narrowed by the repository's own wishes."""
+        environment = await self._with.builds.find(launch.repo)
+        if environment is None:
+            raise PangeoBinderError(f"The environment of {launch.repo} was built and is not there")
+        grant = narrowed(launch.grant, Path(environment.checkout)) if environment.checkout else launch.grant
+        return replace(launch, environment=environment, grant=grant)
+
+    async def _start(self, launch: Launch) -> AsyncGenerator[Event, None]:
+        """Issue the ticket and follow the hub; a server that was not brought to its person is ended."""
+        arrived = False
+        yield Event(Phase.LAUNCHING, "Starting the server\n", grant=launch.grant)
+        try:
+            ticket = sign(launch, self._with.ticket_keys, time.time())
+            async for message in self._with.hub.start(launch, ticket):
+                yield Event(Phase.LAUNCHING, f"{message}\n")
+            arrived = True
+        finally:
+            if not arrived:
+                self._end(launch)
+
+    def _end(self, launch: Launch) -> None:
+        """End the server in the background: the person may be gone, and the hub may need its time."""
+        task = asyncio.create_task(self._with.hub.stop(launch))
+        self._ending.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("A server nobody waits for was left to the culler: %s", type(task.exception()).__name__)
+
+    def _ready(self, launch: Launch) -> Event:
+        path = "/".join(part for part in ("user", launch.user, launch.server) if part)
+        url = f"{self._with.hub_url}{path}/"
+        token = server_token(self._with.ticket_keys[0], launch.id)
+        return Event(Phase.READY, f"Server running at {url}\n", launch=launch, url=url, token=token)
+
+
+def _maker(launch_id: str, repo: Repo, network: str) -> Callable[[Grant], Launch]:
+    """Return what makes the launch of a grant; its environment comes with the build."""
+    user = user_name(repo.ref.name, launch_id)
+    return lambda grant: Launch(launch_id, user, "", repo, Environment("", ""), grant, network)
