@@ -57,7 +57,7 @@ def git_env(url: str, access: GitAccess) -> dict[str, str]:
         "GIT_ASKPASS": "",
         "SSH_ASKPASS": "",
         "GIT_LFS_SKIP_SMUDGE": "1",
-        "GIT_ALLOW_PROTOCOL": "file" if access.allow_local and is_local(url) else "https:http:ssh",
+        "GIT_ALLOW_PROTOCOL": "file:https:http:ssh" if access.allow_local and is_local(url) else "https:http:ssh",
         "GIT_SSH_COMMAND": _SSH if access.allow_local else _SSH_WITHOUT_KEYS,
     }
     if access.allow_local and "SSH_AUTH_SOCK" in os.environ:

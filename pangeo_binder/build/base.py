@@ -1,0 +1,138 @@
+"""What a builder is: it finds the environment of a commit, or makes it, under limits and leaving nothing half-made.
+
+One file per kind of builder stands beside this one. Runs in the binder; that one build serves many launches is the work
+of `launch.builds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ..command import CommandTimedOut
+from ..errors import BuildFailed, UserError
+from ..events import Phase
+from ..git import GitAccess
+from ..model import Environment, Repo
+from ..resources import resource
+
+LAST_LINES: Final = 8
+"""How many of the log's last lines a BuildFailed carries in its hint."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildEvent:
+    """One line of a build's log; the last event carries the environment."""
+
+    phase: Phase
+    """FETCHING or BUILDING; BUILT for the last."""
+    line: str
+    environment: Environment | None = None
+
+
+def find_uv() -> Path:
+    """Return the `uv` beside this Python, else the one on PATH. Raises FileNotFoundError."""
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if not found:
+        raise FileNotFoundError("uv is neither beside this Python nor on PATH; install it with `pip install uv`")
+    return Path(found)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """Where builds happen and what they may take."""
+
+    cache_dir: Path
+    timeout_seconds: float = 1800
+    """How long one build may take, from the first fetch."""
+    concurrent: int = 2
+    """How many builds run at once in this process."""
+    min_free_bytes: int = 1 << 30
+    """No build starts with less free disk."""
+    python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
+    """The Python of repositories that ask for none."""
+    git: GitAccess = field(default_factory=GitAccess)
+    uv: Path = field(default_factory=find_uv)
+    session_source: Path = field(default_factory=lambda: resource("session"))
+    """The source of the session distribution, which every environment gets."""
+
+
+class Builder(ABC):
+    """Makes the environment of a commit.
+
+    The story of `build`: wait for a free slot, see that the disk has room, make the environment line by line; where
+    that fails in any way, being cancelled included, discard what is there and say why. A driver fills `find`, `make`
+    and `discard`.
+    """
+
+    def __init__(self, settings: BuildSettings) -> None:
+        self.settings = settings
+        self._slots = asyncio.Semaphore(settings.concurrent)
+
+    @abstractmethod
+    def find(self, repo: Repo) -> Environment | None:
+        """Return the environment of `repo` where it is ready; takes no more than milliseconds."""
+
+    @abstractmethod
+    def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
+        """Yield the log of making the environment; the last event carries it. Raises UserErrors, mostly BuildFailed."""
+
+    @abstractmethod
+    async def discard(self, repo: Repo) -> None:
+        """Remove what an unfinished `make` left, processes included; an environment that is ready stays."""
+
+    async def build(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
+        """Yield the build's log; the last event carries the environment.
+
+        Raises BuildFailed with the log's last lines, RepoNotFound or RefNotFound.
+        """
+        if self._slots.locked():
+            yield BuildEvent(Phase.FETCHING, "Waiting for other builds to end.")
+        async with self._slots:
+            self._check_disk()
+            last = deque[str](maxlen=LAST_LINES)
+            try:
+                async with aclosing(self.make(repo)) as making:
+                    async for event in making:
+                        last.append(event.line)
+                        yield event
+            except BaseException as error:
+                await asyncio.shield(self.discard(repo))
+                if isinstance(error, Exception) and (told := self._explained(error, last)):
+                    raise told from None
+                raise
+
+    def _check_disk(self) -> None:
+        self.settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self.settings.cache_dir).free < self.settings.min_free_bytes:
+            raise disk_full()
+
+    def _explained(self, error: Exception, last: deque[str]) -> UserError | None:
+        """Return what to tell the person, with the log's last lines; None for what is nobody's fault but ours."""
+        match error:
+            case BuildFailed():
+                return BuildFailed(error.message, "\n".join([error.hint, "Last lines of the log:", *last]).strip())
+            case CommandTimedOut():
+                minutes = f"{self.settings.timeout_seconds / 60:.3g} minutes"
+                text = "\n".join(
+                    ["Make it do less, or ask the operator for more time.", "Last lines of the log:", *last]
+                )
+                return BuildFailed(f"The build took longer than {minutes} and was ended.", text)
+            case OSError(errno=errno.ENOSPC):
+                return disk_full()
+        return None
+
+
+def disk_full() -> BuildFailed:
+    """Return the error for a disk without room."""
+    return BuildFailed("This binder's disk is full.", "Tell its operator; nothing is wrong with the repository.")

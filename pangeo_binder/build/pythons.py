@@ -1,0 +1,44 @@
+"""Finds the installed Python a repository asks for; never downloads one. Runs in the binder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..command import Captured, Command, capture
+from ..errors import BuildFailed
+from .base import BuildSettings
+
+_OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+_QUESTION_SECONDS = 60
+
+
+async def find_python(wanted: str, settings: BuildSettings, env: Mapping[str, str]) -> str:
+    """Return the path of an installed Python that is `wanted` (`3.11`, `>=3.12`, or empty for the binder's default).
+
+    Raises BuildFailed naming the installed ones.
+    """
+    wanted = wanted or settings.python
+    if wanted == _OWN:
+        return sys.executable
+    found = await _uv(settings, env, "python", "find", "--no-project", "--system", wanted)
+    if found.code == 0:
+        return found.out.strip()
+    installed = await _installed(settings, env)
+    raise BuildFailed(
+        f"This repository asks for Python {wanted}, which is not installed on this binder.",
+        f"Installed are: {', '.join(installed)}.",
+    )
+
+
+async def _installed(settings: BuildSettings, env: Mapping[str, str]) -> list[str]:
+    listed = await _uv(settings, env, "python", "list", "--only-installed", "--output-format", "json")
+    entries = json.loads(listed.out) if listed.code == 0 else []
+    parts = {(int(each["version_parts"]["major"]), int(each["version_parts"]["minor"])) for each in entries}
+    return [f"{major}.{minor}" for major, minor in sorted(parts | {(sys.version_info.major, sys.version_info.minor)})]
+
+
+async def _uv(settings: BuildSettings, env: Mapping[str, str], *args: str) -> Captured:
+    return await capture(Command((str(settings.uv), *args), env, Path("/"), _QUESTION_SECONDS))

@@ -1,0 +1,36 @@
+"""What every environment gets beside what its repository asks for: the one list of it.
+
+The bounds are low on purpose: whatever the repository pins wins, and old Pythons get old versions. Used by builders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+NEEDS: Final = (
+    "jupyterlab>=3",  # the page a launch opens
+    "jupyter-server>=1.6",  # what the session distribution extends
+    "jupyter-server-proxy>=3",  # the way to dashboards and other web pages of the session
+    "dask-gateway>=2022.4",  # the client, and the preload of every scheduler
+    "distributed>=2022.2",  # schedulers and workers run in this environment
+    "dask-labextension>=5.2",  # the Dask panel
+    "bokeh>=2.4",  # without it a scheduler has no dashboard
+    "s3fs>=2022.1",  # `s3://` for scratch and catalogue
+    "pip",  # `%pip install` and postBuild
+)
+
+
+def session_needs(session_wheel: Path) -> tuple[str, ...]:
+    """Return the requirements added to every environment, the session distribution's wheel among them."""
+    return (*NEEDS, str(session_wheel))
+
+
+def session_digest(session_source: Path) -> str:
+    """Return what changes when the needs or the session distribution change; part of an environment's id."""
+    digest = hashlib.sha256("\n".join(NEEDS).encode())
+    for path in sorted(session_source.rglob("*")):
+        if path.suffix in (".py", ".json", ".toml") and "dist" not in path.relative_to(session_source).parts:
+            digest.update(str(path.relative_to(session_source)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,181 @@
+"""Shares builds: one build per environment, however many launches wait for it, each with the log from its beginning.
+
+A launch that leaves never ends a build, and one that comes late misses nothing. Runs in the binder, on its event loop;
+how an environment is made is the builder's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from itertools import islice
+
+from ..build.base import Builder
+from ..errors import BuildFailed, UserError
+from ..events import Event, Phase
+from ..metrics import BUILD_FOLLOWERS, BUILDS, BUILDS_IN_PROGRESS
+from ..model import Environment, Repo
+
+log = logging.getLogger(__name__)
+
+REPLAY_LINES = 10_000
+"""How much of a log is kept for late followers: the first and the last half of it."""
+
+
+class Replay:
+    """A log that grows at its end, is shared by all its readers, and of which at most `keep` events are kept."""
+
+    def __init__(self, keep: int = REPLAY_LINES) -> None:
+        self._head: list[Event] = []
+        self._head_size = keep // 2
+        self._tail = deque[Event](maxlen=keep - keep // 2)
+        self._total = 0
+        self._grown = asyncio.Event()
+
+    def add(self, event: Event) -> None:
+        """Append `event` and wake all who wait."""
+        (self._head if len(self._head) < self._head_size else self._tail).append(event)
+        self._total += 1
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake all who wait; each then looks again."""
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    async def grown(self, position: int) -> None:
+        """Return when there is something to look at beyond `position`, or when woken."""
+        if position >= self._total:
+            await self._grown.wait()
+
+    def since(self, position: int) -> tuple[list[Event], int]:
+        """Return the events from `position` on, with a line for those no longer kept, and the next position."""
+        found = self._head[position:]
+        first = self._total - len(self._tail)  # the position of the tail's first event
+        start = max(position, len(self._head))
+        if start < first:
+            left_out = f"... {first - start} lines are left out here ...\n"
+            found.append(Event(Phase.BUILDING, left_out))
+        found.extend(islice(self._tail, max(0, start - first), None))
+        return found, self._total
+
+
+class _Running:
+    """One build under way: its log, and in the end its environment or its error."""
+
+    def __init__(self) -> None:
+        self.replay = Replay()
+        self.environment: Environment | None = None
+        self.error: UserError | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.environment is not None or self.error is not None
+
+
+class SharedBuilds:
+    """All builds of this process, one per repository and commit."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._running: dict[tuple[str, str], _Running] = {}
+        self._stopped = False
+
+    async def find(self, repo: Repo) -> Environment | None:
+        """Return the environment of `repo` where it is ready."""
+        return self._builder.find(repo)
+
+    async def follow(self, repo: Repo) -> AsyncGenerator[Event, None]:
+        """Yield the build of `repo` from its first line, and last BUILT; starts it where nobody has.
+
+        An environment that is ready yields BUILT alone. Raises BuildFailed, RepoNotFound or RefNotFound; a build that
+        failed is tried again by the next who follows. Closing this ends the following, never the build.
+        """
+        if found := await self.find(repo):
+            yield _built(found)
+            return
+        running, position = self._join(repo), 0
+        with BUILD_FOLLOWERS.track_inprogress():
+            while True:
+                events, position = running.replay.since(position)
+                for event in events:
+                    yield event
+                if events:
+                    continue
+                if running.ended:
+                    break
+                await running.replay.grown(position)
+        if running.environment is None:
+            raise _again(running.error)
+        yield _built(running.environment)
+
+    async def stop(self) -> None:
+        """End all builds and return when nothing of them is left; followers get BuildFailed."""
+        self._stopped = True
+        tasks = [running.task for running in self._running.values() if running.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _join(self, repo: Repo) -> _Running:
+        key = (repo.ref.url, repo.commit)
+        if key not in self._running:
+            if self._stopped:
+                raise _stopping()
+            running = self._running[key] = _Running()
+            running.task = asyncio.create_task(self._run(repo, running), name=f"build of {repo.ref.name}")
+        return self._running[key]
+
+    async def _run(self, repo: Repo, running: _Running) -> None:
+        outcome = "failed"
+        try:
+            with BUILDS_IN_PROGRESS.track_inprogress():
+                await self._build(repo, running)
+            outcome = "built"
+        except UserError as error:
+            running.error = error
+        except asyncio.CancelledError:
+            outcome, running.error = "cancelled", _stopping()
+            raise
+        except Exception as error:
+            running.error = _ours(repo, error)
+        finally:
+            BUILDS.labels(outcome).inc()
+            with suppress(KeyError):
+                del self._running[(repo.ref.url, repo.commit)]
+            running.replay.wake()
+
+    async def _build(self, repo: Repo, running: _Running) -> None:
+        async with aclosing(self._builder.build(repo)) as building:
+            async for event in building:
+                if event.environment is not None:
+                    running.environment = event.environment
+                    return
+                running.replay.add(Event(event.phase, f"{event.line}\n"))
+        raise RuntimeError("the builder ended without an environment")
+
+
+def _built(environment: Environment) -> Event:
+    return Event(Phase.BUILT, "The environment is ready.\n", image_name=environment.id)
+
+
+def _again(error: UserError | None) -> UserError:
+    """Return the build's error anew for each follower, because raising one error in many tasks mixes their traces."""
+    error = error or _stopping()
+    return type(error)(error.message, error.hint)
+
+
+def _stopping() -> BuildFailed:
+    return BuildFailed("The build was ended because this binder is stopping.", "Open the link again in a minute.")
+
+
+def _ours(repo: Repo, error: Exception) -> BuildFailed:
+    """Log what is not the repository's fault under an id, and return the error that tells the id."""
+    id_ = secrets.token_hex(4)
+    log.error("Build %s of %s at %s failed", id_, repo.ref.url, repo.commit, exc_info=error)
+    return BuildFailed("The build failed on this binder's side.", f"Tell its operator this number: {id_}.")

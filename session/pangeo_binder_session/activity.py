@@ -1,0 +1,122 @@
+"""Tells JupyterHub when the session was last used, so that it is culled when idle and not before.
+
+Activity is what Jupyter Server counts (requests, kernels, terminals), a kernel that is busy now, and a Dask cluster of
+the session that is computing now. The hub's API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from urllib.parse import quote
+
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+
+DEFAULT_SECONDS = 60.0
+_REQUEST_SECONDS = 10
+_MOST_INTERVALS = 5
+"""How many intervals apart reports are at most while the hub does not answer."""
+_MOST_CLUSTERS = 10
+
+
+def start(serverapp):
+    """Report from now on, where this server was started by a hub."""
+    url, token = _activity_url(os.environ), os.environ.get("JUPYTERHUB_API_TOKEN")
+    if url and token:
+        serverapp.io_loop.add_callback(ActivityReporter(serverapp, url, token).report)
+
+
+def _activity_url(environ):
+    if environ.get("JUPYTERHUB_ACTIVITY_URL"):
+        return environ["JUPYTERHUB_ACTIVITY_URL"]
+    if environ.get("JUPYTERHUB_API_URL") and environ.get("JUPYTERHUB_USER"):
+        return "{}/users/{}/activity".format(environ["JUPYTERHUB_API_URL"], quote(environ["JUPYTERHUB_USER"], safe=""))
+    return ""
+
+
+def _interval_seconds(environ):
+    try:
+        return max(1.0, float(environ.get("PANGEO_BINDER_ACTIVITY_SECONDS", "")))
+    except ValueError:
+        return DEFAULT_SECONDS
+
+
+class ActivityReporter:
+    """Reports again and again, on the server's own event loop."""
+
+    def __init__(self, serverapp, url, token):
+        self._app = serverapp
+        self._url = url
+        self._token = token
+        self._failures = 0
+        self._clusters = DaskClusters(os.environ, token)
+
+    async def report(self):
+        """Report once and arrange for the next time; whatever fails waits for then."""
+        try:
+            await self._post(await self._last_activity())
+            self._failures = 0
+        except Exception as error:  # the server goes on whatever the hub or an old Jupyter does
+            if not self._failures:
+                self._app.log.debug("pangeo-binder: activity was not reported: %s", type(error).__name__)
+            self._failures += 1
+        wait = _interval_seconds(os.environ) * min(2**self._failures, _MOST_INTERVALS)
+        self._app.io_loop.call_later(wait, self.report)
+
+    async def _last_activity(self):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        if self._kernel_is_busy() or await self._clusters.compute():
+            return now
+        return self._app.web_app.last_activity()
+
+    def _kernel_is_busy(self):
+        return any(kernel.get("execution_state") == "busy" for kernel in self._app.kernel_manager.list_kernels())
+
+    async def _post(self, last_activity):
+        when = last_activity.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        server = os.environ.get("JUPYTERHUB_SERVER_NAME", "")
+        body = {"servers": {server: {"last_activity": when}}, "last_activity": when}
+        headers = {"Authorization": "token " + self._token, "Content-Type": "application/json"}
+        await _fetch(HTTPRequest(self._url, method="POST", headers=headers, body=json.dumps(body)))
+
+
+class DaskClusters:
+    """The session's Dask clusters, as its gateway and their schedulers tell of them."""
+
+    def __init__(self, environ, token):
+        self._address = environ.get("DASK_GATEWAY__ADDRESS", "").rstrip("/")
+        self._first = environ.get("DASK_GATEWAY_CLUSTER", "")
+        self._headers = {"Authorization": "jupyterhub " + token}
+
+    async def compute(self):
+        """Return whether any cluster computes now; one that does not answer does not."""
+        if not self._address:
+            return False
+        for name in await self._names():
+            try:
+                if await self._is_computing(name):
+                    return True
+            except Exception:  # noqa: S112 - a cluster that is gone, or starting
+                continue
+        return False
+
+    async def _names(self):
+        names = {self._first} if self._first else set()
+        try:
+            listed = await _fetch(HTTPRequest(self._address + "/api/v1/clusters/", headers=self._headers))
+            names.update(list(json.loads(listed.body))[:_MOST_CLUSTERS])
+        except Exception:  # noqa: S110 - the first cluster is known without the gateway
+            pass
+        return names
+
+    async def _is_computing(self, name):
+        # a page of every scheduler: distributed.http.scheduler.json
+        url = "{}/clusters/{}/json/counts.json".format(self._address, quote(name, safe=""))
+        counts = json.loads((await _fetch(HTTPRequest(url, headers=self._headers))).body)
+        return counts["processing"] > 0
+
+
+async def _fetch(request):
+    request.connect_timeout = request.request_timeout = _REQUEST_SECONDS
+    return await AsyncHTTPClient().fetch(request)
