@@ -60,7 +60,8 @@ class Replay:
         if start < first:
             left_out = f"... {first - start} lines are left out here ...\n"
             found.append(Event(Phase.BUILDING, left_out))
-        found.extend(islice(self._tail, max(0, start - first), None))
+        newest_first = islice(reversed(self._tail), self._total - max(start, first))  # a deque is slow from its middle
+        found.extend(reversed(list(newest_first)))
         return found, self._total
 
 
@@ -117,10 +118,14 @@ class SharedBuilds:
     async def stop(self) -> None:
         """End all builds and return when nothing of them is left; followers get BuildFailed."""
         self._stopped = True
-        tasks = [running.task for running in self._running.values() if running.task]
+        under_way = list(self._running.values())
+        tasks = [running.task for running in under_way if running.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for running in under_way:  # a task cancelled before its first step never told its followers
+            running.error = running.error or _stopping()
+            running.replay.wake()
 
     def _join(self, repo: Repo) -> _Running:
         key = (repo.ref.url, repo.commit)
@@ -151,13 +156,15 @@ class SharedBuilds:
             running.replay.wake()
 
     async def _build(self, repo: Repo, running: _Running) -> None:
+        environment = None
         async with aclosing(self._builder.build(repo)) as building:
             async for event in building:
-                if event.environment is not None:
-                    running.environment = event.environment
-                    return
-                running.replay.add(Event(event.phase, f"{event.line}\n"))
-        raise RuntimeError("the builder ended without an environment")
+                environment = event.environment
+                if environment is None:
+                    running.replay.add(Event(event.phase, f"{event.line}\n"))
+        if environment is None:
+            raise RuntimeError("the builder ended without an environment")
+        running.environment = environment
 
 
 def _built(environment: Environment) -> Event:

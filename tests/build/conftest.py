@@ -1,0 +1,58 @@
+"""Builders that share uv's cache, so that each package is downloaded once per run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pangeo_binder.build.base import Builder, BuildSettings
+from pangeo_binder.git import GitAccess
+from pangeo_binder.model import Environment, Repo, RepoRef
+from tests.repos.gitrepo import git, make_repository
+from tests.repos.gitserver import git_server
+
+__all__ = ["git_server"]
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what every cache directory of this run shares: uv's cache and the session's wheel."""
+    folder = tmp_path_factory.mktemp("downloads")
+    for name in ("uv", "session"):
+        (folder / name).mkdir()
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path, downloads: Path) -> BuildSettings:
+    """Settings with a cache directory of its own."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name in ("uv", "session"):
+        (cache / name).symlink_to(downloads / name)
+    return BuildSettings(cache, git=GitAccess(allow_local=True), min_free_bytes=0)
+
+
+@pytest.fixture
+def repo_of(tmp_path: Path) -> Callable[[dict[str, str]], Repo]:
+    """Make a repository of files, and return it at its one commit."""
+
+    def make(files: dict[str, str]) -> Repo:
+        path = make_repository(tmp_path / "repos" / str(len(list(tmp_path.glob("repos/*")))), files)
+        return Repo(RepoRef("git", str(path), "main"), git("rev-parse", "HEAD", cwd=path))
+
+    return make
+
+
+@pytest.fixture
+def built() -> Callable:
+    """Build a repository to its end, and return its environment and its log."""
+
+    async def build(builder: Builder, repo: Repo) -> tuple[Environment, str]:
+        events = [event async for event in builder.build(repo)]
+        assert events[-1].environment is not None
+        return events[-1].environment, "\n".join(event.line for event in events)
+
+    return build

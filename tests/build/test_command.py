@@ -1,0 +1,114 @@
+"""Commands end, whole and in time, and their output comes as clean lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pangeo_binder.command import (
+    BUILD_MARK,
+    LINE_CHARACTERS,
+    Command,
+    CommandFailed,
+    CommandTimedOut,
+    LineCutter,
+    capture,
+    inherited,
+    stream,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    def command(script: str, timeout_seconds: float = 30) -> Command:
+        env = {"PATH": os.environ["PATH"], BUILD_MARK: str(tmp_path)}
+        return Command(("/bin/sh", "-c", script), env, tmp_path, timeout_seconds)
+
+    return command
+
+
+def marked(tmp_path: Path) -> list[str]:
+    """Return the command lines of what carries this test's mark."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(BUILD_MARK) == str(tmp_path):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("chunks", "lines"),
+    [
+        ([b"a\nb", b"c\n"], ["a", "bc"]),
+        ([b"\x1b[1;31mred\x1b[0m\n\x1b]0;title\x07x\n"], ["red", "x"]),
+        ([b"10%\r50%\r100%\r\n"], ["100%"]),
+        (["ä".encode()[:1], "ä".encode()[1:] + b"\n"], ["ä"]),
+        ([b"x" * 9999 + b"\ny\n"], ["x" * LINE_CHARACTERS, "y"]),
+        ([b"\xff\x00\n"], ["�"]),
+        ([b"no newline"], ["no newline"]),
+    ],
+)
+def test_cuts_lines_for_people(chunks, lines):
+    cutter = LineCutter()
+    assert [line for chunk in chunks for line in cutter.feed(chunk)] + cutter.flush() == lines
+
+
+def test_a_line_without_end_does_not_grow_in_memory():
+    cutter = LineCutter()
+    for _ in range(100):
+        assert cutter.feed(b"x" * 65536) == []
+    assert len(cutter.flush()[0]) == LINE_CHARACTERS
+
+
+async def test_streams_both_outputs_and_fails_with_the_code(run):
+    lines = []
+    with pytest.raises(CommandFailed) as caught:
+        async for line in stream(run("echo out; echo err >&2; exit 3")):
+            lines.append(line)
+    assert caught.value.code == 3 and set(caught.value.tail) == set(lines) == {"out", "err"}
+
+
+async def test_kills_the_whole_tree_when_the_time_is_up(run, tmp_path):
+    with pytest.raises(CommandTimedOut):
+        async for _ in stream(
+            run("sleep 101 & setsid sleep 102 & setsid sh -c 'sleep 103 & exec sleep 104' & wait", 1)
+        ):
+            pass
+    assert marked(tmp_path) == []
+
+
+async def test_what_a_command_leaves_behind_ends_with_it(run, tmp_path):
+    lines = [line async for line in stream(run("setsid sleep 101 & echo done"))]
+    assert lines == ["done"] and marked(tmp_path) == []
+
+
+async def test_closing_and_cancelling_kill_the_tree(run, tmp_path):
+    async with aclosing(stream(run("echo a; setsid sleep 101 & sleep 102"))) as lines:
+        assert await anext(lines) == "a"
+    assert marked(tmp_path) == []
+    task = asyncio.create_task(capture(run("setsid sleep 101 & sleep 102")))
+    await asyncio.sleep(0.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert marked(tmp_path) == []
+
+
+async def test_output_that_nobody_reads_does_not_keep_a_command(run, tmp_path):
+    async with aclosing(stream(run("yes"))) as lines:
+        assert await anext(lines) == "y"
+    assert marked(tmp_path) == []
+
+
+def test_inherits_nothing_that_may_be_secret(monkeypatch):
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    assert "secret" not in inherited().values() and "PATH" in inherited()

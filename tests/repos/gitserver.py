@@ -1,0 +1,63 @@
+"""Real git servers: git's own CGI program over http, and one that never answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import CGIHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.repos.gitrepo import git
+
+
+class _GitHandler(CGIHTTPRequestHandler):
+    """Serves `/git/<name>` through git's own CGI program, and wants a login for `/private/`."""
+
+    have_fork = False
+    cgi_directories = ["/git"]
+
+    def is_cgi(self) -> bool:
+        name, _, rest = self.path.removeprefix("/git/").partition("/")
+        self.cgi_info = ("/git", "backend/" + name + "/" + rest)
+        return self.path.startswith("/git/")
+
+    def translate_path(self, path: str) -> str:
+        return self.server.backend if path.startswith("/git/backend") else f"{os.devnull}/none"
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/private/"):
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        super().do_GET()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def git_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address under whose `/git/` the repositories of `tmp_path` are served."""
+    monkeypatch.setenv("GIT_PROJECT_ROOT", str(tmp_path))
+    monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _GitHandler)
+    server.backend = str(Path(git("--exec-path", cwd=tmp_path)) / "git-http-backend")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """The address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
