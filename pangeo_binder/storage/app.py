@@ -1,0 +1,243 @@
+"""The storage process: the S3 front on one port, the vending API with health and metrics on another.
+
+`serve` starts both and is what `run` blocks on. The vending API is for the hub alone and must not be reachable from
+sessions. HTTP and wiring only; what happens is in `service`, what S3 clients get in `s3.front`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import math
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ..errors import UserError
+from ..model import StorageGrant, from_wire
+from .launches import StoredLaunch
+from .reaper import HubIsAlive, IsAlive
+from .service import StorageService
+
+log = logging.getLogger(__name__)
+
+_OPEN_PATHS = ("/health", "/metrics")
+_SERVICE = web.AppKey("service", StorageService)
+_MAX_ADMIN_BYTES = 256 * 1024
+_STOP_SECONDS = 5
+
+_Runner = web.ServerRunner | web.AppRunner
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """What the storage process is told; keys and tokens are secrets."""
+
+    state_dir: Path
+    """Everything it keeps lies here: objects, uploads, the launch table."""
+    public_endpoint: str
+    """The URL under which sessions reach the data port."""
+    master_key: str = field(repr=False)
+    """All launches' keys derive from it; another one ends them all."""
+    admin_tokens: tuple[str, ...] = field(repr=False)
+    """Any of these opens the vending API."""
+    data_host: str = "127.0.0.1"
+    data_port: int = 9100
+    """0 for any free port."""
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 9101
+    """0 for any free port."""
+    reap_seconds: float = 10
+    hub_api_url: str = ""
+    """JUPYTERHUB_API_URL; empty: nobody is asked whether a launch's server still runs."""
+    hub_api_token: str = field(default="", repr=False)
+
+
+class StorageRunner:
+    """The running process's two listeners and its reaper. Stop it with `cleanup`."""
+
+    def __init__(self, service: StorageService) -> None:
+        self.service = service
+        self.data_port = 0
+        self.admin_port = 0
+        self._runners: list[_Runner] = []
+        self._reaping: asyncio.Task[None] | None = None
+
+    async def start(self, settings: StorageSettings) -> None:
+        """Listen, then reap every `reap_seconds`."""
+        data = web.ServerRunner(web.Server(self.service.front.handle), shutdown_timeout=_STOP_SECONDS)
+        app = admin_app(self.service, settings.admin_tokens)
+        admin = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
+        self.data_port = await self._listen(data, settings.data_host, settings.data_port)
+        self.admin_port = await self._listen(admin, settings.admin_host, settings.admin_port)
+        self._reaping = asyncio.create_task(self._reap(settings.reap_seconds))
+
+    async def _listen(self, runner: _Runner, host: str, port: int) -> int:
+        self._runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+        bound: int = runner.addresses[0][1]
+        return bound
+
+    async def _reap(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.service.tick(time.time())
+            except Exception:
+                log.exception("reaping failed; trying again in %s s", seconds)
+
+    async def cleanup(self) -> None:
+        """Stop listening and reaping; launches stay valid and are found again at the next start."""
+        if self._reaping is not None:
+            self._reaping.cancel()
+            await asyncio.wait([self._reaping])
+        for runner in self._runners:
+            await runner.cleanup()
+        self.service.table.save()
+
+
+async def serve(settings: StorageSettings, is_alive: IsAlive | None = None) -> StorageRunner:
+    """Start the storage process's servers in this event loop and return them running.
+
+    `is_alive` tells whether a launch's server runs; by default JupyterHub is asked where `settings` name it.
+    Raises ValueError where a key or token of `settings` is missing, OSError where a port cannot be had.
+    """
+    if not settings.master_key or not settings.admin_tokens or not all(settings.admin_tokens):
+        raise ValueError("The storage process needs a master key and at least one admin token, none of them empty.")
+    if is_alive is None and settings.hub_api_url:
+        is_alive = HubIsAlive(settings.hub_api_url, settings.hub_api_token)
+    service = StorageService(settings.state_dir, settings.public_endpoint, settings.master_key, is_alive)
+    await service.start()
+    runner = StorageRunner(service)
+    try:
+        await runner.start(settings)
+    except BaseException:
+        await runner.cleanup()
+        raise
+    log.info("storage: data on port %s, vending on port %s", runner.data_port, runner.admin_port)
+    return runner
+
+
+def run(settings: StorageSettings) -> None:
+    """Run the storage process until SIGTERM or SIGINT."""
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: StorageSettings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = await serve(settings)
+    try:
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def admin_app(service: StorageService, tokens: tuple[str, ...]) -> web.Application:
+    """Return the vending API for whoever holds one of `tokens`."""
+    app = web.Application(middlewares=[_errors, _authorize(tokens)], client_max_size=_MAX_ADMIN_BYTES)
+    app[_SERVICE] = service
+    app.router.add_get("/health", _health)
+    app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/launches", _launches)
+    app.router.add_get("/launches/{id}", _launch)
+    app.router.add_put("/launches/{id}", _vend)
+    app.router.add_delete("/launches/{id}", _revoke)
+    return app
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The one place where the vending API's errors become answers."""
+    try:
+        return await handler(request)
+    except UserError as error:
+        return web.json_response({"error": error.message, "hint": error.hint}, status=error.status)
+    except web.HTTPException as error:
+        return web.json_response({"error": f"{error.reason}.", "hint": ""}, status=error.status)
+
+
+def _authorize(tokens: tuple[str, ...]) -> Any:
+    @web.middleware
+    async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        good = [hmac.compare_digest(given, f"Bearer {token}".encode()) for token in tokens]
+        if request.path not in _OPEN_PATHS and not any(good):
+            return web.json_response({"error": "The vending API needs its own token.", "hint": ""}, status=401)
+        return await handler(request)
+
+    return authorize
+
+
+async def _health(request: web.Request) -> web.Response:
+    return web.json_response({"ok": True})
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _about(launch: StoredLaunch) -> dict[str, Any]:
+    return {
+        "id": launch.id,
+        "owner": launch.owner,
+        "scratch": f"s3://{launch.scope.scratch.bucket}/{launch.scope.scratch.bare}",
+        "used_bytes": launch.usage.stored,
+        "scratch_bytes": launch.scope.scratch_bytes,
+        "egress_bytes": launch.usage.egress,
+        "egress_limit_bytes": launch.scope.egress_bytes,
+        "vended_at": launch.vended_at,
+        "expires_at": launch.expires_at,
+        "revoked": launch.revoked_at is not None,
+        "revoked_at": launch.revoked_at,
+        "pruned": launch.pruned,
+    }
+
+
+async def _launches(request: web.Request) -> web.Response:
+    return web.json_response({"launches": [_about(launch) for launch in request.app[_SERVICE].table]})
+
+
+async def _launch(request: web.Request) -> web.Response:
+    launch = request.app[_SERVICE].table.get(request.match_info["id"])
+    if launch is None:
+        raise web.HTTPNotFound
+    return web.json_response(_about(launch))
+
+
+class GrantInvalid(UserError):
+    """The body of a vending request does not hold a grant that can be served."""
+
+    reason = "storage_grant_invalid"
+
+
+async def _vend(request: web.Request) -> web.Response:
+    try:
+        body = await request.json()
+        grant, owner, expires_at = from_wire(StorageGrant, body["grant"]), str(body["owner"]), float(body["expires_at"])
+        if not math.isfinite(expires_at):
+            raise ValueError
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        raise GrantInvalid("The body must be JSON with grant, owner and expires_at.") from None
+    try:
+        vended = await request.app[_SERVICE].grant(request.match_info["id"], owner, grant, expires_at)
+    except ValueError as error:
+        raise GrantInvalid(error.args[0]) from None
+    body = {"environment": dict(vended.environment), "scratch": vended.scratch, "expires_at": vended.expires_at}
+    return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+
+async def _revoke(request: web.Request) -> web.Response:
+    await request.app[_SERVICE].revoke(request.match_info["id"])
+    return web.Response(status=204)

@@ -1,0 +1,49 @@
+"""Derives a launch's S3 key triple from the master key, so that no secret is ever stored and a restart changes none.
+
+Whether a launch's keys are still good is not decided here but by the launch table at every request: that is the
+revocation. Pure; used by the front's vending driver and by the S3 front.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from .. import names
+
+_PREFIX = "PBND"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTriple:
+    """What an S3 client signs with. Secret, all but the first."""
+
+    access_key_id: str
+    secret: str
+    session_token: str
+
+    def __repr__(self) -> str:
+        return f"KeyTriple({self.access_key_id})"
+
+
+def _derive(master_key: str, purpose: str, access_key_id: str) -> str:
+    digest = hmac.new(master_key.encode(), f"storage/{purpose}/{access_key_id}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def triple_of(master_key: str, launch_id: str) -> KeyTriple:
+    """Return the keys of the launch `launch_id`; always the same ones for the same master key."""
+    access_key_id = _PREFIX + launch_id.upper()
+    return KeyTriple(
+        access_key_id, _derive(master_key, "secret", access_key_id), _derive(master_key, "session", access_key_id)
+    )
+
+
+def launch_of(access_key_id: str) -> str | None:
+    """Return the launch id an access key id belongs to, or None where it is none of ours."""
+    launch_id = access_key_id.removeprefix(_PREFIX).lower()
+    if access_key_id != _PREFIX + launch_id.upper() or not names.is_launch_id(launch_id):
+        return None
+    return launch_id

@@ -1,0 +1,197 @@
+"""Reads a request's body into a spool, undoing aws-chunked framing, and checks everything the client said about it.
+
+Form: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html. Raises S3Error where the length,
+the payload hash, a chunk's signature, a checksum or Content-MD5 is not right. Not for what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from aiohttp import StreamReader
+
+from ...metrics import STORAGE_BYTES
+from .checksums import Checksum, claimed
+from .errors import S3Error
+from .sigv4 import (
+    STREAMING,
+    STREAMING_SIGNED,
+    STREAMING_UNSIGNED_TRAILER,
+    UNSIGNED_PAYLOAD,
+    ChunkSigner,
+    Claim,
+    SignedRequest,
+    same,
+)
+from .spool import Spool
+
+MAX_BODY_BYTES = 5 * 1024**3
+"""S3's own limit for one PUT."""
+MAX_CHUNK_BYTES = 16 * 1024 * 1024
+_BATCH_BYTES = 1024 * 1024
+_TRAILER_LINES = 16
+_HEX = re.compile(rb"[0-9a-fA-F]{1,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that is still to be read, with what was said and verified about it so far."""
+
+    content: StreamReader
+    request: SignedRequest
+    claim: Claim
+    signer: ChunkSigner
+
+    @property
+    def chunked(self) -> bool:
+        """Whether it is framed as aws-chunked."""
+        return self.claim.payload_hash in STREAMING
+
+    def size(self, limit: int = MAX_BODY_BYTES) -> int:
+        """Return its length without framing, in bytes. Raises S3Error where that is not said or over `limit`."""
+        text = self.request.header("x-amz-decoded-content-length" if self.chunked else "content-length")
+        if not (text.isascii() and text.isdecimal() and len(text) < 16):
+            raise S3Error("MissingContentLength", "The request must say how long its body is.")
+        if int(text) > limit:
+            raise S3Error("EntityTooLarge", f"The body is longer than the {limit} bytes one request may carry.")
+        return int(text)
+
+
+@dataclass(slots=True)
+class _Trailer:
+    """What came after the last chunk."""
+
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
+async def receive(body: Body, spool: Spool, limit: int = MAX_BODY_BYTES) -> None:
+    """Read `body` into `spool` and check it. Raises S3Error."""
+    size, trailer, check = body.size(limit), _Trailer(), _Check(body)
+    batch = bytearray()
+    async for piece in _pieces(body, trailer):
+        batch += piece
+        if spool.size + len(batch) > size:
+            raise S3Error("IncompleteBody", "The body is longer than the request said.")
+        if len(batch) >= _BATCH_BYTES:
+            await asyncio.to_thread(check.take, bytes(batch), spool)
+            batch.clear()
+    if len(batch) > _BATCH_BYTES // 8:
+        await asyncio.to_thread(check.take, bytes(batch), spool)
+    else:  # not worth a thread
+        check.take(bytes(batch), spool)
+    if spool.size != size:
+        raise S3Error("IncompleteBody", "The body is shorter than the request said.")
+    check.finish(spool, trailer)
+    STORAGE_BYTES.labels("in").inc(size)
+
+
+class _Check:
+    """Feeds a body to its spool, its payload hash and its checksums."""
+
+    def __init__(self, body: Body) -> None:
+        self._request = body.request
+        named = body.claim.payload_hash
+        self._expected_sha256 = "" if named in (UNSIGNED_PAYLOAD, *STREAMING) else named
+        self._sha256 = hashlib.sha256()
+        self._claimed = claimed(body.request.headers)
+        self._trailing = claimed([(name.strip().lower(), "") for name in self._trailer_names()])
+        self._checksums = [Checksum(name) for name in {**self._claimed, **self._trailing}]
+
+    def _trailer_names(self) -> list[str]:
+        return self._request.header("x-amz-trailer").split(",")
+
+    def take(self, data: bytes, spool: Spool) -> None:
+        """Take `data` in; blocks on the disk."""
+        spool.append(data)
+        if self._expected_sha256:
+            self._sha256.update(data)
+        for checksum in self._checksums:
+            checksum.update(data)
+
+    def finish(self, spool: Spool, trailer: _Trailer) -> None:
+        """Compare everything. Raises S3Error."""
+        if self._expected_sha256 and not same(self._sha256.hexdigest(), self._expected_sha256):
+            raise S3Error("XAmzContentSHA256Mismatch", "The body does not have the SHA-256 that was signed.")
+        expected = {**self._trailing, **self._claimed, **claimed(trailer.headers)}
+        for checksum in self._checksums:
+            if checksum.base64() != expected[checksum.name]:
+                raise S3Error("BadDigest", f"The body does not have the {checksum.name} checksum sent with it.")
+        md5 = self._request.header("content-md5")
+        if md5 and md5 != base64.b64encode(spool.md5.digest()).decode():
+            raise S3Error("BadDigest", "The body does not have the Content-MD5 that was sent with it.")
+
+
+async def _pieces(body: Body, trailer: _Trailer) -> AsyncIterator[bytes]:
+    if not body.chunked:
+        async for data in body.content.iter_any():
+            yield data
+        return
+    try:
+        async for data in _chunks(body, trailer):
+            yield data
+    except asyncio.IncompleteReadError:
+        raise S3Error("IncompleteBody", "The body ended within a chunk.") from None
+
+
+async def _chunks(body: Body, trailer: _Trailer) -> AsyncIterator[bytes]:
+    signed = body.claim.payload_hash != STREAMING_UNSIGNED_TRAILER
+    signature = body.signer.seed
+    while True:
+        size, named = _chunk_head(await _line(body.content))
+        data = await body.content.readexactly(size) if size else b""
+        if size and await body.content.readexactly(2) != b"\r\n":
+            raise _malformed()
+        if signed:
+            signature = body.signer.chunk(signature, hashlib.sha256(data).hexdigest())
+            _check_signature(signature, named)
+        if not size:
+            break
+        yield data
+    if body.claim.payload_hash != STREAMING_SIGNED:
+        await _read_trailer(body, trailer, signature if signed else "")
+
+
+def _chunk_head(line: bytes) -> tuple[int, str]:
+    size, _, extension = line.partition(b";")
+    if not _HEX.fullmatch(size):
+        raise _malformed()
+    if int(size, 16) > MAX_CHUNK_BYTES:
+        raise S3Error("EntityTooLarge", f"A chunk is longer than {MAX_CHUNK_BYTES} bytes.")
+    return int(size, 16), extension.removeprefix(b"chunk-signature=").decode("latin-1")
+
+
+async def _read_trailer(body: Body, trailer: _Trailer, previous: str) -> None:
+    text, named = b"", ""
+    for _ in range(_TRAILER_LINES):
+        line = await _line(body.content)
+        if not line:
+            break
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"x-amz-trailer-signature":
+            named = value.strip().decode("latin-1")
+            continue
+        text += name.strip().lower() + b":" + value.strip() + b"\n"
+        trailer.headers.append((name.strip().lower().decode("latin-1"), value.strip().decode("latin-1")))
+    if previous:
+        _check_signature(body.signer.trailer(previous, text), named)
+
+
+def _check_signature(expected: str, named: str) -> None:
+    if not same(expected, named):
+        raise S3Error("SignatureDoesNotMatch", "A chunk of the body is not signed as it must be.")
+
+
+async def _line(content: StreamReader) -> bytes:
+    try:
+        return (await content.readline()).rstrip(b"\r\n")
+    except ValueError:  # longer than the reader's limit
+        raise _malformed() from None
+
+
+def _malformed() -> S3Error:
+    return S3Error("InvalidRequest", "The body is not framed as aws-chunked.")

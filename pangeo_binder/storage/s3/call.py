@@ -1,0 +1,140 @@
+"""One verified request to the S3 front, and the things all operations share.
+
+A Call exists only for a live launch whose signature held; operations ask it for buckets and never build places
+themselves. Not for HTTP (`front`) nor for single operations (`objects`, `multipart`, `listing`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from aiohttp import web
+from obstore.store import from_url
+
+from ...model import CatalogueEntry
+from ..launches import StoredLaunch
+from ..quota import OverQuota, Reservation, reserve_egress, reserve_scratch
+from ..scope import Operation, Place, key_problem
+from .body import Body
+from .bucket import Bucket
+from .directory import DirectoryBucket
+from .errors import S3Error
+from .remote import RemoteBucket
+
+
+class Locks:
+    """One lock per name, for as long as somebody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, name: str) -> AsyncIterator[None]:
+        """Hold the lock called `name`."""
+        lock, users = self._locks.get(name, (asyncio.Lock(), 0))
+        self._locks[name] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            users = self._locks[name][1] - 1
+            if users:
+                self._locks[name] = (lock, users)
+            else:
+                del self._locks[name]
+
+
+class Catalogue:
+    """The read-only buckets behind catalogue entries, each opened once."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str, bool], Bucket] = {}
+
+    def bucket(self, entry: CatalogueEntry) -> Bucket:
+        """Return the bucket `entry` lies in."""
+        url = urlsplit(entry.url)
+        source = entry.url if url.scheme == "file" else f"{url.scheme}://{url.netloc}"
+        name = (source, entry.region, entry.anonymous)
+        if name not in self._open:
+            self._open[name] = _opened(source, entry)
+        return self._open[name]
+
+
+def _opened(source: str, entry: CatalogueEntry) -> Bucket:
+    if source.startswith("file:"):
+        return DirectoryBucket(Path(unquote(urlsplit(source).path)))
+    if source.startswith("s3:") and entry.region:
+        return RemoteBucket(from_url(source, region=entry.region, skip_signature=entry.anonymous))
+    return RemoteBucket(from_url(source, skip_signature=entry.anonymous))
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where bytes lie: scratch, catalogue, and the staging and upload directories of this process."""
+
+    scratch: Bucket
+    staging: Path
+    uploads: Path
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    locks: Locks = field(default_factory=Locks)
+
+    def at(self, place: Place) -> Bucket:
+        """Return the bucket `place` is in."""
+        return self.scratch if place.entry is None else self.catalogue.bucket(place.entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One verified request of a live launch."""
+
+    request: web.BaseRequest
+    launch: StoredLaunch
+    stores: Stores
+    bucket_name: str
+    key: str
+    query: dict[str, str]
+    body: Body
+    now: Callable[[], float] = time.time
+
+    def header(self, name: str) -> str:
+        """Return the header `name` (in lower case); empty where there is none."""
+        return self.body.request.header(name)
+
+    def check(self, operation: Operation, key: str | None = None, bucket: str | None = None) -> Place:
+        """Return the place of `key` (default: this call's). Raises S3Error unless the launch may do `operation`."""
+        name, wanted = self.bucket_name if bucket is None else bucket, self.key if key is None else key
+        place, decision = self.launch.scope.place(name, wanted), self.launch.scope.may(operation, name, wanted)
+        if decision.allowed and place is not None:
+            return place
+        known = name in self.launch.scope.buckets
+        if known and operation is not Operation.LIST and key_problem(wanted):
+            raise S3Error("InvalidArgument", key_problem(wanted))
+        raise S3Error("AccessDenied", decision.reason)
+
+    def bucket(self, operation: Operation) -> Bucket:
+        """Return the bucket of this call's key, for `operation`. Raises S3Error."""
+        return self.stores.at(self.check(operation))
+
+    def reserve(self, size: int, replaces: int = 0) -> Reservation:
+        """Return room on this launch's scratch. Raises S3Error where there is not enough."""
+        try:
+            return reserve_scratch(self.launch.usage, self.launch.scope.scratch_bytes, size, replaces)
+        except OverQuota as error:
+            raise S3Error("QuotaExceeded", error.args[0]) from None
+
+    def reserve_egress(self, size: int) -> None:
+        """Count `size` bytes as read. Raises S3Error where that is over the launch's limit."""
+        try:
+            reserve_egress(self.launch.usage, self.launch.scope.egress_bytes, size)
+        except OverQuota as error:
+            raise S3Error("QuotaExceeded", error.args[0]) from None
+
+    def lock(self, key: str | None = None) -> str:
+        """Return the name of the lock of this call's key, or of `key` in its bucket."""
+        return f"{self.bucket_name}/{self.key if key is None else key}"

@@ -1,0 +1,57 @@
+"""The checksums S3 clients send with a body: CRC32, CRC32C, CRC64NVME, SHA-1, SHA-256.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html. Not for signatures (`sigv4`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable
+
+from awscrt import checksums as crt
+
+from .errors import S3Error
+
+HEADER = "x-amz-checksum-"
+_CRC: dict[str, tuple[Callable[[bytes, int], int], int]] = {
+    "crc32": (zlib.crc32, 4),
+    "crc32c": (crt.crc32c, 4),
+    "crc64nvme": (crt.crc64nvme, 8),
+}
+_SHA: dict[str, Callable[[], hashlib._Hash]] = {
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+}
+
+
+class Checksum:
+    """One checksum, fed piece by piece."""
+
+    def __init__(self, name: str) -> None:
+        """Raises S3Error where S3 has no checksum called `name`."""
+        if name not in _CRC and name not in _SHA:
+            raise S3Error("InvalidRequest", "The checksum's algorithm is not one of S3's.")
+        self.name = name
+        self._value = 0
+        self._hash = _SHA[name]() if name in _SHA else None
+
+    def update(self, data: bytes) -> None:
+        """Take `data` in."""
+        if self._hash is not None:
+            self._hash.update(data)
+        else:
+            self._value = _CRC[self.name][0](data, self._value)
+
+    def base64(self) -> str:
+        """Return the checksum as headers carry it."""
+        raw = self._hash.digest() if self._hash is not None else self._value.to_bytes(_CRC[self.name][1], "big")
+        return base64.b64encode(raw).decode()
+
+
+def claimed(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the checksums among `headers` (names in lower case), by algorithm."""
+    other = ("algorithm", "type", "mode")
+    pairs = ((name.removeprefix(HEADER), value) for name, value in headers if name.startswith(HEADER))
+    return {name: value.strip() for name, value in pairs if name not in other}

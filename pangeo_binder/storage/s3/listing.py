@@ -1,0 +1,155 @@
+"""Listings: of buckets, and of objects in both of S3's versions. Nothing outside the launch's scope is ever shown.
+
+Order and paging are by the keys' UTF-8 bytes; a continuation token is the last key shown. The only delimiter is the
+slash. Form: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from urllib.parse import quote
+
+from aiohttp import web
+
+from ..scope import Operation, Place
+from .answers import Node, iso, xml
+from .bucket import Bucket, Found, Page, Query
+from .call import Call
+from .errors import S3Error
+
+MAX_KEYS = 1000
+REGION = "us-east-1"
+_EPOCH = "2020-01-01T00:00:00.000Z"
+
+
+async def list_buckets(call: Call) -> web.StreamResponse:
+    """ListBuckets: those in scope, whatever else exists."""
+    names = call.launch.scope.buckets
+    buckets: list[Node] = [("Bucket", [("Name", name), ("CreationDate", _EPOCH)]) for name in names]
+    owner: Node = ("Owner", [("ID", call.launch.id), ("DisplayName", call.launch.id)])
+    return xml(("ListAllMyBucketsResult", [owner, ("Buckets", buckets)]))
+
+
+def _check_bucket(call: Call) -> None:
+    if call.bucket_name not in call.launch.scope.buckets:
+        raise S3Error("AccessDenied", f"This launch has no access to the bucket {call.bucket_name!r}.")
+
+
+async def head_bucket(call: Call) -> web.StreamResponse:
+    """HeadBucket."""
+    _check_bucket(call)
+    return web.Response(headers={"x-amz-bucket-region": REGION})
+
+
+async def bucket_location(call: Call) -> web.StreamResponse:
+    """GetBucketLocation; empty means us-east-1."""
+    _check_bucket(call)
+    return xml(("LocationConstraint", ""))
+
+
+async def list_objects_v2(call: Call) -> web.StreamResponse:
+    """ListObjectsV2."""
+    token, start = call.query.get("continuation-token", ""), call.query.get("start-after", "")
+    query, page = await _page(call, _from_token(token) if token else start)
+    encode = _encoder(call)
+    nodes = _about(call, query, page)
+    nodes += [("KeyCount", str(len(page.objects) + len(page.prefixes)))]
+    nodes += [("ContinuationToken", token)] if token else []
+    nodes += [("StartAfter", encode(start))] if start else []
+    nodes += [("NextContinuationToken", _to_token(page.more_after))] if page.more_after else []
+    return xml(("ListBucketResult", [*nodes, *_entries(call, page)]))
+
+
+async def list_objects_v1(call: Call) -> web.StreamResponse:
+    """ListObjects."""
+    marker = call.query.get("marker", "")
+    query, page = await _page(call, marker)
+    encode = _encoder(call)
+    nodes = [*_about(call, query, page), ("Marker", encode(marker))]
+    nodes += [("NextMarker", encode(page.more_after))] if page.more_after else []
+    return xml(("ListBucketResult", [*nodes, *_entries(call, page)]))
+
+
+async def _page(call: Call, after: str) -> tuple[Query, Page]:
+    delimiter = call.query.get("delimiter", "")
+    if delimiter not in ("", "/"):
+        raise S3Error("NotImplemented", "The only delimiter known here is the slash.")
+    prefix = call.query.get("prefix", "")
+    query = Query(prefix, delimiter == "/", after, _limit(call))
+    place = call.check(Operation.LIST, prefix)
+    bucket = call.stores.at(place)
+    if query.limit == 0:
+        return query, Page((), ())
+    page = await (bucket.scan(query) if place.holds(prefix) else _bare(bucket, place, query))
+    return query, _shown(call, page)
+
+
+async def _bare(bucket: Bucket, place: Place, query: Query) -> Page:
+    """Answer for a place's prefix without its slash, which clients list to see whether it is there."""
+    deep = Query(place.prefix, False, query.after, query.limit)
+    if query.delimiter:
+        some = (await bucket.scan(Query(place.prefix, limit=1))).objects
+        return Page((), (place.prefix,) if some and place.prefix > query.after else ())
+    return await bucket.scan(deep)
+
+
+def _shown(call: Call, page: Page) -> Page:
+    shows = call.launch.scope.shows
+    objects = tuple(found for found in page.objects if shows(call.bucket_name, found.key))
+    prefixes = tuple(prefix for prefix in page.prefixes if shows(call.bucket_name, prefix))
+    return Page(objects, prefixes, page.more_after)
+
+
+def _limit(call: Call) -> int:
+    text = call.query.get("max-keys", "") or str(MAX_KEYS)
+    if not (text.isascii() and text.isdecimal() and len(text) < 12):
+        raise S3Error("InvalidArgument", "max-keys must be a number.")
+    return min(MAX_KEYS, int(text))
+
+
+def _encoder(call: Call) -> _Encoder:
+    kind = call.query.get("encoding-type", "")
+    if kind not in ("", "url"):
+        raise S3Error("InvalidArgument", "The only encoding-type is url.")
+    return _Encoder(kind == "url")
+
+
+class _Encoder:
+    """Writes keys as the client asked for them."""
+
+    def __init__(self, url: bool) -> None:
+        self._url = url
+
+    def __call__(self, key: str) -> str:
+        return quote(key, safe="/") if self._url else key
+
+
+def _about(call: Call, query: Query, page: Page) -> list[Node]:
+    encode = _encoder(call)
+    nodes: list[Node] = [("Name", call.bucket_name), ("Prefix", encode(query.prefix)), ("MaxKeys", str(query.limit))]
+    nodes += [("Delimiter", "/")] if query.delimiter else []
+    nodes += [("EncodingType", "url")] if call.query.get("encoding-type") else []
+    return [*nodes, ("IsTruncated", "true" if page.more_after else "false")]
+
+
+def _entries(call: Call, page: Page) -> list[Node]:
+    encode = _encoder(call)
+    nodes: list[Node] = [("Contents", _contents(found, encode)) for found in page.objects]
+    return nodes + [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in page.prefixes]
+
+
+def _contents(found: Found, encode: _Encoder) -> list[Node]:
+    fields: list[Node] = [("Key", encode(found.key)), ("LastModified", iso(found.modified))]
+    return [*fields, ("ETag", f'"{found.etag}"'), ("Size", str(found.size)), ("StorageClass", "STANDARD")]
+
+
+def _to_token(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode()
+
+
+def _from_token(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except (binascii.Error, ValueError):
+        raise S3Error("InvalidArgument", "The continuation token is not one of ours.") from None

@@ -1,0 +1,281 @@
+"""Operations on single objects: get, head, put, copy, delete one or many.
+
+Writes are checked, reserved, spooled, and only then put in place, under the key's lock with their conditions. Form:
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+
+from ...metrics import STORAGE_BYTES
+from ..quota import Reservation
+from ..scope import Operation
+from .answers import MAX_XML_BYTES, Node, child_text, iso, local, object_headers, read_xml, xml
+from .body import MAX_BODY_BYTES, receive
+from .bucket import WINDOW_BYTES, Bucket, Found, Opened, Span
+from .call import Call
+from .errors import S3Error, no_such_key
+from .spool import Spool
+
+MAX_DELETE_KEYS = 1000
+_SPAN = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+def parse_span(text: str) -> Span | None:
+    """Return what a Range header asks for; None (the whole object) where it is none, as HTTP has it."""
+    match = _SPAN.fullmatch(text.replace(" ", ""))
+    if match is None or match.group(0) == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first:
+        return Span(suffix=int(last))
+    if last and int(last) < int(first):
+        return None
+    return Span(int(first), int(last) + 1 if last else None)
+
+
+async def get_object(call: Call) -> web.StreamResponse:
+    """GetObject, with Range and conditions."""
+    span = parse_span(call.header("range"))
+    opened = None if call.key.endswith("/") else await call.bucket(Operation.READ).open(call.key, span)
+    if opened is None:
+        raise _missing(call)
+    try:
+        if _not_modified(call, opened.found):
+            return web.Response(status=304, headers=object_headers(opened.found))
+        return await _send(call, opened, partial=span is not None)
+    finally:
+        await opened.close()
+
+
+async def _send(call: Call, opened: Opened, partial: bool) -> web.StreamResponse:
+    length = opened.end - opened.start
+    headers = object_headers(opened.found)
+    if partial:
+        headers["Content-Range"] = f"bytes {opened.start}-{opened.end - 1}/{opened.found.size}"
+    status = 206 if partial else 200
+    call.reserve_egress(length)
+    sent = 0
+    try:
+        if length <= WINDOW_BYTES:  # head and body in one packet
+            body = b"".join([chunk async for chunk in opened.chunks])
+            sent = len(body)
+            if sent != length:
+                raise S3Error("ServiceUnavailable", "The object changed while it was read; try again.")
+            return web.Response(status=status, headers=headers, body=body)
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = length
+        await response.prepare(call.request)
+        async for chunk in opened.chunks:
+            if not call.launch.live(call.now()):
+                break
+            await response.write(chunk)
+            sent += len(chunk)
+        if sent != length and call.request.transport is not None:
+            call.request.transport.abort()  # the length is promised already: a cut is the only way to say it failed
+        return response
+    finally:
+        call.launch.usage.egress -= length - sent
+        STORAGE_BYTES.labels("out").inc(sent)
+
+
+async def head_object(call: Call) -> web.StreamResponse:
+    """HeadObject."""
+    found = None if call.key.endswith("/") else await call.bucket(Operation.EXISTS).head(call.key)
+    if found is None:
+        raise _missing(call)
+    headers, status, length = object_headers(found), 200, found.size
+    if _not_modified(call, found):
+        return web.Response(status=304, headers=headers)
+    if span := parse_span(call.header("range")):
+        start, end = span.within(found.size)
+        status, length = 206, end - start
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = length
+    await response.prepare(call.request)
+    return response
+
+
+def _missing(call: Call) -> S3Error:
+    """Return 404 where the launch may see that nothing is there: zarr takes a 403 for a broken store."""
+    call.check(Operation.LIST)
+    return no_such_key(call.key)
+
+
+def _tags(header: str) -> list[str]:
+    return [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
+
+
+def _not_modified(call: Call, found: Found) -> bool:
+    """Return whether the client has it already. Raises S3Error where it wants another version."""
+    match, none_match = call.header("if-match"), call.header("if-none-match")
+    if match and match != "*" and found.etag not in _tags(match):
+        raise S3Error("PreconditionFailed", "The object has another ETag.")
+    unmodified = _date(call.header("if-unmodified-since"))
+    if not match and unmodified and found.modified.replace(microsecond=0) > unmodified:
+        raise S3Error("PreconditionFailed", "The object was modified since.")
+    if none_match:
+        return none_match == "*" or found.etag in _tags(none_match)
+    modified = _date(call.header("if-modified-since"))
+    return modified is not None and found.modified.replace(microsecond=0) <= modified
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
+    return when.replace(tzinfo=UTC) if when is not None and when.tzinfo is None else when
+
+
+async def put_object(call: Call) -> web.StreamResponse:
+    """PutObject, with `If-None-Match: *` and `If-Match`."""
+    bucket = call.bucket(Operation.WRITE)
+    size = call.body.size()
+    there = await bucket.head(call.key)
+    check_conditions(call, there)
+    with (
+        call.reserve(size, there.size if there else 0) as reservation,
+        Spool(call.stores.staging, call.header("content-type")) as spool,
+    ):
+        await continue_body(call)
+        await receive(call.body, spool)
+        found = await commit(call, bucket, spool, reservation)
+    return web.Response(headers={"ETag": f'"{found.etag}"'})
+
+
+async def continue_body(call: Call) -> None:
+    """Tell a client that waits for it to send its body: only now, when the request is known to be allowed."""
+    if call.header("expect").lower() == "100-continue":
+        writer = call.request.writer
+        await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        writer.output_size = 0
+
+
+async def commit(call: Call, bucket: Bucket, spool: Spool, reservation: Reservation) -> Found:
+    """Put `spool` in place at the call's key, if its conditions hold then, and turn its reservation into use."""
+    async with call.stores.locks.hold(call.lock()):
+        there = await bucket.head(call.key)
+        check_conditions(call, there)
+        found = await bucket.write(call.key, spool, create=call.header("if-none-match") == "*")
+        reservation.commit(found.size, there.size if there else 0)
+    return found
+
+
+def check_conditions(call: Call, there: Found | None) -> None:
+    """Raise S3Error where a write's conditions do not hold against what is there now."""
+    none_match, match = call.header("if-none-match"), call.header("if-match")
+    if none_match and none_match != "*":
+        raise S3Error("NotImplemented", "On writes, If-None-Match is only known as '*'.")
+    if none_match and there is not None:
+        raise S3Error("PreconditionFailed", f"There is an object {call.key!r} already.")
+    if match and there is None:
+        raise no_such_key(call.key)
+    if match and there is not None and match != "*" and there.etag not in _tags(match):
+        raise S3Error("PreconditionFailed", "The object has another ETag: somebody else wrote it.")
+
+
+async def copy_object(call: Call) -> web.StreamResponse:
+    """CopyObject; its source is checked as a read."""
+    bucket = call.bucket(Operation.WRITE)
+    there = await bucket.head(call.key)
+    with Spool(call.stores.staging, call.header("content-type")) as spool:
+        opened = await open_source(call, None)
+        try:
+            size = opened.found.size
+            if size > MAX_BODY_BYTES:
+                raise S3Error("InvalidRequest", "Objects over 5 GiB are copied in parts.")
+            with call.reserve(size, there.size if there else 0) as reservation:
+                await fill(spool, opened)
+                found = await commit(call, bucket, spool, reservation)
+        finally:
+            await opened.close()
+    return xml(("CopyObjectResult", [("ETag", f'"{found.etag}"'), ("LastModified", iso(found.modified))]))
+
+
+async def open_source(call: Call, span: Span | None) -> Opened:
+    """Open what `x-amz-copy-source` names, if the launch may read it, and count it as read where it is catalogue."""
+    path, _, version = call.header("x-amz-copy-source").partition("?")
+    if version or any(name.startswith("x-amz-copy-source-if") for name, _ in call.body.request.headers):
+        raise S3Error("NotImplemented", "Copying a version or under a condition is not known here.")
+    try:
+        bucket, _, key = unquote_to_bytes(path).decode().removeprefix("/").partition("/")
+    except UnicodeDecodeError:
+        raise S3Error("InvalidArgument", "The copy source is not valid UTF-8.") from None
+    place = call.check(Operation.READ, key, bucket)
+    opened = await call.stores.at(place).open(key, span)
+    if opened is None:
+        raise no_such_key(key)
+    if place.entry is not None:
+        try:
+            call.reserve_egress(opened.end - opened.start)
+        except S3Error:
+            await opened.close()
+            raise
+    return opened
+
+
+async def fill(spool: Spool, opened: Opened) -> None:
+    """Read `opened` into `spool`."""
+    async for chunk in opened.chunks:
+        await asyncio.to_thread(spool.append, chunk)
+    if spool.size != opened.end - opened.start:
+        raise S3Error("ServiceUnavailable", "The source changed while it was read; try again.")
+
+
+async def delete_object(call: Call) -> web.StreamResponse:
+    """DeleteObject; deleting what is not there succeeds."""
+    if call.header("if-match"):
+        raise S3Error("NotImplemented", "Conditional deletes are not known here.")
+    if call.key.endswith("/"):  # a directory marker, which is never stored
+        call.check(Operation.DELETE, call.key.rstrip("/") + "/x")
+    else:
+        await _delete(call, call.key)
+    return web.Response(status=204)
+
+
+async def _delete(call: Call, key: str) -> None:
+    bucket = call.stores.at(call.check(Operation.DELETE, key))
+    async with call.stores.locks.hold(call.lock(key)):
+        there = await bucket.head(key)
+        if there is not None:
+            await bucket.delete(key)
+            call.launch.usage.stored = max(0, call.launch.usage.stored - there.size)
+
+
+async def delete_objects(call: Call) -> web.StreamResponse:
+    """DeleteObjects: each key is checked for itself, and one that is refused does not stop the others."""
+    document = read_xml(await read_body(call), "Delete")
+    items = [child for child in document if local(child) == "Object"]
+    if not 0 < len(items) <= MAX_DELETE_KEYS:
+        raise S3Error("MalformedXML", f"A bulk delete names 1 to {MAX_DELETE_KEYS} objects.")
+    quiet = child_text(document, "Quiet").lower() == "true"
+    results: list[Node] = []
+    for item in items:
+        key = child_text(item, "Key")
+        try:
+            if child_text(item, "VersionId"):
+                raise S3Error("NotImplemented", "Versions are not known here.")
+            await _delete(call, key)
+        except S3Error as error:
+            results.append(("Error", [("Key", key), ("Code", error.code), ("Message", error.message)]))
+        else:
+            results += [] if quiet else [("Deleted", [("Key", key)])]
+    return xml(("DeleteResult", results))
+
+
+async def read_body(call: Call) -> bytes:
+    """Return the call's XML body, checked. Raises S3Error."""
+    call.body.size(MAX_XML_BYTES)
+    with Spool(call.stores.staging) as spool:
+        await continue_body(call)
+        await receive(call.body, spool, MAX_XML_BYTES)
+        return b"".join(spool.pieces())

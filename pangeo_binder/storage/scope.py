@@ -1,0 +1,174 @@
+"""What one launch may do with which object: its own scratch, and the catalogue entries of its grant, read only.
+
+Decisions only, each with its reason; pure, used by the vending drivers and the S3 front. Keys are data here, never
+patterns. Not for quotas (`quota`) nor for who is asking (`s3.sigv4`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from .. import names
+from ..model import CatalogueEntry, StorageGrant
+
+SCRATCH_BUCKET = "scratch"
+MAX_KEY_BYTES = 1024
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
+MAX_SEGMENT_BYTES = 255
+"""A directory's limit for one name (NAME_MAX)."""
+MAX_SEGMENTS = 64
+_UNSPEAKABLE = "\x7f\ufffe\uffff"
+"""With the control characters below the space: what XML 1.0 cannot carry, and DEL."""
+_SCHEMES = ("s3", "gs", "file")
+
+
+class Operation(StrEnum):
+    """What a request wants to do with a key or with the keys under a prefix."""
+
+    READ = "read"
+    EXISTS = "exists"
+    LIST = "list"
+    WRITE = "write"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An answer and the sentence why."""
+
+    allowed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The keys of one bucket that begin with one prefix; the prefix ends in a slash or is empty."""
+
+    bucket: str
+    prefix: str
+    entry: CatalogueEntry | None = None
+    """The catalogue entry this is; None for scratch."""
+
+    @property
+    def bare(self) -> str:
+        """The prefix without its slash, which clients ask for to see whether it exists."""
+        return self.prefix.rstrip("/")
+
+    def holds(self, key: str) -> bool:
+        """Return whether `key` lies under the prefix."""
+        return key.startswith(self.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Everything one launch may reach; derived from its grant, never from what a request says."""
+
+    launch_id: str
+    scratch: Place
+    catalogue: tuple[Place, ...]
+    scratch_bytes: int
+    egress_bytes: int | None
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """The names of all buckets in scope, sorted."""
+        return tuple(sorted({self.scratch.bucket, *(place.bucket for place in self.catalogue)}))
+
+    def place(self, bucket: str, key: str) -> Place | None:
+        """Return the place of this scope that `key` lies in, or whose bare prefix it is."""
+        for place in (self.scratch, *self.catalogue):
+            if place.bucket == bucket and (place.holds(key) or (place.prefix and key == place.bare)):
+                return place
+        return None
+
+    def may(self, operation: Operation, bucket: str, key: str) -> Decision:
+        """Return whether `operation` on `key` (for LIST: on the keys beginning with it) is in scope, and why."""
+        if bucket not in self.buckets:
+            return Decision(False, f"This launch has no access to the bucket {bucket!r}.")
+        problem = key_problem(key) if operation is not Operation.LIST else prefix_problem(key)
+        if problem:
+            return Decision(False, problem)
+        place = self.place(bucket, key)
+        if place is None:
+            return Decision(False, self._outside(bucket))
+        if place.entry is not None:
+            if operation in (Operation.WRITE, Operation.DELETE):
+                return Decision(False, f"The catalogue entry {place.entry.name!r} is read only.")
+            return Decision(True, f"catalogue entry {place.entry.name}")
+        if not place.holds(key) and operation not in (Operation.LIST, Operation.EXISTS):
+            return Decision(False, self._outside(bucket))
+        return Decision(True, "this launch's scratch")
+
+    def shows(self, bucket: str, key: str) -> bool:
+        """Return whether a listing may show `key` (or the common prefix `key`)."""
+        return any(place.bucket == bucket and place.holds(key) for place in (self.scratch, *self.catalogue))
+
+    def _outside(self, bucket: str) -> str:
+        urls = [f"s3://{p.bucket}/{p.prefix}" for p in (self.scratch, *self.catalogue) if p.bucket == bucket]
+        return f"In the bucket {bucket!r} this launch may only use {' and '.join(urls)}."
+
+
+def key_problem(key: str) -> str:
+    """Return why `key` cannot name an object here, as a sentence; empty where it can."""
+    if not key:
+        return "The key is empty."
+    return prefix_problem(key) or ("The key ends in a slash." if key.endswith("/") else "")
+
+
+def prefix_problem(prefix: str) -> str:
+    """Return why no key could begin with `prefix`, as a sentence; empty where one could."""
+    if any(ord(char) < 32 or char in _UNSPEAKABLE for char in prefix):
+        return "The key holds a control character."
+    try:
+        encoded = prefix.encode()
+    except UnicodeEncodeError:
+        return "The key is not valid UTF-8."
+    if len(encoded) > MAX_KEY_BYTES:
+        return f"The key is longer than {MAX_KEY_BYTES} bytes."
+    *parents, last = prefix.split("/")
+    if len(parents) >= MAX_SEGMENTS:
+        return f"The key has more than {MAX_SEGMENTS} parts."
+    if any(part in ("", ".", "..") for part in parents) or last in (".", ".."):
+        return "The key holds an empty part, '.' or '..'."
+    if any(len(part.encode()) > MAX_SEGMENT_BYTES for part in (*parents, last)):
+        return f"A part of the key is longer than {MAX_SEGMENT_BYTES} bytes."
+    return ""
+
+
+def place_of(entry: CatalogueEntry) -> Place:
+    """Return where `entry` is served: under its bucket's own name, or under the entry's name for a local directory.
+
+    Raises ValueError with a sentence where its url cannot be served.
+    """
+    url = urlsplit(entry.url)
+    if url.scheme not in _SCHEMES or url.query or url.fragment or "@" in url.netloc:
+        raise ValueError(f"The catalogue entry {entry.name!r} needs a url beginning with s3://, gs:// or file://.")
+    bucket, path = (entry.name, "") if url.scheme == "file" else (url.netloc, url.path.strip("/"))
+    if not bucket or "/" in bucket or bucket == SCRATCH_BUCKET or bucket in (".", ".."):
+        raise ValueError(f"The catalogue entry {entry.name!r} cannot be served as the bucket {bucket!r}.")
+    if path and key_problem(path):
+        raise ValueError(f"The catalogue entry {entry.name!r} has a bad path. {key_problem(path)}")
+    return Place(bucket, f"{path}/" if path else "", entry)
+
+
+def scope_of(launch_id: str, grant: StorageGrant) -> Scope:
+    """Return the scope of the launch `launch_id` with `grant`.
+
+    Raises ValueError with a sentence where the id has not the one length that keeps prefixes apart, or an entry of the
+    grant cannot be served.
+    """
+    if not names.is_launch_id(launch_id):
+        raise ValueError("This is not a launch id.")
+    places = tuple(place_of(entry) for entry in grant.read)
+    sources: dict[str, tuple[str, str, bool]] = {}
+    for place in places:
+        entry = place.entry
+        assert entry is not None
+        scheme = urlsplit(entry.url).scheme
+        source = (entry.url if scheme == "file" else scheme, entry.region, entry.anonymous)
+        if sources.setdefault(place.bucket, source) != source:
+            raise ValueError(f"Two catalogue entries disagree on where the bucket {place.bucket!r} is.")
+    scratch = Place(SCRATCH_BUCKET, f"{launch_id}/")
+    return Scope(launch_id, scratch, places, grant.scratch_bytes, grant.egress_bytes)

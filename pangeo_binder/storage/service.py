@@ -1,0 +1,91 @@
+"""The storage service without HTTP: takes launches in, ends them, prunes what they left. The story of one launch here.
+
+In the storage process, under the vending API (`app`) and beside the S3 front, which share its launch table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from pathlib import Path
+
+from ..model import StorageGrant
+from .launches import LaunchTable, StoredLaunch
+from .reaper import IsAlive, Reaper
+from .s3.bucket import measure
+from .s3.call import Stores
+from .s3.directory import DirectoryBucket
+from .s3.front import S3Front
+from .s3.uploads import drop_uploads, measure_uploads
+from .vend.base import Vended
+from .vend.front import FrontVend
+
+log = logging.getLogger(__name__)
+
+_FOLDERS = ("objects", "staging", "uploads")
+_STAGED = re.compile(r"[0-9a-f]{24}")
+
+
+class StorageService:
+    """Everything the storage process knows and does, over one state directory."""
+
+    def __init__(self, state_dir: Path, public_endpoint: str, master_key: str, is_alive: IsAlive | None) -> None:
+        for folder in (state_dir, *(state_dir / name for name in _FOLDERS)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.table = LaunchTable(state_dir / "launches.json")
+        self._stores = Stores(DirectoryBucket(state_dir / "objects"), state_dir / "staging", state_dir / "uploads")
+        self.front = S3Front(self.table, self._stores, master_key)
+        self._vend = FrontVend(public_endpoint, master_key, state_dir / "aws-config", self.front.cut)
+        self._reaper = Reaper(self.table, is_alive)
+
+    async def start(self) -> None:
+        """Clear what a killed process left half done, and measure anew what every launch holds."""
+        for path in self._stores.staging.iterdir():
+            if _STAGED.fullmatch(path.name):
+                path.unlink()
+        for launch in self.table:
+            if not launch.pruned:
+                launch.usage.stored = await self._measure(launch)
+        await self.tick(time.time())
+
+    async def _measure(self, launch: StoredLaunch) -> int:
+        parts = await asyncio.to_thread(measure_uploads, self._stores.uploads, launch.id)
+        return parts + await measure(self._stores.scratch, launch.scope.scratch.prefix)
+
+    async def grant(self, launch_id: str, owner: str, grant: StorageGrant, expires_at: float) -> Vended:
+        """Take the launch in and return its credentials; the same ones when asked again.
+
+        Raises LaunchRefused for a launch that ended, ValueError for a grant that cannot be served.
+        """
+        launch = self.table.grant(launch_id, owner, grant, expires_at, time.time())
+        return await self._vend.vend(launch.scope, launch.expires_at)
+
+    async def revoke(self, launch_id: str) -> None:
+        """End the launch: its keys, its running requests, its unfinished uploads. Its scratch is kept as granted."""
+        launch = self.table.revoke(launch_id, time.time())
+        if launch is None:
+            return
+        await self._vend.revoke(launch_id)
+        held = await asyncio.to_thread(measure_uploads, self._stores.uploads, launch_id)
+        await asyncio.to_thread(drop_uploads, self._stores.uploads, launch_id)
+        launch.usage.stored = max(0, launch.usage.stored - held)
+        log.info("revoked %s of %s", launch_id, launch.owner)
+        await self.prune(time.time())
+
+    async def tick(self, now: float) -> None:
+        """Revoke what is over at `now` (seconds since the epoch), prune what was kept long enough."""
+        for launch in await self._reaper.over(now):
+            await self.revoke(launch.id)
+        await self.prune(now)
+        self.table.forget(now)
+
+    async def prune(self, now: float) -> None:
+        """Remove the scratch of launches that ended longer ago than their grant keeps it."""
+        for launch in self.table:
+            if launch.prune_due(now):
+                await self._stores.scratch.drop(launch.scope.scratch.prefix)
+                await asyncio.to_thread(drop_uploads, self._stores.uploads, launch.id)
+                self.table.pruned(launch)
+                log.info("pruned %s", launch.id)
