@@ -23,6 +23,7 @@ from .build.base import BuildSettings
 from .build.venv import VenvBuilder
 from .errors import PangeoBinderError, UserError
 from .events import Event
+from .git import GitAccess
 from .launch.admission import Admission
 from .launch.builds import SharedBuilds
 from .launch.hub import Hub
@@ -73,7 +74,8 @@ class PangeoBinderHub(BinderHub):
     def _wire(self) -> None:
         self._hub = Hub(self.hub_api_url, self.hub_api_token, self.ticket_keys)
         policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
-        settings = BuildSettings(cache_dir=Path(self.cache_dir), timeout_seconds=self.build_seconds)
+        access = GitAccess(allow_local=self.allow_local_repositories)
+        settings = BuildSettings(cache_dir=Path(self.cache_dir), timeout_seconds=self.build_seconds, git=access)
         self._builds = SharedBuilds(VenvBuilder(settings))
         self._providers = (GitProvider(allow_local=self.allow_local_repositories),)
         self._pipeline = Pipeline(

@@ -7,6 +7,8 @@ events, which `web` and `events` do.
 
 from __future__ import annotations
 
+import re
+
 
 class PangeoBinderError(Exception):
     """The root of every error this project raises itself."""
@@ -113,3 +115,21 @@ class PolicyInvalid(UserError):
     """The policy file has mistakes; the message lists all of them as `file:line: problem`."""
 
     reason = "policy_invalid"
+
+
+_REFUSAL = re.compile(r"\[(?P<reason>\w+)\] (?P<message>[^\n]*)\n(?P<hint>.*)", re.DOTALL)
+
+
+def refusal_text(error: UserError) -> str:
+    """Return `error` as one text, for services that pass on nothing but texts (JupyterHub)."""
+    return f"[{error.reason}] {error.message}\n{error.hint}"
+
+
+def refusal_from(text: str) -> UserError | None:
+    """Return the error that `refusal_text` wrote, or None where `text` is anything else and not for people."""
+    found = _REFUSAL.fullmatch(text)
+    if found is None:
+        return None
+    named: tuple[type[UserError], ...] = (*UserError.__subclasses__(), *TicketInvalid.__subclasses__())
+    kinds = {kind.reason: kind for kind in named}
+    return kinds.get(found["reason"], SpawnFailed)(found["message"], found["hint"])

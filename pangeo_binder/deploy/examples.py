@@ -37,7 +37,12 @@ class ExampleRepository:
 
 
 _EXAMPLES = (
-    ("minimal", "Minimal", "One requirement and one notebook: the quickest way to see a launch.", "lab/tree/index.ipynb"),
+    (
+        "minimal",
+        "Minimal",
+        "One requirement and one notebook: the quickest way to see a launch.",
+        "lab/tree/index.ipynb",
+    ),
     (
         "ocean-heat",
         "Ocean heat",

@@ -37,6 +37,8 @@ def _hub(c: Any, values: LocalValues) -> None:
     c.JupyterHub.db_url = f"sqlite:///{values.folder('run')}/hub.sqlite"
     c.JupyterHub.cookie_secret = bytes.fromhex(values.secrets.hub_cookie)
     c.JupyterHub.authenticator_class = "null"
+    # nobody logs in, on purpose; without this the hub would warn of it at every start
+    c.Authenticator.any_allow_config = True
     # answer at once: launches follow the progress of a spawn instead
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
     c.JupyterHub.cleanup_servers = True
@@ -60,6 +62,7 @@ def _spawner(c: Any, values: LocalValues) -> None:
     spawner.ticket_keys = values.secrets.ticket_keys
     spawner.state_dir = str(values.state_dir)
     spawner.homes = str(values.folder("homes"))
+    spawner.logs = str(values.folder("logs/servers"))
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
     spawner.provisioner = Provisioner(_provision_services(values))
     # a room full of launches on a small machine takes its time

@@ -140,7 +140,7 @@ class Stack:
 
     def _health(self) -> tuple[set[str], bool]:
         try:
-            with urllib.request.urlopen(f"{self.values.public_url}health", timeout=10) as response:
+            with urllib.request.urlopen(f"{self.values.public_url}health", timeout=10) as response:  # noqa: S310
                 body = json.load(response)
         except urllib.error.HTTPError as error:
             body = _json(error.read())

@@ -119,7 +119,7 @@ def write_values(values: LocalValues) -> None:
     """Write `values` into its state directory, for its owner alone."""
     values.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = values.state_dir / _FILE
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
         json.dump(to_wire(values), file)
 
 

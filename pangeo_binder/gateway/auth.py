@@ -31,9 +31,14 @@ class LaunchUser(User):
         self.launch = launch
 
     @property
-    def is_hub(self) -> bool:
-        """Whether the hub itself is asking, in the name of its service."""
+    def may_end(self) -> bool:
+        """Whether the hub itself is asking, in the name of its service: it may end any launch's clusters."""
         return self.name == f"{_SERVICE}launches"
+
+    @property
+    def may_look(self) -> bool:
+        """Whether the operator's command is asking: it may see that clusters are there."""
+        return self.name == f"{_SERVICE}status"
 
 
 class LaunchAuthenticator(JupyterHubAuthenticator):

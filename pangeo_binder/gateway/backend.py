@@ -42,22 +42,43 @@ class LaunchBackend(UnsafeLocalBackend):
         self.cluster_options = self._options
         await super().setup(app)
         app.router.add_delete("/api/v1/launches/{user}/{server:.*}", self._end_launch)
+        app.router.add_get("/api/v1/launches/", self._list_launches)
         self._authenticator = app["authenticator"]
         self.task_pool.spawn(Reaper(self, self._authenticator).loop())
 
     async def _end_launch(self, request: web.Request) -> web.Response:
         """Stop all clusters of a launch; for the hub alone."""
 
-        async def stop(request: web.Request) -> web.Response:
-            if not request["user"].is_hub:
+        async def end(request: web.Request) -> web.Response:
+            if not request["user"].may_end:
                 raise web.HTTPForbidden(reason="Only the hub may end a launch's clusters.")
             owner = f"{request.match_info['user']}/{request.match_info['server']}"
             for cluster in await self.list_clusters(username=owner):
                 await self.stop_cluster(cluster.name)
             return web.Response(status=204)
 
-        response: web.Response = await self._authenticator.authenticate_and_handle(request, stop)
+        response: web.Response = await self._authenticator.authenticate_and_handle(request, end)
         return response
+
+    async def _list_launches(self, request: web.Request) -> web.Response:
+        """Tell the operator's command of all clusters."""
+
+        async def tell(request: web.Request) -> web.Response:
+            if not request["user"].may_look:
+                raise web.HTTPForbidden(reason="Only the operator may look at all clusters.")
+            return web.json_response([self._told(cluster) for cluster in self.db.list_clusters()])
+
+        response: web.Response = await self._authenticator.authenticate_and_handle(request, tell)
+        return response
+
+    def _told(self, cluster: Any) -> dict[str, Any]:
+        return {
+            "name": cluster.name,
+            "owner": cluster.username,
+            "status": cluster.model_status.name,
+            "workers": len(cluster.active_workers()),
+            "max_workers": cluster.config.cluster_max_workers,
+        }
 
     async def start_cluster(self, user: LaunchUser, cluster_options: dict[str, Any]) -> str:
         """Start one more cluster for the launch, or refuse with the number it may have."""

@@ -7,6 +7,7 @@ own home (a copy of the repository's files) and its own writable layer over the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,23 @@ import psutil
 from jupyterhub.spawner import LocalProcessSpawner
 from traitlets import Unicode
 
+from ..errors import SpawnFailed
 from ..layer import home_of, layer_of, make_layer, search_path
 from ..model import Launch
 from ..processes import STATE_DIR, end_marked, is_running
-from .spawner import LaunchSpawnerMixin
+from .spawner import LaunchSpawnerMixin, Refused
 
 _KEPT = ["LANG", "LC_ALL", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
 """The only variables a server takes over from the hub: how this machine speaks and reaches package indexes."""
+
+_LOOK_SECONDS = 0.1
 
 
 class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
     """A server as a local process in the launch's environment and home."""
 
     homes = Unicode(help="The directory in which each launch gets its home.", config=True)
+    logs = Unicode(help="The directory in which each launch's server writes its log.", config=True)
     state_dir = Unicode(help="The stack's state directory, which marks all its processes.", config=True)
 
     _created = 0.0
@@ -90,12 +95,25 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         assert self.launch is not None
         python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
         self.cmd = [*self.launch.environment.start, str(python), "-m", "jupyterlab"]
-        self.popen_kwargs = {"cwd": str(self._home(self.launch))}
         self.ip = "127.0.0.1"
-        address: tuple[str, int] = await super().start()
+        log_file = Path(self.logs) / f"{self.launch.id}.log"
+        with log_file.open("ab") as log:
+            self.popen_kwargs = {"cwd": str(self._home(self.launch)), "stdout": log, "stderr": log}
+            address: tuple[str, int] = await super().start()
         self._created = psutil.Process(self.pid).create_time()
+        await self._listening(log_file)
         await self.settle()
         return address
+
+    async def _listening(self, log_file: Path) -> None:
+        """Wait until the server listens; the hub's own wait looks seldom and does not notice a server that has died."""
+        while await self.poll() is None:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(self.ip, self.port)
+                writer.close()
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise Refused(SpawnFailed("The session's server ended while it was starting.", f"Its log: {log_file}"))
 
     async def poll(self) -> int | None:
         """Return None while the server runs. One that outlived the hub is known by its pid and its beginning."""

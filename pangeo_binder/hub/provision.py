@@ -23,8 +23,8 @@ from ..model import Launch, to_wire
 log = logging.getLogger(__name__)
 
 _SERVICE_TIMEOUT = aiohttp.ClientTimeout(total=20)
-_SETTLE_SECONDS = 60
-"""dask-gateway gives a scheduler 60 s to start (`cluster_start_timeout`); waiting longer finds nothing."""
+_SETTLE_SECONDS = 180
+"""As long as the gateway gives a scheduler to start (`cluster_start_timeout`); waiting longer finds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Provisioner:
     async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
         """Return once `cluster` runs and was asked for the tier's first workers.
 
-        Raises DaskUnavailable where it fails or does not run within a minute.
+        Raises DaskUnavailable where it fails or does not run in time.
         """
         assert launch.grant.dask is not None
         headers = {"Authorization": f"jupyterhub {server_token}"}

@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jupyterhub.spawner import Spawner, SpawnException
-from traitlets import Instance, List, Unicode
+from jupyterhub.spawner import SpawnException
+from jupyterhub.utils import maybe_future
+from traitlets import Instance, List, Unicode, default
+from traitlets.config import LoggingConfigurable
 
 from .. import metrics
-from ..errors import TicketInvalid, UserError
+from ..errors import TicketInvalid, UserError, refusal_text
 from ..model import STATE_KEY, Launch, launch_of, to_wire
 from ..ticket import TicketVerifier
 from .provision import Provisioned, Provisioner
 
 _STARTED = time.time()
+
+
+class Refused(SpawnException):
+    """A UserError on its way through the hub to the binder, which tells it apart from any other failure."""
+
+    def __init__(self, error: UserError) -> None:
+        super().__init__(str(error), reason=error.reason, status_code=error.status)
+        self.jupyterhub_message = refusal_text(error)
 
 
 @cache
@@ -30,7 +40,14 @@ def _verifier(keys: tuple[str, ...]) -> TicketVerifier:
     return TicketVerifier(list(keys), _STARTED)
 
 
-class LaunchSpawnerMixin(Spawner):
+if TYPE_CHECKING:
+    from jupyterhub.spawner import Spawner as _Base
+else:
+    # a mixin that is itself a Spawner would have to define how to start, which is the driver's to do
+    _Base = LoggingConfigurable
+
+
+class LaunchSpawnerMixin(_Base):
     """A spawner that starts nothing without a valid ticket, and leaves nothing when its server ends."""
 
     ticket_keys = List(Unicode(), help="Keys that verify tickets, newest first.", config=True)
@@ -41,6 +58,7 @@ class LaunchSpawnerMixin(Spawner):
     _ended: Launch | None = None
     _server_token = ""
     _provisioned = Provisioned()
+    _settling: asyncio.Task[None] | None = None
 
     async def run_pre_spawn_hook(self) -> None:
         """Spend the ticket, apply its grant, and get what it grants; any refusal ends the spawn with its sentence."""
@@ -52,8 +70,13 @@ class LaunchSpawnerMixin(Spawner):
         except UserError as error:
             if isinstance(error, TicketInvalid):
                 metrics.TICKETS.labels(error.reason).inc()
-            raise SpawnException(str(error), reason=error.reason, status_code=error.status) from None
-        await super().run_pre_spawn_hook()
+            raise Refused(error) from None
+        await maybe_future(super().run_pre_spawn_hook())
+
+    @default("apply_user_options")
+    def _options_are_tickets(self) -> Callable[[Any, dict[str, Any]], None]:
+        """The one option, the ticket, is spent by the pre-spawn hook; the hub would warn that nobody takes it."""
+        return lambda spawner, options: None
 
     def _take_ticket(self) -> None:
         ticket = self.user_options.get("ticket", "")
@@ -91,15 +114,27 @@ class LaunchSpawnerMixin(Spawner):
         }
 
     async def settle(self) -> None:
-        """Wait until the launch's first cluster runs; a required one that fails ends the spawn."""
-        if self.launch is None or not self._provisioned.cluster:
+        """See that the launch's first cluster runs with its first workers.
+
+        Where the tier requires it this waits, and a cluster that fails ends the spawn; else it goes on beside.
+        """
+        launch, cluster = self.launch, self._provisioned.cluster
+        if launch is None or launch.grant.dask is None or not cluster:
+            return
+        settling = self.provisioner.settle(launch, cluster, self.api_token)
+        if not launch.grant.dask.required:
+            self._settling = asyncio.create_task(self._tolerate(settling))
             return
         try:
-            await self.provisioner.settle(self.launch, self._provisioned.cluster, self.api_token)
+            await settling
         except UserError as error:
-            if self.launch.grant.dask and self.launch.grant.dask.required:
-                raise SpawnException(str(error), reason=error.reason, status_code=error.status) from None
-            self.log.warning("Launch %s goes on without its first Dask cluster: %s", self.launch.id, error.message)
+            raise Refused(error) from None
+
+    async def _tolerate(self, settling: Coroutine[Any, Any, None]) -> None:
+        try:
+            await settling
+        except UserError as error:
+            self.log.warning("%s goes on without its first Dask cluster: %s", self._log_name, error.message)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Yield what the launch page shows while the server starts."""
@@ -113,7 +148,9 @@ class LaunchSpawnerMixin(Spawner):
 
     async def run_post_stop_hook(self) -> None:
         """Release all that belonged to the launch; called after a stop, a death and a failed start alike."""
-        await super().run_post_stop_hook()
+        await maybe_future(super().run_post_stop_hook())
+        if self._settling is not None:
+            self._settling.cancel()
         launch, self._ended, self._provisioned = self._ended, None, Provisioned()
         if launch is not None:
             await asyncio.gather(self.provisioner.release(launch), self.discard(launch))

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from ..errors import HubUnavailable, SpawnFailed, TicketInvalid
+from ..errors import HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
 from ..model import Launch, Server
 from ..ticket import read
 
@@ -72,14 +72,16 @@ class Hub:
         Raises SpawnFailed with the hub's reason, TicketInvalid where it refuses the ticket, HubUnavailable.
         """
         user = quote(launch.user, safe="")
-        server = f"/users/{user}/server" if not launch.server else f"/users/{user}/servers/{quote(launch.server, safe='')}"
+        server = (
+            f"/users/{user}/server" if not launch.server else f"/users/{user}/servers/{quote(launch.server, safe='')}"
+        )
         await self._call("POST", f"/users/{user}", ok=(201, 409))
         try:
             async with self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}) as response:
                 if response.status == 201:
                     return
                 if response.status != 202:
-                    raise _refusal(response.status, (await response.json()).get("message", ""))
+                    raise _refusal((await response.json()).get("message", ""))
             async for message in self._progress(f"{server}/progress"):
                 yield message
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -97,7 +99,7 @@ class Hub:
                 if event.get("ready"):
                     return
                 if event.get("failed"):
-                    raise _refusal(0, event.get("message", ""))
+                    raise _refusal(event.get("message", ""))
                 if event.get("message"):
                     yield str(event["message"])
         raise HubUnavailable("JupyterHub stopped telling how the server starts.", _AGAIN)
@@ -134,9 +136,10 @@ class Hub:
         return Server(launch, model["ready"], model["url"], model["started"] or "", model["last_activity"] or "")
 
 
-def _refusal(status: int, message: str) -> SpawnFailed | TicketInvalid:
-    """Return the error for what the hub said; its sentences come from our own spawner or are the hub's for people."""
-    sentence = message.removeprefix(_FAILED).strip()
-    if status == 403:
-        return TicketInvalid(sentence)
-    return SpawnFailed("The server could not be started." if not sentence else f"The server could not be started: {sentence}")
+def _refusal(message: str) -> UserError:
+    """Return the error for what the hub said: our spawner's own, or one that tells nothing of the hub's insides."""
+    refused = refusal_from(message.removeprefix(_FAILED))
+    if refused is not None:
+        return refused
+    log.error("The hub could not start a server: %s", message[:300])
+    return SpawnFailed("The server did not come up.", _AGAIN)

@@ -152,6 +152,7 @@ def admin_app(service: StorageService, tokens: tuple[str, ...]) -> web.Applicati
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/launches", _launches)
     app.router.add_get("/launches/{id}", _launch)
+    app.router.add_get("/launches/{id}/environment", _environment)
     app.router.add_put("/launches/{id}", _vend)
     app.router.add_delete("/launches/{id}", _revoke)
     return app
@@ -214,6 +215,14 @@ async def _launch(request: web.Request) -> web.Response:
     if launch is None:
         raise web.HTTPNotFound
     return web.json_response(_about(launch))
+
+
+async def _environment(request: web.Request) -> web.Response:
+    """Give a live launch's variables again, for its Dask workers."""
+    vended = await request.app[_SERVICE].vended(request.match_info["id"], time.time())
+    if vended is None:
+        raise web.HTTPNotFound
+    return web.json_response({"environment": dict(vended.environment)}, headers={"Cache-Control": "no-store"})
 
 
 class GrantInvalid(UserError):

@@ -62,6 +62,11 @@ class StorageService:
         launch = self.table.grant(launch_id, owner, grant, expires_at, time.time())
         return await self._vend.vend(launch.scope, launch.expires_at)
 
+    async def vended(self, launch_id: str, now: float) -> Vended | None:
+        """Return a live launch's credentials again; None where there is no such launch, or not any more."""
+        launch = self.table.get(launch_id)
+        return await self._vend.vend(launch.scope, launch.expires_at) if launch and launch.live(now) else None
+
     async def revoke(self, launch_id: str) -> None:
         """End the launch: its keys, its running requests, its unfinished uploads. Its scratch is kept as granted."""
         launch = self.table.revoke(launch_id, time.time())

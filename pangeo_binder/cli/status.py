@@ -1,0 +1,131 @@
+"""The command `status`: what runs on this machine's stack, and what it uses."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..deploy.values import LocalValues
+
+
+class NothingRuns(UserError):
+    """No stack answers in this state directory."""
+
+    reason = "nothing_runs"
+
+
+@click.command()
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".state"),
+    show_default=True,
+    help="The state directory given to `up`.",
+)
+def status(state_dir: Path) -> None:
+    """Show the servers, Dask clusters and storage in use.
+
+    \b
+    Example:
+      pangeo-binder status --state-dir /data/binder
+    """
+    from rich.console import Console
+
+    from ..deploy.values import read_values
+
+    try:
+        values = read_values(state_dir)
+    except FileNotFoundError:
+        raise _nothing(state_dir) from None
+    console = Console()
+    console.print(f"pangeo-binder at {values.public_url}\n", highlight=False)
+    for table in _tables(values, state_dir):
+        console.print(table)
+
+
+def _nothing(state_dir: Path) -> NothingRuns:
+    return NothingRuns(f"No pangeo-binder runs in {state_dir}.", "Start one with: pangeo-binder up")
+
+
+def _tables(values: LocalValues, state_dir: Path) -> list[Any]:
+    from ..model import Launch
+    from ..ticket import read
+
+    token = values.secrets.status_token
+    users = _get(f"{values.hub_api}/users?state=active&limit=200", f"token {token}", state_dir)
+    servers = [server for user in users for server in user["servers"].values()]
+    launches: list[tuple[Launch, dict[str, Any]]] = [
+        (read(server["user_options"]["ticket"], values.secrets.ticket_keys), server) for server in servers
+    ]
+    clusters = _get(f"{values.gateway_url}/api/v1/launches/", f"jupyterhub {token}", state_dir)
+    bearer = f"Bearer {values.secrets.storage_status_token}"
+    storage = _get(f"{values.storage_admin_url}/launches", bearer, state_dir)["launches"]
+    return [_server_table(launches), _cluster_table(clusters), _storage_table(storage)]
+
+
+def _get(url: str, authorization: str, state_dir: Path) -> Any:
+    import urllib.request
+
+    request = urllib.request.Request(url, headers={"Authorization": authorization})  # noqa: S310 (always loopback)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            return json.load(response)
+    except (OSError, ValueError):
+        raise _nothing(state_dir) from None
+
+
+def _table(title: str, *columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _server_table(launches: list[tuple[Any, dict[str, Any]]]) -> Any:
+    table = _table(f"Servers: {len(launches)}", "User", "Repository", "Tier", "State", "Age", "Quiet for")
+    for launch, server in launches:
+        state = "ready" if server["ready"] else (server["pending"] or "starting")
+        age, quiet = _since(server["started"]), _since(server["last_activity"])
+        table.add_row(launch.user, launch.repo.ref.url, launch.grant.tier, state, age, quiet)
+    return table
+
+
+def _cluster_table(clusters: list[dict[str, Any]]) -> Any:
+    table = _table(f"Dask clusters: {len(clusters)}", "Cluster", "Launch", "State", "Workers", "May have")
+    for cluster in clusters:
+        workers, limit = str(cluster["workers"]), str(cluster["max_workers"])
+        table.add_row(cluster["name"], cluster["owner"], cluster["status"].lower(), workers, limit)
+    return table
+
+
+def _storage_table(storage: list[dict[str, Any]]) -> Any:
+    table = _table(f"Storage: {len(storage)}", "Launch", "Owner", "Used", "May use", "State")
+    for entry in storage:
+        state = "revoked" if entry["revoked"] else "live"
+        used, limit = _size(entry["used_bytes"]), _size(entry["scratch_bytes"])
+        table.add_row(entry["id"], entry["owner"], used, limit, state)
+    return table
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "K", "M", "G"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} T"
+
+
+def _since(timestamp: str | None) -> str:
+    if not timestamp:
+        return "-"
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())
+    return f"{seconds // 3600}h {seconds % 3600 // 60}m" if seconds >= 3600 else f"{seconds // 60}m {seconds % 60}s"

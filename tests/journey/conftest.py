@@ -1,0 +1,33 @@
+"""One real stack for the whole folder, and the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.local import LocalStack, Session
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The local profile, started by its own command."""
+    running = LocalStack(tmp_path_factory.mktemp("stack") / "state").start()
+    yield running
+    running.stop()
+    assert not running.processes(), "processes of the stack were left behind"
+
+
+@pytest.fixture(scope="session")
+def minimal(stack: LocalStack) -> Iterator[Session]:
+    """A session of the smallest example, shared by tests that only look."""
+    session = stack.launch(stack.example("minimal"))
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures of what a person sees are kept for a look."""
+    return tmp_path_factory.mktemp("screenshots")

@@ -1,0 +1,213 @@
+"""The local profile as the tests use it: the real command `up`, in a state directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+
+from pangeo_binder.deploy.values import LocalValues, free_port, read_values
+from pangeo_binder.processes import LAUNCH, STATE_DIR
+
+COMMAND = str(Path(sys.executable).parent / "pangeo-binder")
+START_SECONDS = 150
+PATIENCE_SECONDS = 280
+
+
+def until(what: str, true: Any, seconds: float = 60) -> Any:
+    """Wait until `true()` is, and return it; fail naming `what`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = true()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an HTTP request got."""
+
+    status: int
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def request(url: str, method: str = "GET", body: Any = None, **headers: str) -> Answer:
+    """Ask and return the answer, whatever its status; `Authorization` and the like are keyword arguments."""
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(
+        url, data=data, method=method, headers={k.replace("_", "-"): v for k, v in headers.items()}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as response:
+            return Answer(response.status, response.read())
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, error.read())
+
+
+class LocalStack:
+    """One running stack."""
+
+    def __init__(self, state_dir: Path, *options: str) -> None:
+        self.state_dir = state_dir
+        self.options = options
+
+    def start(self) -> LocalStack:
+        self.port = free_port()
+        options = ["--no-open", "--state-dir", str(self.state_dir), "--port", str(self.port), *self.options]
+        self.output = self.state_dir.parent / f"{self.state_dir.name}.out"
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [COMMAND, "up", *options],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        until("the stack says it is ready", self._ready, START_SECONDS)
+        return self
+
+    def _ready(self) -> bool:
+        said = self.output.read_text()
+        assert self.process.poll() is None, f"up ended:\n{said}\n{self.log[-3000:]}"
+        return "Ctrl-C stops everything" in said
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(timeout=60)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def log(self) -> str:
+        path = self.state_dir / "logs" / "stack.log"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def values(self) -> LocalValues:
+        return read_values(self.state_dir)
+
+    def example(self, name: str) -> str:
+        return (self.state_dir / "examples" / name).as_uri()
+
+    def events(self, repo: str, ref: str = "HEAD") -> Iterator[dict[str, Any]]:
+        """Yield a launch's events as any BinderHub client gets them."""
+        url = f"{self.url}build/git/{quote(repo, safe='')}/{quote(ref)}"
+        asked = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+        with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as response:
+            for line in response:
+                if line.startswith(b"data:"):
+                    event = json.loads(line[5:])
+                    yield event
+                    if event["phase"] in ("ready", "failed"):
+                        return
+
+    def last_event(self, repo: str, ref: str = "HEAD") -> dict[str, Any]:
+        return list(self.events(repo, ref))[-1]
+
+    def launch(self, repo: str, ref: str = "HEAD") -> Session:
+        """Launch and return the session; fail with what was said where it does not come up."""
+        event = self.last_event(repo, ref)
+        assert event["phase"] == "ready", f"{event}\n{self.log[-4000:]}"
+        return Session(self, event)
+
+    def hub(self, method: str, path: str, token: str) -> Answer:
+        return request(f"{self.values.hub_api}{path}", method, Authorization=f"token {token}")
+
+    def servers(self) -> dict[str, Any]:
+        """Return the active servers by user, as the operator's token sees them."""
+        users = self.hub("GET", "/users?state=active", self.values.secrets.status_token).json
+        return {user["name"]: user["servers"][""] for user in users}
+
+    def clusters(self) -> list[dict[str, Any]]:
+        url = f"{self.values.gateway_url}/api/v1/launches/"
+        return request(url, Authorization=f"jupyterhub {self.values.secrets.status_token}").json
+
+    def storage(self) -> dict[str, dict[str, Any]]:
+        url = f"{self.values.storage_admin_url}/launches"
+        found = request(url, Authorization=f"Bearer {self.values.secrets.storage_status_token}").json
+        return {entry["id"]: entry for entry in found["launches"]}
+
+    def processes(self, launch_id: str | None = None) -> list[psutil.Process]:
+        """Return this stack's processes: those of one launch, or (None) those of no launch."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                environ = process.environ()
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+            except (psutil.Error, OSError):
+                continue
+            if environ.get(STATE_DIR) == str(self.state_dir) and environ.get(LAUNCH) == launch_id:
+                found.append(process)
+        return found
+
+    def service(self, word: str) -> psutil.Process:
+        """Return the one process of the stack whose command line has `word`, and whose parent's has not."""
+        return until(f"a process {word}", lambda: self._service(word))
+
+    def _service(self, word: str) -> psutil.Process | None:
+        for process in self.processes():
+            command = " ".join(process.cmdline())
+            if word in command and process.pid != os.getpid() and "multiprocessing" not in command:
+                return process
+        return None
+
+
+class Session:
+    """A launched server, with what its page was given."""
+
+    def __init__(self, stack: LocalStack, event: dict[str, Any]) -> None:
+        self.stack = stack
+        self.event = event
+        self.url = event["url"]
+        self.id = event["launch_id"]
+        self.user = self.url.rstrip("/").rsplit("/", 1)[-1]
+        self.token = event["token"]
+
+    def request(self, path: str, method: str = "GET", body: Any = None) -> Answer:
+        return request(f"{self.url}{path}", method, body, Authorization=f"token {self.token}")
+
+    def stop(self) -> None:
+        """End the session as its person would, and wait until all that belonged to it is gone."""
+        self.delete()
+        self.wait_gone()
+
+    def delete(self) -> None:
+        """Shut the server down from inside, as its menu does."""
+        assert self.request("api/shutdown", "POST").status == 200
+
+    def wait_gone(self, seconds: float = 30) -> None:
+        until("the server is gone", lambda: self.user not in self.stack.servers(), seconds)
+        until("its processes are gone", lambda: not self.stack.processes(self.id), seconds)
+        until("its clusters are gone", lambda: not self.clusters(), seconds)
+        until("its credentials are gone", lambda: self.stack.storage()[self.id]["revoked"], seconds)
+
+    def clusters(self) -> list[dict[str, Any]]:
+        return [cluster for cluster in self.stack.clusters() if cluster["owner"] == f"{self.user}/"]
+
+    def environment(self) -> dict[str, str]:
+        """Return the server process's environment."""
+        servers = [p for p in self.stack.processes(self.id) if "jupyterlab" in " ".join(p.cmdline())]
+        assert servers, "the session's server is not running"
+        return servers[0].environ()
