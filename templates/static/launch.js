@@ -23,6 +23,7 @@ let since = began;
 let tries = 0;
 let source = null;
 let ended = false;
+let said = "";
 
 const row = (id) => part("phases").querySelector(`[data-phase="${id}"]`);
 const seconds = (from) => Math.round((Date.now() - from) / 1000);
@@ -95,7 +96,7 @@ function fail(event) {
   finish();
   mark(step || "resolve", "failed", "failed");
   look("failed", "iconFailed");
-  say("This launch did not work.");
+  say("Stopped. What went wrong stands below.");
   const box = part("failure");
   box.querySelector(".sentence").textContent = event.message.trim();
   box.querySelector(".hint").textContent = event.hint || "";
@@ -107,6 +108,7 @@ function fail(event) {
     part("reported").textContent = (await copy(report(event))) ? "Copied" : "Copying is not allowed here";
   });
   box.hidden = false;
+  box.querySelector(".lines").scrollTop = box.querySelector(".lines").scrollHeight;
   box.focus();
 }
 
@@ -122,8 +124,8 @@ function follow(event) {
   // a build's lines belong in the log; read out one by one they would drown a screen reader's user
   if (event.place) say(`The service is full. You are number ${event.place} in line.`);
   else if (event.phase !== "building") say(event.message);
-  else if (part("status").dataset.phase !== "building") say("Building the environment. The log shows how it gets on.");
-  part("status").dataset.phase = event.phase;
+  else if (said !== "building") say("Building the environment. The log shows how it gets on.");
+  said = event.phase;
 }
 
 function connect() {
@@ -138,6 +140,7 @@ function connect() {
       fail({ message: "The connection to this service is lost.", hint: "Look at your network, then try again.", reason: "connection" });
     } else {
       say("The connection is lost. Connecting again.");
+      said = "";
       setTimeout(connect, Math.min(500 * 2 ** tries, 15000));
     }
   };
@@ -146,4 +149,5 @@ function connect() {
 part("log").addEventListener("toggle", () => log.show());
 setInterval(tick, 1000);
 advance("resolve");
+say("Connecting");
 if (stream.startsWith(`${base}build/`)) connect();

@@ -1,0 +1,46 @@
+"""A running face of the binder, a client for it, and a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+from tests.web.face import Face, exactly
+
+
+@pytest.fixture
+async def face() -> AsyncIterator[Face]:
+    running = Face()
+    yield running
+    for server in running.servers:
+        server.stop()
+        await server.close_all_connections()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def stream(http: aiohttp.ClientSession) -> Callable[..., Awaitable[str]]:
+    """Read an event stream to its end."""
+
+    async def read(url: str, **headers: str) -> str:
+        async with http.get(exactly(url), headers={"Accept": "text/event-stream", **headers}) as response:
+            assert response.status == 200
+            return await response.text()
+
+    return read
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield browser
+        await browser.close()

@@ -1,0 +1,125 @@
+"""The binder's face on a free port, with a small launch in place of the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import unquote
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+from yarl import URL
+
+from pangeo_binder.errors import BadLink, BuildFailed
+from pangeo_binder.events import Event, Phase, failed
+from pangeo_binder.model import CatalogueEntry, DaskGrant, Grant, RepoRef, ServerGrant, StorageGrant
+from pangeo_binder.web.context import Check, Example, LaunchRequest, ProviderInfo, StreamTimes, WebContext
+from pangeo_binder.web.limits import Limits
+from pangeo_binder.web.routes import routes
+
+GIB = 1024**3
+GRANT = Grant(
+    tier="pangeo",
+    rule=2,
+    reason="Rule 2: repositories of the gallery get the tier pangeo.",
+    server=ServerGrant(cpu=2, memory_bytes=8 * GIB, idle_seconds=900, max_age_seconds=8 * 3600),
+    dask=DaskGrant(1, 20, 40, 160 * GIB, 2, 8 * GIB, 600),
+    storage=StorageGrant(50 * GIB, 7 * 86400, 200 * GIB, (CatalogueEntry("cmip6", "s3://cmip6-pds"),)),
+)
+GIT = ProviderInfo("git", "Git repository", "Git repository URL", "https://example.org/org/repo.git")
+GH = ProviderInfo(
+    "gh",
+    "GitHub",
+    "GitHub repository",
+    "org/repo",
+    url_encode=False,
+    detect=r"^(https?://github\.com/)?(?<repo>.*[^/])/?$",
+)
+
+
+def exactly(url: str) -> URL:
+    """Return `url` as it stands: aiohttp would else decode what need not be encoded."""
+    return URL(url, encoded=True)
+
+
+def parse(provider: str, spec: str) -> RepoRef:
+    """Read a spec as generously as a provider might; `refused` stands for one it cannot read."""
+    url, _, ref = spec.partition("/")
+    if url == "refused":
+        raise BadLink("The link names no repository.", "Links have the form git/<address>/<ref>.")
+    return RepoRef(provider, unquote(url), unquote(ref))
+
+
+@dataclass
+class SmallLaunch:
+    """A launch that goes through `events` and notes who asked and who left."""
+
+    events: Sequence[Event]
+    stays_seconds: float = 0
+    """How long it stays at its last event."""
+    asked: list[LaunchRequest] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, request: LaunchRequest) -> AsyncGenerator[Event, None]:
+        self.asked.append(request)
+        try:
+            for event in self.events:
+                yield event
+            await asyncio.sleep(self.stays_seconds)
+        finally:
+            self.closed.set()
+
+
+def good_events(server_url: str) -> list[Event]:
+    return [
+        Event(Phase.WAITING, "Found commit 1234567.\n"),
+        Event(Phase.WAITING, "Admitted.\n", grant=GRANT),
+        *(Event(Phase.BUILDING, f"Building line {number}\n") for number in range(1, 31)),
+        Event(Phase.BUILT, "The environment is ready.\n", image_name="abc"),
+        Event(Phase.LAUNCHING, "Starting the server.\n"),
+        Event(Phase.READY, "The server is ready.\n", url=server_url, token="s3cret"),
+    ]
+
+
+def bad_events() -> list[Event]:
+    error = BuildFailed("The environment could not be made: numpy==99 does not exist.", "Change requirements.txt.")
+    return [*good_events("")[:-3], failed(error)]
+
+
+@dataclass
+class Face:
+    """Starts faces of the binder."""
+
+    servers: list[HTTPServer] = field(default_factory=list)
+
+    def start(self, launch: Callable[..., Any], more: Sequence[Any] = (), **changes: Any) -> str:
+        """Start one; return its address without a slash at the end. `more` are handlers that come first."""
+        application = Application([])
+        application.add_handlers(r".*$", [*more, *routes(replace(context_of(launch), **changes))])
+        sockets = bind_sockets(0, "127.0.0.1")
+        server = HTTPServer(application, xheaders=True)
+        server.add_sockets(sockets)
+        self.servers.append(server)
+        return f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+
+
+async def all_well() -> list[Check]:
+    return [Check("hub", True), Check("gateway", True)]
+
+
+def context_of(launch: Callable[..., Any]) -> WebContext:
+    return WebContext(
+        launch=launch,
+        parse=parse,
+        health=all_well,
+        limits=Limits(build_token_key="a key of the tests"),
+        providers={"git": GIT},
+        examples=(
+            Example("Sea surface temperature", "A climatology.", RepoRef("git", "https://example.org/sst", "main")),
+        ),
+        versions={"pangeo-binder": "1.0", "binderhub": "0.1.0"},
+        stream=StreamTimes(keepalive_seconds=15, linger_seconds=0.2),
+    )

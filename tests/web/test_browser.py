@@ -1,0 +1,347 @@
+"""The pages as a person has them: in a real browser, with a small Jupyter-like server behind the launch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, Request, expect
+from tornado.web import RequestHandler
+
+from pangeo_binder.events import Event, Phase
+from tests.web.face import GH, GIT, Face, SmallLaunch, bad_events, good_events
+
+pytestmark = pytest.mark.browser
+
+LINK = "/v2/git/https%3A%2F%2Fexample.org%2Fsst/main"
+PAGES = ("/", LINK, "/about", "/user/gone/lab", "/nowhere")
+
+
+class JupyterLike(RequestHandler):
+    """A server that takes its token in a header or in the address, and answers with a cookie from then on."""
+
+    cookies = True
+
+    def get(self) -> None:
+        shown = self.request.headers.get("Authorization", "").removeprefix("token ") or self.get_argument("token", "")
+        if shown == "s3cret" and self.cookies:
+            self.set_cookie("login", "yes", path="/user/sst-abc/", httponly=True)
+        if shown != "s3cret" and self.get_cookie("login") != "yes":
+            self.set_status(403)
+        self.finish(f"<title>server</title><link rel=icon href=data:,><p>path: {self.request.path}</p>")
+
+
+class WithoutCookies(JupyterLike):
+    """A server that never lets anybody in on a cookie."""
+
+    cookies = False
+
+
+@dataclass
+class Watched:
+    """A page, and everything it should not have done."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("request", self._note)
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _note(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def kept_to(self, origin: str) -> bool:
+        expected = "error: Failed to load resource: the server responded with a status of 404"
+        strange = [line for line in self.complaints if not line.startswith(expected)]
+        return not strange and all(url.startswith((origin + "/", "data:,")) for url in self.requests)
+
+
+@pytest.fixture
+async def watch(chromium: Browser) -> AsyncIterator[Callable[..., Any]]:
+    contexts = []
+
+    async def open_page(**options: Any) -> Watched:
+        contexts.append(await chromium.new_context(**options))
+        return Watched(await contexts[-1].new_page())
+
+    yield open_page
+    for context in contexts:
+        await context.close()
+
+
+def waiting(*events: Event) -> SmallLaunch:
+    """A launch that stays where the last of `events` leaves it."""
+    return SmallLaunch(events, stays_seconds=3600)
+
+
+def server(handler: type[RequestHandler]) -> list[tuple[str, type[RequestHandler]]]:
+    return [("/user/sst-abc/.*", handler)]
+
+
+async def test_the_form_makes_the_link_and_its_badges(face: Face, watch: Callable[..., Any]) -> None:
+    url = face.start(SmallLaunch([]))
+    seen = await watch()
+    await seen.page.goto(url)
+    await seen.page.get_by_label("Git repository URL").fill("https://example.org/a/b (c).git")
+    await seen.page.get_by_label("Branch, tag or commit").fill("feature/x")
+    await seen.page.get_by_role("textbox", name="Path").fill("/dir/a b.ipynb")
+    link = f"{url}/v2/git/https%3A%2F%2Fexample.org%2Fa%2Fb%20%28c%29.git/feature/x?labpath=dir%2Fa%20b.ipynb"
+    badge = f"{url}/badge_logo.svg"
+    await expect(seen.page.get_by_label("Link", exact=True)).to_have_value(link)
+    await expect(seen.page.get_by_label("Badge in Markdown", exact=True)).to_have_value(f"[![Launch]({badge})]({link})")
+    await expect(seen.page.get_by_label("Badge in reStructuredText", exact=True)).to_have_value(
+        f".. image:: {badge}\n   :alt: Launch\n   :target: {link}"
+    )
+    await expect(seen.page.get_by_label("Badge in HTML", exact=True)).to_have_value(
+        f'<a href="{link}"><img src="{badge}" alt="Launch"></a>'
+    )
+    assert seen.kept_to(url)
+
+
+async def test_the_form_follows_the_kind_of_repository(face: Face, watch: Callable[..., Any]) -> None:
+    url = face.start(SmallLaunch([]), providers={"git": GIT, "gh": GH})
+    seen = await watch()
+    await seen.page.goto(url)
+    await seen.page.get_by_label("Kind of repository").select_option("gh")
+    await seen.page.get_by_label("GitHub repository").fill("https://github.com/org/repo/")
+    await seen.page.get_by_label("Open").select_option("urlpath")
+    await seen.page.get_by_role("textbox", name="Path").fill("rstudio?x=1&y=2")
+    link = f"{url}/v2/gh/org/repo/HEAD?urlpath=rstudio%3Fx%3D1%26y%3D2"
+    await expect(seen.page.get_by_label("Link", exact=True)).to_have_value(link)
+
+
+async def test_the_form_by_keyboard_alone(face: Face, watch: Callable[..., Any]) -> None:
+    url = face.start(SmallLaunch(bad_events()))
+    seen = await watch()
+    await seen.page.goto(url)
+    await seen.page.keyboard.press("Tab")
+    await expect(seen.page.get_by_text("Skip to the content")).to_be_focused()
+    for _ in range(30):
+        await seen.page.keyboard.press("Tab")
+        if await seen.page.evaluate("document.activeElement.name") == "repo":
+            break
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert await seen.page.evaluate(outline) == "solid"
+    await seen.page.keyboard.press("Enter")
+    await expect(seen.page.get_by_role("alert")).to_have_text("Give the repository's address first.")
+    await seen.page.keyboard.type("https://example.org/sst")
+    await seen.page.keyboard.press("Enter")
+    await expect(seen.page).to_have_url(f"{url}/v2/git/https%3A%2F%2Fexample.org%2Fsst/HEAD")
+
+
+async def test_copying_the_badge(face: Face, watch: Callable[..., Any]) -> None:
+    seen = await watch(permissions=["clipboard-read", "clipboard-write"])
+    await seen.page.goto(face.start(SmallLaunch([])))
+    button = seen.page.get_by_role("button", name="Copy: Badge in Markdown")
+    await expect(button).to_be_disabled()
+    await seen.page.get_by_label("Git repository URL").fill("https://example.org/sst")
+    await button.click()
+    await expect(seen.page.locator("#copied")).to_have_text("Copied")
+    assert (await seen.page.evaluate("navigator.clipboard.readText()")).startswith("[![Launch](")
+
+
+async def test_a_launch_enters_the_server_without_its_token(face: Face, watch: Callable[..., Any]) -> None:
+    url = face.start(SmallLaunch(good_events("/user/sst-abc/")), server(JupyterLike))
+    seen = await watch()
+    await seen.page.goto(f"{url}{LINK}?labpath=a%20b.ipynb")
+    await expect(seen.page).to_have_url(f"{url}/user/sst-abc/lab/tree/a%20b.ipynb", timeout=20_000)
+    await expect(seen.page.get_by_text("path: /user/sst-abc/lab/tree/a%20b.ipynb")).to_be_visible()
+    assert not any("s3cret" in request for request in seen.requests)
+    assert seen.kept_to(url)
+
+
+async def test_without_a_cookie_the_token_goes_along(face: Face, watch: Callable[..., Any]) -> None:
+    url = face.start(SmallLaunch(good_events("/user/sst-abc/")), server(WithoutCookies))
+    seen = await watch()
+    await seen.page.goto(f"{url}{LINK}?urlpath=lab%3Freset")
+    await expect(seen.page).to_have_url(f"{url}/user/sst-abc/lab?reset=&token=s3cret", timeout=20_000)
+
+
+async def test_a_server_at_another_origin(face: Face, watch: Callable[..., Any]) -> None:
+    elsewhere = face.start(SmallLaunch([]), server(JupyterLike))
+    url = face.start(SmallLaunch(good_events(f"{elsewhere}/user/sst-abc/")))
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    await expect(seen.page).to_have_url(f"{elsewhere}/user/sst-abc/lab?token=s3cret", timeout=20_000)
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example/", "../../hub/logout", "https://evil.example/", "%2e%2e/x", "\\..\\x"]
+)
+async def test_the_browser_too_stays_inside_the_server(face: Face, watch: Callable[..., Any], path: str) -> None:
+    url = face.start(SmallLaunch([]))
+    seen = await watch()
+    await seen.page.goto(url)
+    script = """async (path) => {
+        const { inside, serverOf } = await import("/static/enter.js");
+        return inside(serverOf("/user/x"), path).href;
+    }"""
+    assert (await seen.page.evaluate(script, path)).startswith(f"{url}/user/x/")
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", "file:///etc/passwd"])
+async def test_a_server_is_a_web_address(face: Face, watch: Callable[..., Any], address: str) -> None:
+    url = face.start(SmallLaunch(good_events(address)))
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    await expect(seen.page.get_by_text("The server's address cannot be read.")).to_be_visible()
+    assert seen.page.url == url + LINK
+
+
+async def test_phases_log_and_grant(face: Face, watch: Callable[..., Any]) -> None:
+    url = face.start(waiting(*good_events("")[:-3]))
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    current = seen.page.locator("[aria-current=step]")
+    await expect(current).to_contain_text("Build, in progress")
+    await expect(seen.page.get_by_role("listitem").first).to_contain_text("Resolve, done")
+    await expect(seen.page).to_have_title("Building: sst | Pangeo Binder")
+    assert "favicon-busy" in str(await seen.page.locator("link[rel=icon]").get_attribute("href"))
+    grant = seen.page.get_by_role("region", name="What you get")
+    for text in ("2 cores, 8 GiB", "up to 20 workers of 2 cores and 8 GiB", "50 GiB, kept 7 d", "15 min idle, or 8 h"):
+        await expect(grant).to_contain_text(text)
+    await seen.page.get_by_text("Log", exact=False).last.press("Enter")
+    log = seen.page.get_by_role("region", name="Log of this launch")
+    await expect(log).to_contain_text("Building line 30")
+    await log.focus()
+    await expect(log).to_be_focused()
+    assert seen.kept_to(url)
+
+
+async def test_a_place_in_the_line(face: Face, watch: Callable[..., Any]) -> None:
+    seen = await watch()
+    await seen.page.goto(face.start(waiting(Event(Phase.WAITING, "Full.\n", place=3))) + LINK)
+    await expect(seen.page.get_by_role("status").first).to_have_text("The service is full. You are number 3 in line.")
+
+
+async def test_the_log_is_bounded_plain_and_harmless(face: Face, watch: Callable[..., Any]) -> None:
+    lines = [
+        Event(Phase.BUILDING, f"\x1b[32mline {number}\x1b[0m <img src=x onerror=alert(1)>\n") for number in range(2500)
+    ]
+    url = face.start(waiting(*lines))
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    await expect(seen.page.locator("#count")).to_have_text("2500 lines", timeout=20_000)
+    rows = seen.page.locator("#log .lines > div")
+    assert await rows.count() == 2000
+    assert await rows.last.text_content() == "line 2499 <img src=x onerror=alert(1)>"
+    assert seen.kept_to(url)
+
+
+async def test_a_failure_says_what_and_how_on(face: Face, watch: Callable[..., Any]) -> None:
+    url = face.start(SmallLaunch(bad_events()))
+    seen = await watch(permissions=["clipboard-read", "clipboard-write"])
+    await seen.page.goto(url + LINK)
+    failure = seen.page.get_by_role("region", name="This launch did not work")
+    await expect(failure).to_be_focused()
+    for text in ("numpy==99 does not exist", "Change requirements.txt.", "Building line 30"):
+        await expect(failure).to_contain_text(text)
+    await expect(seen.page).to_have_title("Failed: sst | Pangeo Binder")
+    await seen.page.get_by_role("button", name="Copy report").click()
+    await expect(seen.page.locator("#reported")).to_have_text("Copied")
+    report = await seen.page.evaluate("navigator.clipboard.readText()")
+    assert "Reason: build_failed" in report and LINK in report and "build_token" not in report
+    async with seen.page.expect_navigation():
+        await seen.page.get_by_role("button", name="Try again").click()
+    assert seen.kept_to(url)
+
+
+async def test_a_stream_that_breaks_is_joined_again(face: Face, watch: Callable[..., Any]) -> None:
+    launch = waiting(Event(Phase.BUILDING, "one\n"))
+    url = face.start(launch)
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    await expect(seen.page.locator("#count")).to_have_text("1 line")
+    await face.servers[0].close_all_connections()
+    await expect(seen.page.get_by_role("status").first).to_have_text("The connection is lost. Connecting again.")
+    await expect(seen.page.get_by_role("status").first).to_contain_text("Building", timeout=20_000)
+    await expect(seen.page.locator("#count")).to_have_text("1 line")
+    assert len(launch.asked) == 2
+
+
+async def test_an_ended_session_offers_its_link_again(face: Face, watch: Callable[..., Any]) -> None:
+    url = face.start(SmallLaunch(good_events("/user/gone/")))
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    await expect(seen.page.get_by_role("heading", name="This session has ended")).to_be_visible(timeout=20_000)
+    again = seen.page.get_by_role("link", name="Launch again")
+    await expect(again).to_have_attribute("href", url + LINK)
+
+
+@pytest.mark.parametrize(
+    "link", ["https://evil.example/v2/x", "javascript:alert(1)", "/user/other/x", "//evil.example"]
+)
+async def test_an_ended_session_believes_no_foreign_link(face: Face, watch: Callable[..., Any], link: str) -> None:
+    seen = await watch()
+    url = face.start(SmallLaunch([]))
+    await seen.page.goto(url)
+    script = "(link) => localStorage.setItem('pangeo-binder-links', JSON.stringify([{server: '/user/x/', link}]))"
+    await seen.page.evaluate(script, link)
+    await seen.page.goto(f"{url}/user/x/lab")
+    await seen.page.wait_for_load_state("networkidle")
+    await expect(seen.page.get_by_text("Launch again")).to_be_hidden()
+
+
+# the contrast of each visible text with what lies behind it, by the formula of WCAG 2.2
+CONTRAST = """() => {
+  const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {
+    paint.clearRect(0, 0, 1, 1); paint.fillStyle = colour; paint.fillRect(0, 0, 1, 1);
+    return [...paint.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (colour) => rgba(colour).slice(0, 3)
+    .map((part) => part / 255).map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (rgba(colour)[3] === 255) return colour;
+    }
+    return "white";
+  };
+  const texts = document.evaluate("//body//text()[normalize-space()]", document, null, 7);
+  const poor = [];
+  for (let index = 0; index < texts.snapshotLength; index += 1) {
+    const element = texts.snapshotItem(index).parentElement;
+    if (!element.checkVisibility() || element.closest("script, noscript, :disabled")) continue;
+    const [one, two] = [light(getComputedStyle(element).color), light(behind(element))].sort((a, b) => b - a);
+    const ratio = (one + 0.05) / (two + 0.05);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${element.textContent.trim()}`);
+  }
+  return poor;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_texts_can_be_read_in_both_schemes(face: Face, watch: Callable[..., Any], scheme: str) -> None:
+    url = face.start(SmallLaunch(bad_events()), notice="Closed on Monday.")
+    seen = await watch(color_scheme=scheme)
+    for path in PAGES:
+        await seen.page.goto(url + path)
+        if path == LINK:
+            await expect(seen.page.get_by_text("This launch did not work")).to_be_visible()
+        assert await seen.page.evaluate(CONTRAST) == []
+    ground = await seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(245, 248, 247)", "dark": "rgb(12, 26, 32)"}[scheme]
+
+
+async def test_nothing_is_wider_than_a_phone(face: Face, watch: Callable[..., Any]) -> None:
+    url = face.start(SmallLaunch(bad_events()))
+    seen = await watch(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    long = "/v2/git/https%3A%2F%2Fexample.org%2F" + "a" * 200 + "/" + "b" * 200
+    for path in (*PAGES, long):
+        await seen.page.goto(url + path)
+        await seen.page.wait_for_timeout(100)
+        assert await seen.page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+async def test_motion_is_reduced_where_asked(face: Face, watch: Callable[..., Any]) -> None:
+    seen = await watch(reduced_motion="reduce")
+    await seen.page.goto(face.start(waiting(Event(Phase.BUILDING, "one\n"))) + LINK)
+    dot = seen.page.locator("[data-state=now] .dot")
+    assert await dot.evaluate("(element) => getComputedStyle(element).animationName") == "none"

@@ -1,0 +1,249 @@
+"""Pages, badges and the API of the binder, over HTTP."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from pangeo_binder import metrics
+from pangeo_binder.model import RepoRef
+from pangeo_binder.web.context import Check
+from pangeo_binder.web.handler import BaseHandler, Site
+from pangeo_binder.web.limits import Limits
+from tests.web.face import GH, GIT, Face, SmallLaunch, context_of, exactly
+
+LINK = "/v2/git/https%3A%2F%2Fexample.org%2Fsst/main"
+NO_LAUNCH = SmallLaunch([])
+
+
+@pytest.mark.parametrize("path", ["/", "/about", LINK, "/user/x/lab", "/nowhere", "/badge.svg", "/health"])
+async def test_every_answer_is_guarded(face: Face, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(face.start(NO_LAUNCH) + path) as response:
+        headers = response.headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "Access-Control-Allow-Origin" not in headers and "Server" not in headers
+
+
+async def test_the_landing_page_offers_the_examples(face: Face, http: aiohttp.ClientSession) -> None:
+    async with http.get(face.start(NO_LAUNCH, notice="Closed <on> Monday.") + "/") as response:
+        page = await response.text()
+    assert response.status == 200
+    assert '"/v2/git/https%3A%2F%2Fexample.org%2Fsst/main?urlpath=lab"' in page
+    assert "Closed &lt;on&gt; Monday." in page
+
+
+@pytest.mark.parametrize("path", ["/", "/about", "/health", LINK])
+async def test_under_a_prefix(face: Face, http: aiohttp.ClientSession, path: str) -> None:
+    url = face.start(NO_LAUNCH, base_url="/services/binder/")
+    async with http.get(f"{url}/services/binder{path}") as response:
+        assert response.status == 200
+        assert 'href="/about"' not in await response.text()
+    async with http.get(url + path) as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "opens"),
+    [
+        ("", "lab"),
+        ("?urlpath=%2Flab%2Ftree%2Fx&labpath=y", "lab/tree/x"),
+        ("?labpath=a%20b.ipynb", "lab/tree/a%20b.ipynb"),
+        ("?filepath=x.md", "lab/tree/x.md"),
+    ],
+)
+async def test_the_launch_page_knows_what_to_open(
+    face: Face, http: aiohttp.ClientSession, query: str, opens: str
+) -> None:
+    async with http.get(exactly(face.start(NO_LAUNCH) + LINK + query)) as response:
+        page = await response.text()
+    assert f'data-urlpath="{opens}"' in page and "<noscript>" in page
+    assert 'data-stream="/build/git/https%3A%2F%2Fexample.org%2Fsst/main?build_token=' in page
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/v2/zenodo/10.5281/1", 404, "does not know"),
+        ("/v2/git/refused/main", 404, "The link names no repository."),
+        (LINK + "?urlpath=//evil.example", 400, "must stay inside"),
+        (LINK + "?urlpath=https://evil.example/", 400, "must stay inside"),
+        (LINK + "?labpath=../../hub", 400, "must stay inside"),
+        (LINK + "?urlpath=%ff", 400, "cannot be answered"),
+        ("/repo/org/name", 404, "old form"),
+        ("/v2/git", 404, "no page"),
+        ("/static/../base.html", 404, "no page"),
+        ("/static/none.js", 404, "no page"),
+        ("/%ff", 404, "no page"),
+    ],
+)
+async def test_a_refusal_is_a_page_with_a_sentence(
+    face: Face, http: aiohttp.ClientSession, path: str, status: int, sentence: str
+) -> None:
+    url = face.start(NO_LAUNCH) + path
+    async with http.get(exactly(url)) as response:
+        assert (response.status, response.content_type) == (status, "text/html")
+        assert sentence in await response.text()
+    async with http.get(exactly(url), headers={"Accept": "application/json"}) as response:
+        body = await response.json()
+    assert body["status"] == response.status == status
+    assert sentence in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/repo/org/name", "/v2/gh/org/name/HEAD"),
+        ("/repo/org/name/", "/v2/gh/org/name/HEAD"),
+        ("/repo/org/name/dev?urlpath=lab", "/v2/gh/org/name/dev?urlpath=lab"),
+        ("/repo/org/name/feature/x", "/v2/gh/org/name/feature/x"),
+        ("/repo/%2F%2Fevil.example/name", "/v2/gh///evil.example/name/HEAD"),
+        ("/repo/a%0d%0aX-Evil:1/name", "/v2/gh/a%0D%0AX-Evil%3A1/name/HEAD"),
+    ],
+)
+async def test_old_links_lead_to_new_ones(face: Face, http: aiohttp.ClientSession, path: str, target: str) -> None:
+    url = face.start(NO_LAUNCH, providers={"git": GIT, "gh": GH}) + path
+    async with http.get(exactly(url), allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, target)
+    assert "X-Evil" not in response.headers
+
+
+HOSTILE = [
+    '"><script>alert(1)</script>',
+    "'-alert(1)-'",
+    "</title><img src=x onerror=alert(1)>",
+    "{{7*7}}",
+    "javascript:x",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_hostile_links_stay_text(face: Face, http: aiohttp.ClientSession, text: str) -> None:
+    quoted = quote(text, safe="")
+    url = f"{face.start(NO_LAUNCH)}/v2/git/{quoted}/{quoted}?labpath={quoted}"
+    async with http.get(exactly(url)) as response:
+        page = await response.text()
+    assert text not in page or text in ("{{7*7}}", "javascript:x")
+    assert 'href="javascript:' not in page and "<script>" not in page and "<img src=x" not in page
+
+
+async def test_a_raw_hostile_path_stays_text(face: Face, http: aiohttp.ClientSession) -> None:
+    url = f'{face.start(NO_LAUNCH)}/v2/git/"><script>alert(1)</script>/x"onload="y'
+    async with http.get(exactly(url)) as response:
+        page = await response.text()
+    assert "<script>" not in page and 'x"onload' not in page
+
+
+async def test_a_session_that_ended(face: Face, http: aiohttp.ClientSession) -> None:
+    url = face.start(NO_LAUNCH)
+    async with http.get(f"{url}/user/sst-abc/lab/tree/x?token=s3cret") as response:
+        page = await response.text()
+        assert response.status == 404 and "This session has ended" in page and "s3cret" not in page
+    async with http.get(f"{url}/user/x/api/kernels", headers={"Accept": "application/json"}) as response:
+        assert response.status == 404 and (await response.json())["reason"] == "session_ended"
+    async with http.post(f"{url}/user/x/api/kernels") as response:
+        assert response.status == 404 and response.content_type == "application/json"
+
+
+async def test_a_bug_shows_an_id_and_logs_the_rest(
+    face: Face, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(provider: str, spec: str) -> RepoRef:
+        raise KeyError("the database's password")
+
+    async with http.get(face.start(NO_LAUNCH, parse=broken) + LINK + "?token=s3cret") as response:
+        page = await response.text()
+    assert response.status == 500 and "password" not in page
+    record = next(record for record in caplog.records if record.name == "pangeo_binder.web")
+    assert str(record.args[0]) in page and record.exc_info and "s3cret" not in caplog.text  # type: ignore[index]
+
+
+class Thrower(BaseHandler):
+    """Fails the way Tornado's own checks do."""
+
+    def get(self) -> None:
+        self.send_error(405)
+
+
+async def test_tornados_own_errors_become_our_page(face: Face, http: aiohttp.ClientSession) -> None:
+    more = [("/broken", Thrower, {"site": Site(context_of(NO_LAUNCH))})]
+    async with http.get(face.start(NO_LAUNCH, more) + "/broken") as response:
+        assert response.status == 405 and "cannot be answered" in await response.text()
+    async with http.delete(face.start(NO_LAUNCH) + "/about") as response:
+        assert response.status == 405 and "cannot be answered" in await response.text()
+
+
+async def test_banned_networks_get_no_page_but_monitoring(face: Face, http: aiohttp.ClientSession) -> None:
+    url = face.start(NO_LAUNCH, limits=Limits("key", banned_networks=("127.0.0.0/8",)))
+    for path, status in (("/", 403), (LINK, 403), ("/health", 200), ("/badge.svg", 200)):
+        async with http.get(url + path) as response:
+            assert response.status == status
+    async with http.get(url + "/", headers={"X-Forwarded-For": "192.0.2.1"}) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize("name", ["badge.svg", "badge_logo.svg"])
+async def test_badges_are_drawings_to_keep(face: Face, http: aiohttp.ClientSession, name: str) -> None:
+    async with http.get(f"{face.start(NO_LAUNCH)}/{name}") as response:
+        drawing = ElementTree.fromstring(await response.text())
+    assert response.content_type == "image/svg+xml"
+    assert "max-age=86400" in response.headers["Cache-Control"]
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg" and drawing.attrib["height"] == "20"
+    assert not any("href" in key for element in drawing.iter() for key in element.attrib)
+
+
+async def test_static_files_are_kept_under_their_version_only(face: Face, http: aiohttp.ClientSession) -> None:
+    url = face.start(NO_LAUNCH)
+    asset = Site(context_of(NO_LAUNCH)).asset("style.css")
+    for path, kept in ((asset, True), ("/static/style.css", False), ("/static/style.css?v=old", False)):
+        async with http.get(url + path) as response:
+            assert response.status == 200
+            assert ("max-age=31536000" in response.headers["Cache-Control"]) is kept
+
+
+@pytest.mark.parametrize("well", [True, False])
+async def test_health(face: Face, http: aiohttp.ClientSession, well: bool) -> None:
+    async def checks() -> Sequence[Check]:
+        return [Check("hub", True), Check("gateway", well, "" if well else "It does not answer.")]
+
+    async with http.get(face.start(NO_LAUNCH, health=checks) + "/health") as response:
+        body = await response.json()
+    assert (response.status, body["ok"]) == ((200, True) if well else (503, False))
+    assert body["checks"][0] == {"service": "hub", "ok": True}
+    assert body["checks"][1]["ok"] is well
+
+
+async def test_a_health_check_that_breaks_is_not_well(face: Face, http: aiohttp.ClientSession) -> None:
+    async def checks() -> Sequence[Check]:
+        raise OSError("10.0.0.1 refused")
+
+    async with http.get(face.start(NO_LAUNCH, health=checks) + "/health") as response:
+        assert response.status == 503 and "10.0.0.1" not in await response.text()
+
+
+async def test_versions_and_metrics(face: Face, http: aiohttp.ClientSession) -> None:
+    url = face.start(NO_LAUNCH)
+    async with http.get(url + "/versions") as response:
+        assert (await response.json())["binderhub"] == "0.1.0"
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+    async with http.get(url + "/metrics") as response:
+        assert metrics.BUILDS_IN_PROGRESS.describe()[0].name in await response.text()
+
+
+async def test_repoproviders_are_those_of_binderhub(face: Face, http: aiohttp.ClientSession) -> None:
+    async with http.get(face.start(NO_LAUNCH, providers={"git": GIT, "gh": GH}) + "/api/repoproviders") as response:
+        git, gh = await response.json()
+    assert git["id"] == "git" and git["repo"]["urlEncode"] is True and "detect" not in git
+    assert gh["displayName"] == "GitHub" and gh["ref"] == {"enabled": True, "default": "HEAD"}
+
+
+def test_a_provider_writes_the_spec_its_links_have() -> None:
+    assert GIT.spec(RepoRef("git", "https://a.example/b.git", "x/y")) == "https%3A%2F%2Fa.example%2Fb.git/x/y"
+    assert GH.spec(RepoRef("gh", "https://github.com/org/repo.git", "main")) == "org/repo/main"

@@ -1,0 +1,110 @@
+"""The door: networks, rates, build tokens, other sites."""
+
+from __future__ import annotations
+
+import pytest
+
+from pangeo_binder.errors import NotAllowed, QuotaExceeded
+from pangeo_binder.web.limits import Caller, Gate, Limits, RateLimiter, network_of
+
+HERE = Caller("192.0.2.1")
+
+
+def gate(**changes: object) -> Gate:
+    return Gate(Limits(build_token_key="key", **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "unknown"),
+        ("not an address", "unknown"),
+    ],
+)
+def test_network_of(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+def test_the_rate_holds_per_network_and_per_window() -> None:
+    limiter = RateLimiter(2, 60)
+    for _ in range(2):
+        limiter.take("a", 100)
+    with pytest.raises(QuotaExceeded, match="try again in 1 min"):
+        limiter.take("a", 101)
+    limiter.take("b", 101)
+    limiter.take("a", 121)
+
+
+def test_without_a_rate_nothing_is_counted() -> None:
+    limiter = RateLimiter(0, 60)
+    for _ in range(100):
+        limiter.take("a", 0)
+
+
+def test_a_build_token_is_worth_its_own_link_only() -> None:
+    door = gate()
+    token = door.issue("git", "spec/main")
+    assert door.holds(token, "git", "spec/main")
+    assert not door.holds(token, "git", "spec/other")
+    assert not door.holds(token, "gh", "spec/main")
+    assert not door.holds(token + "x", "git", "spec/main")
+    assert not door.holds("", "git", "spec/main")
+    assert not Gate(Limits(build_token_key="another")).holds(token, "git", "spec/main")
+
+
+def test_a_build_token_grows_old() -> None:
+    door = gate(build_token_seconds=-1)
+    assert not door.holds(door.issue("git", "spec"), "git", "spec")
+
+
+def test_where_a_token_is_required_nothing_else_helps() -> None:
+    door = gate(require_build_token=True)
+    door.check_launch(HERE, proven=True, now=0)
+    with pytest.raises(NotAllowed):
+        door.check_launch(HERE, proven=False, now=0)
+
+
+def test_a_token_is_not_counted_against_the_rate() -> None:
+    door = gate(rate_limit=1)
+    for _ in range(5):
+        door.check_launch(HERE, proven=True, now=0)
+    door.check_launch(HERE, proven=False, now=0)
+    with pytest.raises(QuotaExceeded):
+        door.check_launch(HERE, proven=False, now=0)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.9", "::ffff:192.0.2.9", "2001:db8::1"])
+def test_banned_networks_are_refused_with_a_token_too(address: str) -> None:
+    door = gate(banned_networks=("192.0.2.0/28", "2001:db8::/32"))
+    with pytest.raises(NotAllowed):
+        door.check_launch(Caller(address), proven=True, now=0)
+    door.check_launch(Caller("192.0.2.16"), proven=True, now=0)
+
+
+def test_a_banned_network_must_be_one() -> None:
+    with pytest.raises(ValueError, match="not a network"):
+        gate(banned_networks=("not a network",))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "passes"),
+    [
+        ("", "https://a.example", False),
+        ("https://b.example", "https://a.example", False),
+        ("https://a.example", "https://a.example", True),
+        ("*", "https://a.example", True),
+        ("*", "", False),
+    ],
+)
+def test_other_sites_launch_only_where_allowed(allowed: str, origin: str, passes: bool) -> None:
+    door = gate(cors_allow_origin=allowed)
+    caller = Caller("192.0.2.1", origin, cross_site=True)
+    if passes:
+        door.check_launch(caller, proven=False, now=0)
+    else:
+        with pytest.raises(NotAllowed):
+            door.check_launch(caller, proven=True, now=0)
