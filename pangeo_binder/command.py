@@ -29,9 +29,9 @@ LINE_CHARACTERS = 4096
 """No line of a log is longer; what is over is left out."""
 
 _INHERITED = (
-    ("PATH", "LANG", "TZ")
-    + ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO")
-    + ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+    *("PATH", "LANG", "TZ"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 _TAIL_LINES = 200
 _CHUNK_BYTES = 65536
@@ -120,8 +120,16 @@ def end_marked(mark: str) -> int:
                 found.append(process)
         except (psutil.Error, OSError):
             continue
-    psutil.wait_procs(found, timeout=5)
+    # our own children are waited for by who started them: a second waiter would take their exit codes
+    psutil.wait_procs([process for process in found if not _is_child(process)], timeout=5)
     return len(found)
+
+
+def _is_child(process: psutil.Process) -> bool:
+    try:
+        return bool(process.ppid() == os.getpid())
+    except psutil.Error:
+        return False
 
 
 async def _start(command: Command, stderr: int) -> asyncio.subprocess.Process:

@@ -58,11 +58,13 @@ class Checkout:
 
     async def _fetch(self) -> AsyncGenerator[str, None]:
         """Fetch the commit alone where the server lets us, else what its ref names, else everything."""
-        url, commit, ref = self._repo.ref.url, self._repo.commit, self._repo.ref.ref
-        ways = (("--depth", "1", "--no-tags", "--", url, commit), ("--depth", "1", "--no-tags", "--", url, ref))
-        for args in (*ways, ("--tags", "--", url, _ALL_BRANCHES)):
+        url, commit = self._repo.ref.url, self._repo.commit
+        shallow = ("--depth", "1", "--no-tags")
+        for options, wanted in ((shallow, commit), (shallow, self._repo.ref.ref), (("--tags",), _ALL_BRANCHES)):
+            deepen = options is not shallow and (self._into / ".git" / "shallow").exists()
             try:
-                async with aclosing(self._lines("fetch", "--progress", *args)) as lines:
+                more = ("--unshallow",) if deepen else ()
+                async with aclosing(self._lines("fetch", "--progress", *options, *more, "--", url, wanted)) as lines:
                     async for line in lines:
                         yield line
             except CommandFailed as error:

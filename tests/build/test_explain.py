@@ -19,8 +19,8 @@ CASES = [
     ),
     (
         "Because distributed==2024.5.0 depends on dask==2024.5.0 and you require distributed==2024.5.0, we "
-        "can conclude that you require dask==2024.5.0.\nAnd because you require dask==2024.4.0, we can conclude that your "
-        "requirements are unsatisfiable.",
+        "can conclude that you require dask==2024.5.0.\nAnd because you require dask==2024.4.0, we can "
+        "conclude that your requirements are unsatisfiable.",
         "The requirements `distributed==2024.5.0` and `dask==2024.4.0` conflict with each other.",
     ),
     (
@@ -29,8 +29,8 @@ CASES = [
         "The requirement `tornado==4.5` conflicts with `dask-gateway>=2022.4`, which every session needs.",
     ),
     (
-        "Because the current Python version (3.11.7) does not satisfy Python>=3.12 and a==1 depends on Python>=3.12, we "
-        "can conclude that your requirements are unsatisfiable.",
+        "Because the current Python version (3.11.7) does not satisfy Python>=3.12 and a==1 depends on Python>=3.12, "
+        "we can conclude that your requirements are unsatisfiable.",
         "A requirement of this repository needs Python>=3.12, but its environment has Python 3.11.7.",
     ),
     ("error: Couldn't parse requirement in `binder/requirements.txt` at position 0", "requirements.txt has a line"),

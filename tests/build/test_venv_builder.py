@@ -1,0 +1,240 @@
+"""Real environments made with uv from the package index, and what is left when making them fails."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pangeo_binder.build.session_needs import NEEDS
+from pangeo_binder.build.venv import VenvBuilder
+from pangeo_binder.command import BUILD_MARK
+from pangeo_binder.errors import BuildFailed, RepoNotFound
+from pangeo_binder.git import GitAccess
+
+START = '#!/bin/sh\nexport GREETING=hello\nexec "$@"\n'
+PACKAGE = """
+[project]
+name = "sea"
+version = "1"
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+"""
+
+
+@pytest.fixture
+def builder(settings):
+    return VenvBuilder(settings)
+
+
+def output(*argv: str) -> str:
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    return " ".join(done.stdout.split())
+
+
+def versions(prefix: str, *names: str) -> list[str]:
+    code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    return output(f"{prefix}/bin/python", "-c", code, *names).split()
+
+
+def leftovers(settings) -> list[str]:
+    """Return what failed builds left: folders, and processes with a mark below the cache directory."""
+    left = [path.name for path in settings.cache_dir.glob("environments/*")]
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(BUILD_MARK, "").startswith(str(settings.cache_dir)):
+                left.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return left
+
+
+async def refusal(builder, repo) -> BuildFailed:
+    with pytest.raises(BuildFailed) as caught:
+        async for _ in builder.build(repo):
+            pass
+    assert builder.find(repo) is None and leftovers(builder.settings) == []
+    return caught.value
+
+
+async def test_pins_are_kept_and_the_session_fits_around_them(builder, repo_of, built):
+    repo = repo_of(
+        {
+            "requirements.txt": "dask==2024.5.0\ntoolz==0.12.1\n",
+            "postBuild": "echo made > made.txt\nenv\n",
+            "start": START,
+            "uv.toml": "offline = true\n",
+        }
+    )
+    assert builder.find(repo) is None
+    environment, log = await built(builder, repo)
+    assert versions(environment.prefix, "dask", "toolz", "distributed") == ["2024.5.0", "0.12.1", "2024.5.0"]
+    assert (Path(environment.checkout) / "made.txt").read_text() == "made\n"
+    assert environment.start == ("./start",) and os.access(Path(environment.checkout) / "start", os.X_OK)
+    names = [need.partition(">")[0] for need in NEEDS]
+    assert len(versions(environment.prefix, *names, "pangeo-binder-session")) == len(names) + 1
+    assert builder.find(repo) == environment
+    assert not (Path(environment.prefix).parent / "home").exists()
+    assert "TOKEN" not in log and f"HOME={Path(environment.prefix).parent}/home" in log
+
+
+async def test_the_session_extension_is_enabled_and_pip_works(builder, repo_of, built):
+    environment, _ = await built(builder, repo_of({"binder/.keep": "", "pyproject.toml": PACKAGE}))
+    assert "pip " in output(f"{environment.prefix}/bin/python", "-m", "pip", "--version")
+    assert "Validating pangeo_binder_session... pangeo_binder_session" in output(
+        f"{environment.prefix}/bin/jupyter", "server", "extension", "list"
+    )
+
+
+async def test_installs_the_repository_itself(builder, repo_of, built):
+    files = {"pyproject.toml": PACKAGE, "sea/__init__.py": "", "requirements.txt": "toolz\n"}
+    environment, _ = await built(builder, repo_of(files))
+    assert versions(environment.prefix, "sea")[0] == "1"
+
+
+async def test_another_process_finds_what_one_built(builder, settings, repo_of, built):
+    repo = repo_of({})
+    one, two = await asyncio.gather(built(builder, repo), built(VenvBuilder(settings), repo))
+    assert one[0] == two[0]
+    assert sorted(["Installing" in one[1], "Installing" in two[1]]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "sentence"),
+    [
+        ("toolz==99.0", "No version of a package on the package index is `toolz==99.0`."),
+        ("pangeo-binder-no-such-package", "There is no package `pangeo-binder-no-such-package` on the package index."),
+        ("distributed==2024.5.0\ndask==2024.4.0", "`distributed==2024.5.0` and `dask==2024.4.0` conflict"),
+        (
+            "jupyterlab==2.0.0",
+            "The requirement `jupyterlab==2.0.0` conflicts with `jupyterlab>=3`, which every session",
+        ),
+        ("toolz==", "requirements.txt has a line that is no requirement."),
+        ("-r more.txt", "name the file more.txt, which is not in the repository."),
+    ],
+)
+async def test_requirements_that_cannot_be_met_are_named(builder, repo_of, requirements, sentence):
+    error = await refusal(builder, repo_of({"requirements.txt": requirements}))
+    assert sentence in error.message
+    assert "Last lines of the log:\n" in error.hint
+
+
+async def test_a_python_that_is_not_installed_is_refused_with_those_that_are(builder, repo_of):
+    error = await refusal(builder, repo_of({"runtime.txt": "python-3.5"}))
+    assert "asks for Python 3.5, which is not installed" in error.message
+    assert f"{sys.version_info.major}.{sys.version_info.minor}" in error.hint
+
+
+async def test_what_needs_more_than_python_is_refused(builder, repo_of):
+    assert "needs a Dockerfile" in (await refusal(builder, repo_of({"Dockerfile": "FROM x"}))).message
+
+
+async def test_post_build_that_fails_tells_its_last_lines(builder, repo_of):
+    error = await refusal(builder, repo_of({"postBuild": "#!/bin/sh\necho sorry >&2\nexit 7\n"}))
+    assert "postBuild failed with exit code 7" in error.message and "sorry" in error.hint
+
+
+async def test_post_build_that_never_ends_is_ended_with_its_tree(settings, repo_of):
+    builder = VenvBuilder(dataclasses.replace(settings, timeout_seconds=8))
+    error = await refusal(builder, repo_of({"postBuild": "setsid sleep 1001 &\nsleep 1002\n"}))
+    assert "took longer than 0.133 minutes" in error.message
+
+
+async def test_an_index_that_does_not_answer_is_named(builder, repo_of, built, monkeypatch):
+    await built(builder, repo_of({}))  # so that the session's wheel is there
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:1/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    (builder.settings.cache_dir / "uv").unlink()
+    for place in builder.settings.cache_dir.glob("environments/*"):
+        builder._store.remove(place.name)
+    error = await refusal(builder, repo_of({"requirements.txt": "toolz"}))
+    assert "The package index cannot be reached" in error.message
+
+
+async def test_a_cancelled_build_leaves_nothing(builder, repo_of):
+    repo, running = repo_of({"postBuild": "echo now\nsetsid sleep 1001 &\nsleep 1002\n"}), asyncio.Event()
+
+    async def build() -> None:
+        async for event in builder.build(repo):
+            if event.line == "now":
+                running.set()
+
+    task = asyncio.create_task(build())
+    await running.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert builder.find(repo) is None and leftovers(builder.settings) == []
+
+
+BUILD = """
+import asyncio, sys
+from pathlib import Path
+from pangeo_binder.build.base import BuildSettings
+from pangeo_binder.build.venv import VenvBuilder
+from pangeo_binder.git import GitAccess
+from pangeo_binder.model import Repo, RepoRef
+
+async def main():
+    cache, url, commit = sys.argv[1:]
+    builder = VenvBuilder(BuildSettings(Path(cache), git=GitAccess(True), min_free_bytes=0))
+    async for event in builder.build(Repo(RepoRef("git", url, "main"), commit)):
+        print(event.line, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def kill_when_it_says_now(*argv: str) -> None:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and "now\n" in process.stdout
+        process.send_signal(signal.SIGKILL)
+
+
+async def test_a_killed_builder_leaves_nothing_that_is_found(builder, settings, repo_of, built):
+    repo = repo_of({"postBuild": "[ -e ../../go ] || { echo now; sleep 1002; }\n"})
+    kill_when_it_says_now(sys.executable, "-c", BUILD, str(settings.cache_dir), repo.ref.url, repo.commit)
+    assert builder.find(repo) is None
+    assert builder.prune_unfinished() == 1 and leftovers(settings) == []
+    (settings.cache_dir / "environments").mkdir(exist_ok=True)
+    (settings.cache_dir / "environments" / "go").touch()
+    await built(builder, repo)
+    assert builder.find(repo)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 30 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("only root can mount a small file system, and not everywhere")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+async def test_a_full_disk_is_told_and_leaves_nothing(settings, repo_of, small_disk):
+    builder = VenvBuilder(dataclasses.replace(settings, cache_dir=small_disk))
+    assert "disk is full" in (await refusal(builder, repo_of({}))).message
+
+
+async def test_no_build_starts_without_room(settings, repo_of):
+    builder = VenvBuilder(dataclasses.replace(settings, min_free_bytes=1 << 60))
+    assert "disk is full" in (await refusal(builder, repo_of({}))).message
+
+
+async def test_local_repositories_are_read_only_where_allowed(settings, repo_of):
+    builder, repo = VenvBuilder(dataclasses.replace(settings, git=GitAccess())), repo_of({})
+    with pytest.raises(RepoNotFound, match="no git repository"):
+        async for _ in builder.build(repo):
+            pass
+    assert leftovers(settings) == []
