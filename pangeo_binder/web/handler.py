@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..resources import resource
 from .context import WebContext
 from .failure import told
-from .limits import Caller, Gate, network_of
+from .limits import Caller, Gate, host_of, network_of
 
 _VERSION_LENGTH = 12
 
@@ -101,10 +101,13 @@ class BaseHandler(RequestHandler):
     def caller(self) -> Caller:
         """Where this request comes from."""
         headers = self.request.headers
+        origin = headers.get("Origin", "")
         return Caller(
             address=str(self.request.remote_ip),
-            origin=headers.get("Origin", ""),
-            cross_site=headers.get("Sec-Fetch-Site", "") == "cross-site",
+            origin=origin,
+            # browsers without Sec-Fetch-Site still name the origin of a page that is not ours
+            cross_site=headers.get("Sec-Fetch-Site", "") == "cross-site"
+            or (origin != "" and host_of(origin) != self.request.host),
         )
 
     @property
@@ -131,9 +134,13 @@ class BaseHandler(RequestHandler):
         # the base class logs the query as well, which may hold a token
         return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
+    def error_of(self, status_code: int, **kwargs: Any) -> UserError:
+        """Return what a person is told where Tornado ends the request with `status_code`."""
         exc_info = kwargs.get("exc_info")
-        error = told(exc_info[1] if exc_info else HTTPError(status_code), self._request_summary())
+        return told(exc_info[1] if exc_info else HTTPError(status_code), self._request_summary())
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = self.error_of(status_code, **kwargs)
         self.set_status(error.status)
         self.tell(error)
 

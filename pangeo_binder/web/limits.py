@@ -48,7 +48,7 @@ class Caller:
     origin: str = ""
     """The Origin header; empty where the browser sent none."""
     cross_site: bool = False
-    """Whether the browser says (Sec-Fetch-Site) that another site's page asks."""
+    """Whether the browser says (Sec-Fetch-Site, Origin) that another site's page asks."""
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
@@ -67,6 +67,11 @@ def network_of(address: str) -> str:
     if isinstance(parsed, IPv4Address):
         return str(parsed)
     return str(ip_network((parsed, _IPV6_SITE_BITS), strict=False))
+
+
+def host_of(origin: str) -> str:
+    """Return the host and port that an Origin header names."""
+    return origin.rpartition("//")[2]
 
 
 class RateLimiter:

@@ -10,16 +10,16 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from urllib.parse import urlsplit
 
 from tornado.iostream import StreamClosedError
 
 from ..errors import NotAllowed
 from ..events import KEEPALIVE, Event, failed, sse
 from .context import LaunchRequest
-from .failure import BadRequest, told
+from .failure import told
 from .handler import BaseHandler
 from .launch import provider_of
+from .limits import host_of
 
 
 class BuildStream(BaseHandler):
@@ -57,7 +57,7 @@ class BuildStream(BaseHandler):
     def write_error(self, status_code: int, **kwargs: object) -> None:
         """Tell of a request that never came to be a stream, still as an event."""
         self.set_status(200)
-        self.finish(sse(failed(BadRequest(status_code))))
+        self.finish(sse(failed(self.error_of(status_code, **kwargs))))
 
     async def _stream(self) -> None:
         keepalive = asyncio.create_task(self._keep_alive())
@@ -93,7 +93,7 @@ class BuildStream(BaseHandler):
         provider_of(self.site, id_)
         proven = self.site.gate.holds(self.get_query_argument("build_token", ""), id_, spec)
         self.site.gate.check_launch(self.caller, proven, time.time())
-        origin = urlsplit(self.caller.origin).netloc or self.request.host
+        origin = host_of(self.caller.origin) or self.request.host
         return LaunchRequest(id_, spec, self.network, origin, f"{self.request.protocol}://{self.request.host}")
 
     async def _keep_alive(self) -> None:

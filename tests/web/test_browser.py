@@ -22,11 +22,11 @@ PAGES = ("/", LINK, "/about", "/user/gone/lab", "/nowhere")
 class JupyterLike(RequestHandler):
     """A server that takes its token in a header or in the address, and answers with a cookie from then on."""
 
-    cookies = True
+    gives_cookies = True
 
     def get(self) -> None:
         shown = self.request.headers.get("Authorization", "").removeprefix("token ") or self.get_argument("token", "")
-        if shown == "s3cret" and self.cookies:
+        if shown == "s3cret" and self.gives_cookies:
             self.set_cookie("login", "yes", path="/user/sst-abc/", httponly=True)
         if shown != "s3cret" and self.get_cookie("login") != "yes":
             self.set_status(403)
@@ -36,7 +36,7 @@ class JupyterLike(RequestHandler):
 class WithoutCookies(JupyterLike):
     """A server that never lets anybody in on a cookie."""
 
-    cookies = False
+    gives_cookies = False
 
 
 @dataclass

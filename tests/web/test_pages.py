@@ -234,7 +234,8 @@ async def test_versions_and_metrics(face: Face, http: aiohttp.ClientSession) -> 
         assert (await response.json())["binderhub"] == "0.1.0"
         assert response.headers["Access-Control-Allow-Origin"] == "*"
     async with http.get(url + "/metrics") as response:
-        assert metrics.BUILDS_IN_PROGRESS.describe()[0].name in await response.text()
+        names = [series.name for series in metrics.BUILDS_IN_PROGRESS.describe()]
+        assert names[0] in await response.text()
 
 
 async def test_repoproviders_are_those_of_binderhub(face: Face, http: aiohttp.ClientSession) -> None:

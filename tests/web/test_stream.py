@@ -173,11 +173,26 @@ async def test_a_banned_network(face: Face, stream: Stream) -> None:
     assert not launch.asked
 
 
-async def test_another_site_may_not_launch(face: Face, stream: Stream) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://[::"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+    ],
+)
+async def test_another_site_may_not_launch(face: Face, stream: Stream, headers: dict[str, str]) -> None:
     launch = happy()
-    url = face.start(launch) + BUILD
-    await refused(stream, url, **{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"})
+    await refused(stream, face.start(launch) + BUILD, **headers)
     assert not launch.asked
+
+
+async def test_our_own_page_may_launch(face: Face, stream: Stream) -> None:
+    url = face.start(happy())
+    events = events_of(await stream(url + BUILD, **{"Sec-Fetch-Site": "same-origin", "Origin": url}))
+    assert events[-1]["phase"] == "ready"
 
 
 async def test_another_site_may_launch_where_allowed(face: Face, http: aiohttp.ClientSession) -> None:
