@@ -1,0 +1,158 @@
+"""The one form in which the policy sees a repository's address, and the patterns by which rules name it. Pure.
+
+A rule must not be dodged by writing the same repository's address in another way, so what servers treat alike is one
+address here: scheme, letter case, default port, user name, percent-encoding, `.git`, slashes, dots, the ssh and www
+hosts of GitHub and GitLab. Not a check whether an address may be read at all: `repos` does that, before and stricter.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from urllib.parse import quote, unquote
+
+from ..model import RepoRef
+
+_SHORT_HOSTS = {"gh": "github.com", "gl": "gitlab.com"}
+_DEFAULT_PORTS = {"http": "80", "https": "443", "ssh": "22", "git": "9418"}
+_SAME_HOSTS = {
+    "www.github.com": "github.com",
+    # https://docs.github.com/en/authentication/troubleshooting-ssh/using-ssh-over-the-https-port
+    "ssh.github.com:443": "github.com",
+    "www.gitlab.com": "gitlab.com",
+    # https://docs.gitlab.com/user/gitlab_com/#alternative-ssh-port
+    "altssh.gitlab.com:443": "gitlab.com",
+}
+_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*):?([0-9]*)")
+_AUTHORITY_AND_PATH = re.compile(r"([^/?#]*)([^?#]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a repository is."""
+
+    host: str
+    """With its port where that is not the scheme's own; empty for a directory of this machine."""
+    path: str
+    """Without a leading slash, unless it is a directory of this machine."""
+
+    @property
+    def without_port(self) -> Address:
+        """The same path at the host itself."""
+        bare = self.host.rpartition("]")[0] + "]" if self.host.startswith("[") else self.host.partition(":")[0]
+        return Address(bare, self.path)
+
+    def __str__(self) -> str:
+        return f"git/https://{self.host}/{self.path}" if self.host else f"git/file://{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern of repositories as a rule writes it; `*` stands for any text and does not reach from host to path."""
+
+    text: str
+    address: Address | None
+    """The host and path to match, or None for a pattern that begins with `*` and is matched against all of it."""
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it matches every repository."""
+        return self.text.strip("*") == ""
+
+    @property
+    def is_any_host(self) -> bool:
+        """Whether others than the pattern's writer can choose the host: anybody's server may serve such a path."""
+        return self.address is None or "*" in self.address.host.removeprefix("*.")
+
+    def matches(self, address: Address) -> bool:
+        """Return whether the pattern names the repository at `address`."""
+        if self.address is None:
+            return _glob(str(address).casefold(), self.text.casefold())
+        return _glob(address.host, self.address.host) and _glob(address.path, self.address.path)
+
+
+def canonical(repo: RepoRef) -> str:
+    """Return the one key of a repository, whichever way its address is written: `git/https://github.com/org/repo`."""
+    return str(address_of(repo.url))
+
+
+def address_of(url: str) -> Address:
+    """Return the address `url` names: an http, https, ssh or git URL, an `scp` address, or a local path."""
+    url = url.strip()
+    scheme, is_url, rest = url.partition("://")
+    # `https::https://…` is another way to name git's helper for https: gitremote-helpers(7)
+    scheme = scheme.rpartition("::")[2].lower()
+    if is_url and scheme == "file":
+        return Address("", _local(unquote(rest)))
+    if is_url:
+        authority, path = _AUTHORITY_AND_PATH.match(rest).groups()  # type: ignore[union-attr]  # matches any text
+        return Address(_host(authority, scheme), _settled(path, _simpler))
+    host, colon, path = url.partition(":")
+    if not colon or "/" in host:
+        return Address("", _local(url))
+    return Address(_host(host, "ssh"), _settled(path, _simpler))
+
+
+def pattern_of(text: str) -> Pattern:
+    """Return the pattern a rule writes as `text`.
+
+    Raises ValueError with a sentence where it could never match as its writer means it.
+    """
+    if not text.strip() or text != text.strip() or "?" in text:
+        raise ValueError("A repository pattern is not empty, has no spaces around it, and `*` is its only wildcard.")
+    if text.startswith("*"):
+        return Pattern(text, None)
+    kind, _, rest = text.partition("/")
+    if kind in _SHORT_HOSTS:
+        url = f"https://{_SHORT_HOSTS[kind]}/{rest}"
+        if "/" not in rest and not rest.endswith("*"):
+            raise ValueError(f"`{text}` names no repository; write `{kind}/{rest or 'org'}/*`.")
+    elif kind == "git" and ("://" in rest or ":" in rest.partition("/")[0] or rest.startswith("/")):
+        url = rest
+    else:
+        raise ValueError(f"`{text}` names no place; write `gh/org/repo`, `gl/org/repo`, `git/https://…` or `*`.")
+    address = address_of(url)
+    if text.endswith("/") or not address.path.strip("/"):
+        raise ValueError(f"`{text}` names no repository; write `{text.rstrip('/')}/*`.")
+    return Pattern(text, address)
+
+
+def _glob(text: str, pattern: str) -> bool:
+    return fnmatchcase(text, pattern.replace("[", "[[]"))  # an IPv6 host is no set of letters
+
+
+def _settled(text: str, step: Callable[[str], str]) -> str:
+    while (simpler := step(text)) != text:
+        text = simpler
+    return text
+
+
+def _simpler(path: str) -> str:
+    path = _folded(path)
+    while path.endswith(("/", ".git")):
+        path = path.removesuffix("/").removesuffix(".git")
+    return posixpath.normpath(f"/{path.lstrip('/')}").lstrip("/")
+
+
+def _local(path: str) -> str:
+    path = posixpath.normpath(f"/{path.strip().lstrip('/')}")
+    return path.removesuffix("/.git").removesuffix(".git") or "/"
+
+
+def _folded(text: str) -> str:
+    # forges ignore case, and decode once what comes encoded: nothing of theirs tells apart what is one text here
+    return unicodedata.normalize("NFKC", unquote(text).casefold())
+
+
+def _host(authority: str, scheme: str) -> str:
+    found = _HOST_AND_PORT.fullmatch(authority.rpartition("@")[2])
+    name, port = found.groups() if found else (authority, "")
+    # what a host cannot hold stays encoded, so that `github.com%2F.example.org` never reads as GitHub
+    name = quote(_settled(name, _folded).rstrip("."), safe="[]:*")
+    port = str(int(port)) if port else ""
+    host = f"{name}:{port}" if port and port != _DEFAULT_PORTS.get(scheme) else name
+    return _SAME_HOSTS.get(host, host)

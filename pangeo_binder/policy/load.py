@@ -1,0 +1,58 @@
+"""Loads policy files, telling all their mistakes at once as `file:line: problem`.
+
+The one place of the policy that reads policy files; binder, `check` and `explain` use it. What a mistake is stands in
+`document` (YAML), `model` (each part) and `crosscheck` (between the parts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from ..errors import PolicyInvalid
+from .crosscheck import cross_check, parts_of
+from .document import Document, NotYaml, Problem, document_of
+from .model import Policy
+from .sentences import at, problems_of
+
+_HINT = "docs/policy.md describes every key."
+
+
+def load_policy(path: Path) -> Policy:
+    """Return the policy in the file at `path`. Raises PolicyInvalid with every problem of the file."""
+    try:
+        document = document_of(path.read_bytes())
+    except FileNotFoundError:
+        raise PolicyInvalid(f"{path}: There is no such file.") from None
+    except OSError as error:
+        raise PolicyInvalid(f"{path}: The file cannot be read ({error.strerror}).") from None
+    except NotYaml as error:
+        raise _invalid(path, [error.problem]) from None
+    policy, problems = _validated(document)
+    if policy is None or problems:
+        raise _invalid(path, problems)
+    return policy
+
+
+def default_policy(profile: Literal["local"] = "local") -> Policy:
+    """Return the policy a profile has where no file is given."""
+    return load_policy(Path(__file__).with_name(f"{profile}.yaml"))
+
+
+def _validated(document: Document) -> tuple[Policy | None, list[Problem]]:
+    problems, policy = list(document.problems), None
+    try:
+        policy = Policy.model_validate(document.data)
+    except ValidationError as error:
+        problems += problems_of(error, Policy, document)
+    for finding in cross_check(parts_of(document.data)):
+        problems.append(Problem(document.line(finding.location), at(finding.location, finding.text)))
+    return policy, problems
+
+
+def _invalid(path: Path, problems: Iterable[Problem]) -> PolicyInvalid:
+    ordered = sorted(problems, key=lambda problem: problem.line)
+    return PolicyInvalid("\n".join(f"{path}:{problem.line}: {problem.text}" for problem in ordered), _HINT)

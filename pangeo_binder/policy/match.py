@@ -1,0 +1,161 @@
+"""Decides one launch: which rule matches, what it grants, and whether what already runs leaves room. Pure.
+
+Asked by the binder before each launch, and by `explain`. What runs is given by the caller; launches are counted by the
+number of the rule that let them in, which their grants carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import assert_never
+
+from ..errors import NotAllowed, QuotaExceeded
+from ..model import Grant, Launch, RepoRef
+from .address import address_of
+from .model import Policy, Rule
+
+LOGGED_IN = "logged-in"
+_ASK = "If you think this is a mistake, ask the operators of this service."
+_LATER = "Try again in a few minutes."
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who asks for what, from where."""
+
+    repo: RepoRef
+    user: str | None = None
+    """The login; None for somebody without one."""
+    network: str = ""
+    """An IPv4 address or an IPv6 /64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """The policy's answer where a rule denies the launch."""
+
+    rule: int
+    """The number of the rule that matched, from 1."""
+    sentence: str
+    """The operator's words for the person."""
+    reason: str
+    """One sentence naming the rule, for `explain` and logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """Something that is shared, and how full it is."""
+
+    allowed: float
+    used: float
+    needed: float
+    sentence: str
+
+    @property
+    def is_exceeded(self) -> bool:
+        return self.used + self.needed > self.allowed + _ROUNDING
+
+
+def match(policy: Policy, question: Question) -> Grant | Denial:
+    """Return what the first rule that matches says to `question`, whatever runs now."""
+    for number, rule in enumerate(policy.rules, 1):
+        if _matches(rule, question):
+            return _answer(policy, number, rule)
+    raise AssertionError("the last rule of a loaded policy matches everything")
+
+
+def admit(policy: Policy, question: Question, running: Sequence[Launch]) -> Grant:
+    """Return what `question` is granted while `running` are there.
+
+    Raises NotAllowed where a rule denies it, and QuotaExceeded where what it shares with others is used up.
+    """
+    answer = match(policy, question)
+    match answer:
+        case Denial():
+            raise NotAllowed(answer.sentence, _ASK)
+        case Grant():
+            for limit in _limits(policy, question, answer, running):
+                if limit.is_exceeded:
+                    raise QuotaExceeded(limit.sentence, _LATER)
+            return answer
+        case _:
+            assert_never(answer)
+
+
+def _matches(rule: Rule, question: Question) -> bool:
+    address = address_of(question.repo.url)
+    # a denied host is denied on its other ports too; a host that is let in is let in as it is written
+    addresses = (address,) if rule.deny is None else (address, address.without_port)
+    by_repo = any(pattern.matches(each) for pattern in rule.repo for each in addresses)
+    return by_repo and _matches_user(rule.user, question.user)
+
+
+def _matches_user(wanted: str | None, user: str | None) -> bool:
+    if wanted is None:
+        return True
+    if user is None:
+        return False
+    # JupyterHub makes user names lower case: Authenticator.normalize_username
+    return wanted == LOGGED_IN or fnmatchcase(user.lower(), wanted.lower().replace("[", "[[]").replace("?", "[?]"))
+
+
+def _answer(policy: Policy, number: int, rule: Rule) -> Grant | Denial:
+    who = "" if rule.user is None else " for logged-in users" if rule.user == LOGGED_IN else f" for {rule.user}"
+    whose = f"Rule {number} ({rule.name}{who})"
+    if rule.deny is not None:
+        return Denial(number, rule.deny, f"{whose} denies this launch.")
+    assert rule.tier is not None
+    tier = policy.tiers[rule.tier]
+    return Grant(
+        tier=rule.tier,
+        rule=number,
+        reason=f"{whose} gives the tier {rule.tier}.",
+        server=tier.server.granted(),
+        dask=tier.dask.granted() if tier.dask is not None else None,
+        storage=tier.storage.granted(policy.catalogue) if tier.storage is not None else None,
+    )
+
+
+def _limits(policy: Policy, question: Question, grant: Grant, running: Sequence[Launch]) -> Iterator[_Limit]:
+    """Yield what the launch shares, the narrowest first."""
+    rule, whose = policy.rules[grant.rule - 1], _whose(policy.rules[grant.rule - 1])
+    alike = [launch for launch in running if launch.grant.rule == grant.rule]
+    if rule.per_network is not None:
+        near = sum(launch.network == question.network for launch in alike)
+        places = f"All {rule.per_network} places" if rule.per_network > 1 else "The one place"
+        yield _Limit(rule.per_network, near, 1, f"{places} of your network {_are(rule.per_network)} taken.")
+    if rule.servers is not None:
+        yield _servers(rule.servers, alike, whose)
+    if rule.dask_cores is not None and grant.dask is not None:
+        yield _dask(rule.dask_cores, alike, grant.dask.cores, whose)
+    if policy.total.servers is not None:
+        yield _servers(policy.total.servers, running, "of this service")
+    if policy.total.dask_cores is not None and grant.dask is not None:
+        yield _dask(policy.total.dask_cores, running, grant.dask.cores, "of this service")
+
+
+def _servers(allowed: int, running: Sequence[Launch], whose: str) -> _Limit:
+    places = f"All {allowed} places" if allowed > 1 else "The one place"
+    return _Limit(allowed, len(running), 1, f"{places} {whose} {_are(allowed)} taken.")
+
+
+def _dask(allowed: float, running: Sequence[Launch], needed: float, whose: str) -> _Limit:
+    used = sum(launch.grant.dask.cores for launch in running if launch.grant.dask is not None)
+    text = f"{used:g} of the {allowed:g} Dask cores {whose} are taken, and this launch needs {needed:g}."
+    return _Limit(allowed, used, needed, text)
+
+
+def _are(count: int) -> str:
+    return "are" if count > 1 else "is"
+
+
+def _whose(rule: Rule) -> str:
+    """Return for whom a rule's places are, as a person in front of a full service understands it."""
+    if rule.is_everything:
+        return "for launches like this one"
+    if rule.user is None and len(rule.repo) == 1 and "*" not in rule.repo[0].text:
+        return "for this repository"
+    return f"for {rule.name}"
