@@ -9,14 +9,13 @@ import os
 
 async def attach(**kwargs):
     """Return the cluster the session was started with, or a new one where that is gone or there was none."""
-    from dask_gateway import GatewayCluster
+    from dask_gateway import GatewayCluster, GatewayClusterError
 
     kwargs["asynchronous"] = True
     name = os.environ.get("DASK_GATEWAY_CLUSTER")
     if name:
         try:
             return await GatewayCluster.from_name(name, **kwargs)
-        except Exception as error:  # every dask-gateway has its own errors for a cluster that is gone
-            if type(error).__module__.partition(".")[0] not in ("dask_gateway", "builtins"):
-                raise
+        except (GatewayClusterError, ValueError):  # it failed, or was stopped and forgotten
+            pass
     return await GatewayCluster(**kwargs)
