@@ -84,7 +84,10 @@ class StreamTimes:
 
 @dataclass(frozen=True, slots=True)
 class WebContext:
-    """Everything the handlers may ask of the rest of the binder."""
+    """Everything the handlers may ask of the rest of the binder.
+
+    Raises ValueError where a prefix lacks a slash, or an example's provider is not among the providers.
+    """
 
     launch: Callable[[LaunchRequest], AsyncGenerator[Event, None]]
     """The pipeline. Closing the generator ends this follower."""
@@ -104,3 +107,11 @@ class WebContext:
     about: tuple[str, ...] = ()
     """Sentences from the operator about what is limited here."""
     stream: StreamTimes = StreamTimes()
+
+    def __post_init__(self) -> None:
+        for prefix in (self.base_url, self.hub_url):
+            if not (prefix.startswith("/") and prefix.endswith("/")):
+                raise ValueError(f"the prefix {prefix!r} must start and end with a slash")
+        for example in self.examples:
+            if example.ref.provider not in self.providers:
+                raise ValueError(f"the example {example.title!r} needs the provider {example.ref.provider!r}")

@@ -248,3 +248,9 @@ async def test_repoproviders_are_those_of_binderhub(face: Face, http: aiohttp.Cl
 def test_a_provider_writes_the_spec_its_links_have() -> None:
     assert GIT.spec(RepoRef("git", "https://a.example/b.git", "x/y")) == "https%3A%2F%2Fa.example%2Fb.git/x/y"
     assert GH.spec(RepoRef("gh", "https://github.com/org/repo.git", "main")) == "org/repo/main"
+
+
+@pytest.mark.parametrize("wrong", [{"base_url": "/binder"}, {"hub_url": "hub/"}, {"providers": {}}])
+def test_a_face_that_could_not_work_is_refused_at_the_start(face: Face, wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must start and end|needs the provider"):
+        face.start(NO_LAUNCH, **wrong)
