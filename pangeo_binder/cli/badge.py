@@ -1,0 +1,27 @@
+"""The command `badge`: the text that puts a launch badge into a README."""
+
+from __future__ import annotations
+
+import click
+
+from .reporef import FORMATS, BadgeFormat, badge_text, link, local_hub, parse_repo
+
+
+@click.command()
+@click.argument("repo")
+@click.option("--ref", default="", help="The branch, tag or commit.  [default: the one in REPO, or HEAD]")
+@click.option("--hub", default="", help="The binder's address.  [default: the one running on this machine]")
+@click.option("--urlpath", default="", help="What opens in the server, such as lab/tree/index.ipynb.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="markdown", show_default=True)
+def badge(repo: str, ref: str, hub: str, urlpath: str, form: BadgeFormat) -> None:
+    """Print the badge that launches REPO, to be pasted into a README.
+
+    REPO is gh/org/repo, gl/org/repo, git/<quoted address>, each with /ref or without, an address, or a folder.
+
+    \b
+    Examples:
+      pangeo-binder badge gh/org/repo/main --hub https://binder.example.org/
+      pangeo-binder badge https://example.org/org/repo --urlpath lab/tree/index.ipynb --format html
+    """
+    base = hub or local_hub()
+    click.echo(badge_text(base, link(base, parse_repo(repo, ref), urlpath), form))

@@ -1,0 +1,34 @@
+"""The command `check`: tells all problems of a policy file at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("policy", type=click.Path(path_type=Path))
+def check(policy: Path) -> None:
+    """Check a policy file and print all its problems, each with its line.
+
+    Exits with 1 where there are any, so that it can stand in a repository's checks.
+
+    \b
+    Example:
+      pangeo-binder check policy.yaml
+    """
+    from ..errors import PolicyInvalid
+    from ..policy.load import load_policy
+
+    try:
+        loaded = load_policy(policy)
+    except PolicyInvalid as error:
+        click.echo(error.message)
+        raise SystemExit(1) from None
+    tiers, rules = len(loaded.tiers), len(loaded.rules)
+    click.echo(f"{policy}: no problems. {_count(tiers, 'tier')}, {_count(rules, 'rule')}.")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,89 @@
+"""Reads a repository as people type it, and makes its launch link and badge. Shared by the commands; starts nothing."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote, unquote
+
+from ..errors import BadLink
+
+if TYPE_CHECKING:
+    from ..model import RepoRef
+
+BadgeFormat = Literal["markdown", "rst", "html"]
+FORMATS: tuple[BadgeFormat, ...] = ("markdown", "rst", "html")
+_HOSTS = {"gh": "https://github.com", "gl": "https://gitlab.com"}
+_HINT = "Give gh/org/repo/ref, gl/org/repo/ref, git/<quoted address>/ref, an address such as https://…, or a folder."
+
+
+def parse_repo(text: str, ref: str = "") -> RepoRef:
+    """Return the repository that `text` names; `ref` wins over a ref in `text`, and without any it is `HEAD`.
+
+    Raises BadLink where it names none.
+    """
+    from ..repos.git import GitProvider
+
+    url, written_ref = _split(text.strip())
+    spec = f"{quote(url, safe='')}/{quote(ref or written_ref or 'HEAD', safe='/')}"
+    return GitProvider(allow_local=True).parse(spec)
+
+
+def link(base_url: str, repo: RepoRef, urlpath: str = "") -> str:
+    """Return the launch link of `repo` at the binder at `base_url`, opening `urlpath` where there is one."""
+    query = f"?urlpath={quote(urlpath, safe='')}" if urlpath else ""
+    return f"{base_url.rstrip('/')}/v2/{_spec(repo)}{query}"
+
+
+def build_link(base_url: str, repo: RepoRef) -> str:
+    """Return the address of the event stream of a launch of `repo` at the binder at `base_url`."""
+    return f"{base_url.rstrip('/')}/build/{_spec(repo)}"
+
+
+def local_hub(state_dir: Path = Path(".state")) -> str:
+    """Return the address of the binder that was started last with `state_dir`, else the one `up` would take."""
+    from ..deploy.values import LOOPBACK, read_values
+
+    try:
+        return read_values(state_dir).public_url
+    except FileNotFoundError:
+        return f"http://{LOOPBACK}:8585/"
+
+
+def _spec(repo: RepoRef) -> str:
+    return f"{repo.provider}/{quote(repo.url, safe='')}/{quote(repo.ref, safe='/')}"
+
+
+def badge_text(base_url: str, target: str, form: BadgeFormat) -> str:
+    """Return the text that shows the badge of the binder at `base_url`, leading to the launch link `target`."""
+    image = f"{base_url.rstrip('/')}/badge_logo.svg"
+    match form:
+        case "markdown":
+            return f"[![Launch]({image})]({target})"
+        case "rst":
+            return f".. image:: {image}\n   :alt: Launch\n   :target: {target}"
+        case "html":
+            return f'<a href="{html.escape(target)}"><img src="{html.escape(image)}" alt="Launch"></a>'
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return the address and the ref (empty where there is none) that stand in `text`."""
+    kind, _, rest = text.partition("/")
+    if kind in _HOSTS:
+        # GitLab's groups nest; BinderHub's links quote them: gl/group%2Fsubgroup%2Frepo/ref
+        org, _, rest = rest.partition("/") if "%2f" not in rest.partition("/")[0].lower() else ("", "", rest)
+        repo, _, ref = rest.partition("/")
+        if not repo:
+            raise BadLink(f"`{text}` names no repository.", _HINT)
+        return "/".join(filter(None, (_HOSTS[kind], org, unquote(repo)))), unquote(ref)
+    if kind == "git" and rest:
+        address, _, ref = rest.partition("/")
+        quoted = "%" in address or ":" not in address
+        return (unquote(address), unquote(ref)) if quoted else (rest, "")
+    if "://" in text or ":" in kind:
+        return text, ""
+    folder = Path(text).expanduser()
+    if text and folder.is_dir():
+        return str(folder.resolve()), ""
+    raise BadLink(f"`{text}` is neither a repository's address nor a folder of this machine.", _HINT)
