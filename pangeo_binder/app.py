@@ -86,7 +86,6 @@ class PangeoBinderHub(BinderHub):
                 builds=self._builds,
                 hub=self._hub,
                 ticket_keys=self.ticket_keys,
-                hub_url=self.public_hub_url,
             )
         )
 
@@ -104,7 +103,8 @@ class PangeoBinderHub(BinderHub):
         )
 
     def _launch(self, request: LaunchRequest) -> AsyncGenerator[Event, None]:
-        return self._pipeline.run(Click(request.provider, request.spec, request.network))
+        hub_url = request.site_url + self.public_hub_url
+        return self._pipeline.run(Click(request.provider, request.spec, request.network, hub_url))
 
     def _parse(self, provider: str, spec: str) -> RepoRef:
         return provider_for(self._providers, provider).parse(spec)

@@ -41,6 +41,8 @@ class Click:
     provider: str
     spec: str
     network: str
+    hub_url: str
+    """The public address of the hub's proxy as this person reaches it, under which servers are; ends in a slash."""
     user: str | None = None
     """The login, or None for an anonymous launch."""
 
@@ -55,8 +57,6 @@ class Collaborators:
     builds: SharedBuilds
     hub: Hub
     ticket_keys: list[str]
-    hub_url: str
-    """The public prefix of the hub's proxy, under which servers are; ends in a slash."""
 
 
 class Pipeline:
@@ -113,7 +113,7 @@ class Pipeline:
                     yield event
             place.arrived(launch)
             stages.done("start")
-            yield self._ready(launch)
+            yield self._ready(launch, click.hub_url)
 
     async def _admit(self, repo: Repo, click: Click) -> AsyncGenerator[Event | Place, None]:
         """Yield the place in line while all are taken, and last the Place itself."""
@@ -166,9 +166,9 @@ class Pipeline:
         if not task.cancelled() and task.exception() is not None:
             log.warning("A server nobody waits for was left to the culler: %s", type(task.exception()).__name__)
 
-    def _ready(self, launch: Launch) -> Event:
+    def _ready(self, launch: Launch, hub_url: str) -> Event:
         path = "/".join(part for part in ("user", launch.user, launch.server) if part)
-        url = f"{self._with.hub_url}{path}/"
+        url = f"{hub_url}{path}/"
         token = server_token(self._with.ticket_keys[0], launch.id)
         return Event(Phase.READY, f"Server running at {url}\n", launch=launch, url=url, token=token)
 

@@ -42,7 +42,7 @@ def entered(stack: LocalStack, screenshots: Path, tmp_path_factory: pytest.TempP
         page.wait_for_url("**/lab/tree/ocean_heat.ipynb*", timeout=280_000)
         address = page.url
         page.wait_for_selector(".jp-Notebook", timeout=120_000)
-        page.wait_for_selector("text=Twenty years of monthly", timeout=60_000)
+        page.wait_for_selector('.jp-RenderedMarkdown:has-text("Twenty years of")', timeout=60_000)
         page.screenshot(path=screenshots / "3-lab.png")
         yield {"address": address, "title": page.title()}
 
