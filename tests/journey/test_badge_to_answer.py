@@ -12,7 +12,7 @@ import pytest
 from pangeo_binder.ticket import server_token
 from tests.stack.browser import browser
 from tests.stack.kernel import Kernel
-from tests.stack.local import COMMAND, LocalStack, Session
+from tests.stack.local import COMMAND, LocalStack, Session, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.timeout(900)]
 
@@ -131,12 +131,13 @@ def test_writing_outside_the_prefix_is_refused(kernel: Kernel, place: str) -> No
 def test_another_launchs_prefix_cannot_be_read(stack: LocalStack, kernel: Kernel, minimal: Session) -> None:
     """The other launch has something there and can read it itself, so the refusal is of the reader."""
     with Kernel(minimal) as other:
-        put = "import os, s3fs\nurl = os.environ['SCRATCH_BUCKET'] + '/secret'\ns3fs.S3FileSystem().pipe(url, b'mine')\n"
-        url = other.value(put + "print(url if s3fs.S3FileSystem().cat(url) == b'mine' else '')")
+        put = "import os, s3fs\nfs, url = s3fs.S3FileSystem(), os.environ['SCRATCH_BUCKET'] + '/secret'\n"
+        url = other.value(put + "fs.pipe(url, b'mine')\nprint(url if fs.cat(url) == b'mine' else '')")
     code = (
         "import s3fs\n"
         "fs = s3fs.S3FileSystem(skip_instance_cache=True)\n"
-        "def refused(act):\n    try:\n        act()\n    except PermissionError:\n        return True\n    return False\n"
+        "def refused(act):\n    try:\n        act()\n"
+        "    except PermissionError:\n        return True\n    return False\n"
         f"print(refused(lambda: fs.cat({url!r})), refused(lambda: fs.ls({url.rsplit('/', 1)[0]!r})))"
     )
     assert kernel.value(code) == "True True"
@@ -177,5 +178,5 @@ def test_after_the_stop_nothing_is_left(stack: LocalStack, session: Session, ker
     with pytest.raises(ClientError) as refused:
         s3.list_objects_v2(Bucket="scratch", Prefix=f"{session.id}/")
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
-    assert not (stack.state_dir / "homes" / session.id).exists()
+    until("its home is gone", lambda: not (stack.state_dir / "homes" / session.id).exists())
     assert (stack.state_dir / "storage" / "objects" / "scratch" / session.id).exists(), "scratch is kept for its days"
