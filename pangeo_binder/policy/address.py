@@ -47,7 +47,8 @@ class Address:
         return Address(bare, self.path)
 
     def __str__(self) -> str:
-        return f"git/https://{self.host}/{self.path}" if self.host else f"git/file://{self.path}"
+        path = quote(self.path, safe="/:@!$&'()*+,;=~")
+        return f"git/https://{self.host}/{path}" if self.host else f"git/file://{path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Pattern:
     def matches(self, address: Address) -> bool:
         """Return whether the pattern names the repository at `address`."""
         if self.address is None:
-            return _glob(str(address).casefold(), self.text.casefold())
+            return _glob(f"{address.host}/{address.path}".casefold(), self.text.casefold())
         return _glob(address.host, self.address.host) and _glob(address.path, self.address.path)
 
 
