@@ -1,0 +1,42 @@
+"""Nouns with every field filled, so that none is lost on a way through."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+from pangeo_binder.model import (
+    CatalogueEntry,
+    DaskGrant,
+    Environment,
+    Grant,
+    Launch,
+    Repo,
+    RepoRef,
+    ServerGrant,
+    StorageGrant,
+)
+
+settings.register_profile("unhurried", deadline=None)  # the machine's other work must not fail a test
+settings.load_profile("unhurried")
+
+
+@pytest.fixture
+def grant() -> Grant:
+    """A grant of everything."""
+    return Grant(
+        tier="pangeo",
+        rule=2,
+        reason="Rule 2 (gh/org/*) gives the tier pangeo.",
+        server=ServerGrant(1.5, 2**31, 600, 3600),
+        dask=DaskGrant(1, 20, 40, 2**37, 2, 2**33, 600, start_workers=2, precreate=True, required=True),
+        storage=StorageGrant(2**30, 86400, 2**38, (CatalogueEntry("cmip6", "s3://cmip6-pds", "us-west-2"),)),
+    )
+
+
+@pytest.fixture
+def launch(grant: Grant) -> Launch:
+    """A launch with everything."""
+    repo = Repo(RepoRef("git", "https://example.org/org/repo", "main"), "0123456789abcdef0123456789abcdef01234567")
+    environment = Environment("e1", "/cache/e1", "/cache/e1/checkout", ("bash", "start"))
+    return Launch("abcdefghijk1", "repo-abcdefghijk1", "", repo, environment, grant, "203.0.113.0")

@@ -1,0 +1,65 @@
+"""Nouns go through JSON unchanged; what is none is refused; a server's state is read with care."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pangeo_binder.model import STATE_KEY, Grant, Launch, RepoRef, ServerGrant, from_wire, launch_of, to_wire
+
+
+def test_a_launch_goes_through_json_unchanged(launch: Launch) -> None:
+    assert from_wire(Launch, json.loads(json.dumps(to_wire(launch)))) == launch
+
+
+def test_a_launch_without_dask_and_storage_as_well(launch: Launch) -> None:
+    little = replace(launch, grant=replace(launch.grant, dask=None, storage=None))
+    assert from_wire(Launch, json.loads(json.dumps(to_wire(little)))) == little
+
+
+@given(st.builds(RepoRef, st.text(), st.text(), st.text()), st.builds(ServerGrant, cpu=st.floats(0, 1e6)))
+def test_any_noun_goes_through_json_unchanged(ref: RepoRef, server: ServerGrant) -> None:
+    assert from_wire(RepoRef, json.loads(json.dumps(to_wire(ref)))) == ref
+    assert from_wire(ServerGrant, json.loads(json.dumps(to_wire(server)))) == server
+
+
+@pytest.mark.parametrize("wire", [None, {}, [], "x", {"tier": "a"}, {"tier": 1, "rule": "x"}])
+def test_what_is_no_grant_is_refused(wire: Any) -> None:
+    with pytest.raises(ValueError):
+        from_wire(Grant, wire)
+
+
+def test_nouns_are_frozen(launch: Launch) -> None:
+    for noun in (launch, launch.grant, launch.repo, launch.repo.ref, launch.environment, launch.grant.server):
+        name = dataclasses.fields(noun)[0].name  # type: ignore[arg-type]  # pydantic's dataclasses are dataclasses
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(noun, name, getattr(noun, name))
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://example.org/org/repo.git", "repo"),
+        ("https://example.org/org/repo/", "repo"),
+        ("git@example.org:repo.git", "repo"),
+        ("/home/ada/course", "course"),
+    ],
+)
+def test_a_repository_has_a_short_name(url: str, name: str) -> None:
+    assert RepoRef("git", url, "HEAD").name == name
+
+
+def test_a_launch_is_read_from_the_servers_state(launch: Launch) -> None:
+    assert launch_of({"name": "", "state": {STATE_KEY: to_wire(launch)}}) == launch
+
+
+@pytest.mark.parametrize("state", [None, {}, {"pid": 1}, {STATE_KEY: None}, {STATE_KEY: {"id": "x"}}])
+def test_a_server_without_a_launch_has_none(state: Any) -> None:
+    assert launch_of({"name": "", "state": state}) is None
+    assert launch_of({}) is None
