@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -38,6 +39,7 @@ from .web.limits import Limits
 from .web.routes import routes
 
 _HEALTH_SECONDS = 5
+_HOUSEKEEPING_SECONDS = 3600
 _SHOWN_VERSIONS = ("pangeo-binder", "binderhub", "jupyter-repo2docker", "tornado")
 
 
@@ -50,6 +52,8 @@ class PangeoBinderHub(BinderHub):
     ip = Unicode("127.0.0.1", help="The address to listen at.", config=True)
     policy_file = Unicode("", help="The policy file; empty for the local profile's own.", config=True)
     cache_dir = Unicode("cache", help="Where built environments are kept.", config=True)
+    cache_bytes = Int(50 * 2**30, help="How much disk built environments may use, in bytes.", config=True)
+    cache_days = Float(30.0, help="Environments unused for this many days are removed.", config=True)
     ticket_keys = List(Unicode(), help="Keys that sign tickets, newest first.", config=True)
     hub_api_url = Unicode("", help="The hub's REST API, as this process reaches it.", config=True)
     public_hub_url = Unicode("/", help="The public prefix of the hub's proxy; ends in a slash.", config=True)
@@ -76,7 +80,9 @@ class PangeoBinderHub(BinderHub):
         policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
         access = GitAccess(allow_local=self.allow_local_repositories)
         settings = BuildSettings(cache_dir=Path(self.cache_dir), timeout_seconds=self.build_seconds, git=access)
-        self._builds = SharedBuilds(VenvBuilder(settings))
+        self._builder = VenvBuilder(settings)
+        self._builder.prune_unfinished()
+        self._builds = SharedBuilds(self._builder)
         self._providers = (GitProvider(allow_local=self.allow_local_repositories),)
         self._pipeline = Pipeline(
             Collaborators(
@@ -119,10 +125,31 @@ class PangeoBinderHub(BinderHub):
         self.http_server.listen(self.port, address=self.ip)
         self.log.info("The binder listens at http://%s:%d%s", self.ip, self.port, self.base_url)
         loop = IOLoop.current()
+        loop.add_callback(self._keep_house)
         if self.examples:
             loop.add_callback(self._build_first, self.examples[0])
         if run_loop:
+            signal.signal(signal.SIGTERM, lambda number, frame: loop.add_callback_from_signal(self._leave, loop))
             loop.start()
+
+    async def _leave(self, loop: IOLoop) -> None:
+        """End what this process has begun: builds stop with their processes, launches being followed are told."""
+        self.http_server.stop()
+        await self._builds.stop()
+        await self._hub.close()
+        loop.stop()
+
+    async def _keep_house(self) -> None:
+        """Remove environments that nobody used for long, or that no longer fit, but none that a server runs in."""
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+            try:
+                used = {server.launch.environment.id for server in await self._hub.servers()}
+                max_age = self.cache_days * 24 * 3600
+                gone = await asyncio.to_thread(self._builder.prune, used, self.cache_bytes, max_age)
+                self.log.info("Pruned %d environments", len(gone))
+            except PangeoBinderError as error:
+                self.log.warning("Environments were not pruned: %s", error)
 
     async def _build_first(self, example: Example) -> None:
         """Build an example in the background, so that its first click finds it built."""

@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from .errors import PangeoBinderError
+from .processes import STATE_DIR
 
 BUILD_MARK = "PANGEO_BINDER_BUILD"
 """The environment variable by which a build's processes are found, even those that left its process group."""
@@ -29,7 +30,7 @@ LINE_CHARACTERS = 4096
 """No line of a log is longer; what is over is left out."""
 
 _INHERITED = (
-    *("PATH", "LANG", "TZ"),
+    *("PATH", "LANG", "TZ", STATE_DIR),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )

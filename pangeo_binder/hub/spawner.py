@@ -108,6 +108,8 @@ class LaunchSpawnerMixin(_Base):
             "JUPYTER_TOKEN": self._server_token,
             "PANGEO_BINDER_LAUNCH": launch.id,
             "PANGEO_BINDER_ENDS_AT": str(int(ends_at)),
+            # several reports within the idle time, so that a lost one culls nobody who works
+            "PANGEO_BINDER_ACTIVITY_SECONDS": str(min(60, max(1, launch.grant.server.idle_seconds // 4))),
             "BINDER_REPO_URL": launch.repo.ref.url,
             "BINDER_REF": launch.repo.commit,
             "BINDER_LAUNCH_HOST": self.public_url or "",
