@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,3 +135,11 @@ def test_without_a_stack_the_local_binder_is_where_up_puts_it(tmp_path: Path) ->
 def test_help_shows_an_example(command: object) -> None:
     result = CliRunner().invoke(command, ["--help"])  # type: ignore[arg-type]  # each is a click.Command
     assert result.exit_code == 0 and "pangeo-binder " in result.output
+
+
+def test_the_commands_import_what_is_slow_only_when_they_run() -> None:
+    slow = {"pydantic", "yaml", "asyncio", "aiohttp", "rich"}
+    program = "import sys; import pangeo_binder.cli.badge, pangeo_binder.cli.check, pangeo_binder.cli.explain"
+    command = [sys.executable, "-c", f"{program}; print(*sys.modules)"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert not slow & set(told.stdout.split())
