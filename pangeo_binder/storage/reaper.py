@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from .launches import LaunchTable, StoredLaunch
 
@@ -71,7 +72,7 @@ class HubIsAlive:
         headers = {"Authorization": f"token {self._token}"}
         async with (
             aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
-            session.get(f"{self._api_url}/users/{quote(user, safe='')}") as answer,
+            session.get(URL(f"{self._api_url}/users/{quote(user, safe='')}", encoded=True)) as answer,
         ):
             if answer.status == 404:
                 return False

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from ..model import StorageGrant
-from .launches import LaunchTable, StoredLaunch
+from .launches import LaunchTable
 from .reaper import IsAlive, Reaper
 from .s3.bucket import measure
 from .s3.call import Stores
@@ -47,12 +47,13 @@ class StorageService:
                 path.unlink()
         for launch in self.table:
             if not launch.pruned:
-                launch.usage.stored = await self._measure(launch)
+                launch.usage.stored = await self.measure(launch.id)
         await self.tick(time.time())
 
-    async def _measure(self, launch: StoredLaunch) -> int:
-        parts = await asyncio.to_thread(measure_uploads, self._stores.uploads, launch.id)
-        return parts + await measure(self._stores.scratch, launch.scope.scratch.prefix)
+    async def measure(self, launch_id: str) -> int:
+        """Return how many bytes the launch's objects and unfinished uploads hold, by looking at all of them."""
+        parts = await asyncio.to_thread(measure_uploads, self._stores.uploads, launch_id)
+        return parts + await measure(self._stores.scratch, f"{launch_id}/")
 
     async def grant(self, launch_id: str, owner: str, grant: StorageGrant, expires_at: float) -> Vended:
         """Take the launch in and return its credentials; the same ones when asked again.

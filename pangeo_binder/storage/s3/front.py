@@ -42,6 +42,8 @@ _REFUSED_HEADERS = (
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 )
+_GONE_STATUS = 499
+"""What nginx logs for a client that closed its connection."""
 _PRIVATE_ACLS = ("", "private", "bucket-owner-full-control")
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
@@ -129,7 +131,9 @@ class S3Front:
             answer = await self._run(route, call)
         except S3Error as error:
             answer = error_answer(error, request_id)
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:  # the client went away: nobody hears this answer
+            answer = web.Response(status=_GONE_STATUS)
+        except asyncio.CancelledError:
             STORAGE_REQUESTS.labels(operation, "cut").inc()
             raise
         except Exception:

@@ -25,6 +25,7 @@ from .errors import S3Error, no_such_key
 from .spool import Spool
 
 MAX_DELETE_KEYS = 1000
+_SOURCE_IF_MATCH = "x-amz-copy-source-if-match"
 _SPAN = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -204,8 +205,9 @@ async def copy_object(call: Call) -> web.StreamResponse:
 async def open_source(call: Call, span: Span | None) -> Opened:
     """Open what `x-amz-copy-source` names, if the launch may read it, and count it as read where it is catalogue."""
     path, _, version = call.header("x-amz-copy-source").partition("?")
-    if version or any(name.startswith("x-amz-copy-source-if") for name, _ in call.body.request.headers):
-        raise S3Error("NotImplemented", "Copying a version or under a condition is not known here.")
+    conditions = {name for name, _ in call.body.request.headers if name.startswith("x-amz-copy-source-if")}
+    if version or conditions - {_SOURCE_IF_MATCH}:
+        raise S3Error("NotImplemented", "Copying a version, or under any condition but If-Match, is not known here.")
     try:
         bucket, _, key = unquote_to_bytes(path).decode().removeprefix("/").partition("/")
     except UnicodeDecodeError:
@@ -214,12 +216,14 @@ async def open_source(call: Call, span: Span | None) -> Opened:
     opened = await call.stores.at(place).open(key, span)
     if opened is None:
         raise no_such_key(key)
-    if place.entry is not None:
-        try:
+    try:
+        if conditions and opened.found.etag not in _tags(call.header(_SOURCE_IF_MATCH)):
+            raise S3Error("PreconditionFailed", "The copy source has another ETag: it changed meanwhile.")
+        if place.entry is not None:
             call.reserve_egress(opened.end - opened.start)
-        except S3Error:
-            await opened.close()
-            raise
+    except S3Error:
+        await opened.close()
+        raise
     return opened
 
 

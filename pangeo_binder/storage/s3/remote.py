@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, NotSupportedError
+from obstore.exceptions import AlreadyExistsError, BaseError
 
 from .bucket import WINDOW_BYTES, Bucket, Found, Opened, Page, Query, Span, exists_already
 from .errors import S3Error
@@ -29,18 +29,18 @@ class RemoteBucket(Bucket):
         """Return what is at `key`, or None."""
         try:
             return _found(await obstore.head_async(self._store, key))
-        except NotFoundError:
+        except FileNotFoundError:
             return None
-        except BaseError as error:
+        except (BaseError, OSError) as error:
             raise _unavailable() from error
 
     async def open(self, key: str, span: Span | None) -> Opened | None:
         """Open the object at `key` with one request to the store."""
         try:
             result = await obstore.get_async(self._store, key, options={"range": _range(span)} if span else {})
-        except NotFoundError:
+        except FileNotFoundError:
             return None
-        except BaseError as error:
+        except (BaseError, OSError) as error:
             await self._check_span(key, span)
             raise _unavailable() from error
         start, end = result.range
@@ -63,7 +63,7 @@ class RemoteBucket(Bucket):
             await obstore.put_async(self._store, key, content, attributes=attributes, mode=mode)
         except AlreadyExistsError:
             raise exists_already(key) from None
-        except (BaseError, NotSupportedError) as error:
+        except (BaseError, OSError) as error:
             raise _unavailable() from error
         found = await self.head(key)
         if found is None:
@@ -74,9 +74,9 @@ class RemoteBucket(Bucket):
         """Remove what is at `key`."""
         try:
             await obstore.delete_async(self._store, key)
-        except NotFoundError:
+        except FileNotFoundError:
             return
-        except BaseError as error:
+        except (BaseError, OSError) as error:
             raise _unavailable() from error
 
     async def scan(self, query: Query) -> Page:
@@ -85,9 +85,9 @@ class RemoteBucket(Bucket):
             if query.delimiter:
                 return _cut(await self._level(query), query.limit)
             return _cut(await self._deep(query), query.limit)
-        except NotFoundError:
+        except FileNotFoundError:
             return Page((), ())
-        except BaseError as error:
+        except (BaseError, OSError) as error:
             raise _unavailable() from error
 
     async def _level(self, query: Query) -> list[Found | str]:
