@@ -28,8 +28,29 @@ _SERVICES = ("hub", "storage", "gateway", "binder")
     help="Where environments, scratch storage, logs and everything else are kept.",
 )
 @click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="A policy file of your own.")
+@click.option(
+    "--line-seconds",
+    type=click.IntRange(min=0),
+    default=120,
+    show_default=True,
+    help="How long a launch waits in line for a place when all are taken; 0 refuses at once.",
+)
+@click.option(
+    "--build-seconds",
+    type=click.IntRange(min=1),
+    default=1800,
+    show_default=True,
+    help="How long building one environment may take.",
+)
 @click.option("--open/--no-open", "open_page", default=True, help="Open the start page in a browser when ready.")
-def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool) -> None:
+def up(
+    port: int | None,
+    state_dir: Path,
+    policy: Path | None,
+    line_seconds: int,
+    build_seconds: int,
+    open_page: bool,
+) -> None:
     """Start everything on this machine, and stop it again with Ctrl-C.
 
     JupyterHub, the binder, dask-gateway and the storage service listen on 127.0.0.1 only and keep everything in one
@@ -50,7 +71,7 @@ def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool) 
     if policy is not None:
         load_policy(policy)
         policy = policy.resolve()
-    stack = Stack(state_dir.resolve(), policy)
+    stack = Stack(state_dir.resolve(), policy, line_seconds, build_seconds)
     try:
         _start(stack, console, port)
         if open_page and sys.stdout.isatty():

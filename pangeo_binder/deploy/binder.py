@@ -25,6 +25,7 @@ def configure(c: Any, state_dir: str) -> None:
     binder.cache_dir = str(values.folder("cache"))
     binder.policy_file = str(values.policy or "")
     binder.line_seconds = values.line_seconds
+    binder.build_seconds = values.build_seconds
     binder.allow_local_repositories = True
     binder.examples = tuple(
         Example(found.title, found.description, RepoRef("git", found.url, "HEAD"), found.urlpath)

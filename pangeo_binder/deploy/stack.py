@@ -67,9 +67,11 @@ def choose_public_port(wanted: int | None) -> int:
 class Stack:
     """One local stack, in its state directory."""
 
-    def __init__(self, state_dir: Path, policy: Path | None) -> None:
+    def __init__(self, state_dir: Path, policy: Path | None, line_seconds: int, build_seconds: int) -> None:
         self.state_dir = state_dir
         self._policy = policy
+        self._line_seconds = line_seconds
+        self._build_seconds = build_seconds
         self._lock: IO[str] | None = None
         self._hub: subprocess.Popen[bytes] | None = None
         self._restarts: list[float] = []
@@ -84,19 +86,23 @@ class Stack:
         left = end_all(str(self.state_dir))
         self.forget()
         public = choose_public_port(port)
-        self.values = LocalValues(self.state_dir, choose_ports(public), Secrets(), self._policy)
+        self.values = LocalValues(
+            self.state_dir, choose_ports(public), Secrets(), self._policy, self._line_seconds, self._build_seconds
+        )
         write_values(self.values)
         make_repositories(self.values.folder("examples"))
         return left
 
     def _take_lock(self) -> None:
-        self._lock = (self.state_dir / "lock").open("w")
+        lock = (self.state_dir / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            lock.close()
             raise StackError(
                 f"Another pangeo-binder is running in {self.state_dir}.", "Stop it, or choose another --state-dir."
             ) from None
+        self._lock = lock
 
     def forget(self) -> None:
         """Remove what only meant something to processes that are gone; caches, scratch and logs stay."""
@@ -170,7 +176,12 @@ class Stack:
             yield f"JupyterHub ended (status {status}) and was started again; running sessions were kept."
 
     def stop(self) -> int:
-        """Stop everything of the stack, sessions and clusters included; return how many processes had to be ended."""
+        """Stop everything of the stack, sessions and clusters included; return how many processes had to be ended.
+
+        Where the state directory was not taken, all that is in it belongs to another stack and is left alone.
+        """
+        if self._lock is None:
+            return 0
         if self._hub is not None and self._hub.poll() is None:
             self._hub.send_signal(signal.SIGTERM)
             try:

@@ -66,7 +66,10 @@ class LocalValues:
     secrets: Secrets
     policy: Path | None = None
     """The policy file; None for the local profile's own."""
-    line_seconds: float = 120.0
+    line_seconds: int = 120
+    """How long a launch may wait for a place; 0 refuses at once."""
+    build_seconds: int = 1800
+    """How long one build may take."""
 
     @property
     def public_url(self) -> str:
