@@ -1,0 +1,88 @@
+"""`python -m benchmarks.launch`: starts a stack of its own, measures, prints small tables, and leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import click
+
+from .clients import clients
+from .scenarios import Bench, burst, sequential, shared_build, stuck
+from .stack import MeasuredStack, measured_stack
+from .table import Table
+
+SCENARIOS = ("sequential", "burst", "stuck", "full", "build")
+
+
+@click.command()
+@click.option("--only", type=click.Choice(SCENARIOS), multiple=True, help="Measure this alone; may be repeated.")
+@click.option("--launches", type=click.IntRange(2, 1000), default=40, show_default=True, help="One after another.")
+@click.option("--burst", "at_once", type=click.IntRange(1, 200), default=100, show_default=True, help="All at once.")
+@click.option("--repetitions", type=click.IntRange(1, 20), default=5, show_default=True, help="Of the burst.")
+@click.option("--seconds", type=int, default=1800, show_default=True, help="End after this time, whatever is done.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables here too.")
+def main(
+    only: tuple[str, ...], launches: int, at_once: int, repetitions: int, seconds: int, json_file: Path | None
+) -> None:
+    """Measure what a launch costs through the binder, beside the hub alone."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    print(surroundings())
+    tables: list[Table] = []
+    with measured_stack() as stack:
+        asyncio.run(
+            asyncio.wait_for(_measure(stack, only or SCENARIOS, (launches, at_once, repetitions), tables), seconds)
+        )
+    if json_file:
+        body = {"surroundings": surroundings(), "tables": [table.as_json() for table in tables]}
+        json_file.write_text(json.dumps(body, indent=1))
+
+
+async def _measure(
+    stack: MeasuredStack, wanted: tuple[str, ...], sizes: tuple[int, int, int], into: list[Table]
+) -> None:
+    async with clients(stack) as both:
+        async for table in _tables(Bench(stack, both), wanted, sizes):
+            into.append(table)
+            load = " ".join(f"{load:.1f}" for load in os.getloadavg())
+            print(f"\n{table}\n  load average afterwards: {load}", flush=True)
+
+
+async def _tables(bench: Bench, wanted: tuple[str, ...], sizes: tuple[int, int, int]) -> AsyncIterator[Table]:
+    launches, at_once, repetitions = sizes
+    await asyncio.to_thread(bench.stack.wait_idle)
+    if "sequential" in wanted:
+        yield await sequential(bench, bench.stack.repositories.bare, launches)
+    if "burst" in wanted:
+        yield await burst(bench, at_once, repetitions)
+    if "stuck" in wanted:
+        yield await stuck(bench, 10)
+    if "full" in wanted or "build" in wanted:
+        # builds it, which fills the cache of packages, so that the build below is one of a cache that is in use
+        await bench.ended(await bench.clients.through_binder(bench.stack.repositories.full))
+    if "full" in wanted:
+        yield await sequential(bench, bench.stack.repositories.full, max(2, launches // 4))
+    if "build" in wanted:
+        yield await shared_build(bench, at_once)
+
+
+def surroundings() -> str:
+    """Return when, where and of what commit this is measured."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    load = " ".join(f"{load:.1f}" for load in os.getloadavg())
+    return (
+        f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {commit.stdout.strip() or 'unknown'}, "
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load average {load}"
+    )
+
+
+if __name__ == "__main__":
+    main()

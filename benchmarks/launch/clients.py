@@ -1,0 +1,105 @@
+"""The two ways to a running server: through the binder, and on the hub's own API with a ticket made beforehand.
+
+Both follow as their users do: the binder's event stream, and the hub's progress stream. Neither shares code with the
+product, so that what the product's own client costs is on the product's side.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import aiohttp
+
+from pangeo_binder.model import Environment, RepoRef
+
+from .stack import MeasuredStack
+
+_PATIENCE = aiohttp.ClientTimeout(total=300)
+
+
+@dataclass(slots=True)
+class Run:
+    """One launch: when which phase was first heard of, in seconds after the click."""
+
+    seconds: float = 0.0
+    """Until the server was ready."""
+    phases: dict[str, float] = field(default_factory=dict)
+    events: int = 0
+    user: str = ""
+
+
+class LaunchError(Exception):
+    """A launch that did not come to its end; the measurement is worth nothing then."""
+
+
+class Clients:
+    """Launches in both ways, and ends what was launched."""
+
+    def __init__(self, stack: MeasuredStack, session: aiohttp.ClientSession) -> None:
+        self._stack = stack
+        self._session = session
+        self._hub = stack.values.hub_api
+        self._headers = {"Authorization": f"token {stack.binder_token}"}
+
+    async def through_binder(self, ref: RepoRef, until: str = "ready") -> Run:
+        """Launch as a person's page does, and leave at the phase `until`."""
+        url = f"{self._stack.binder_url}build/{ref.provider}/{quote(ref.url, safe='')}/{ref.ref}"
+        run, started = Run(), time.perf_counter()
+        async with self._session.get(url, headers={"Accept": "text/event-stream"}) as stream:
+            async for line in stream.content:
+                if not line.startswith(b"data:"):
+                    continue
+                event = json.loads(line[5:])
+                run.events += 1
+                run.phases.setdefault(event["phase"], time.perf_counter() - started)
+                if event["phase"] == "failed":
+                    raise LaunchError(event["message"])
+                if event["phase"] == until:
+                    break
+        run.seconds = run.phases[until]
+        run.user = event.get("url", "").rstrip("/").rpartition("/")[2]
+        return run
+
+    async def at_hub(self, ref: RepoRef, environment: Environment) -> Run:
+        """Start the same server on the hub's API."""
+        launch, ticket = self._stack.ticket(ref, environment)
+        user = f"{self._hub}/users/{launch.user}"
+        run, started = Run(user=launch.user), time.perf_counter()
+        async with self._session.post(user, headers=self._headers, raise_for_status=True):
+            run.phases["user"] = time.perf_counter() - started
+        asked = self._session.post(f"{user}/server", json={"ticket": ticket}, headers=self._headers)
+        async with asked as response:
+            if response.status not in (201, 202):
+                raise LaunchError(await response.text())
+            run.phases["asked"] = time.perf_counter() - started
+        await self._follow(f"{user}/server/progress")
+        run.seconds = run.phases["ready"] = time.perf_counter() - started
+        return run
+
+    async def _follow(self, url: str) -> None:
+        async with self._session.get(url, headers=self._headers, raise_for_status=True) as stream:
+            async for line in stream.content:
+                event = json.loads(line[5:]) if line.startswith(b"data:") else {}
+                if event.get("failed"):
+                    raise LaunchError(event.get("message", ""))
+                if event.get("ready"):
+                    return
+        raise LaunchError("the hub's progress stream ended early")
+
+    async def end(self, run: Run) -> None:
+        """End a launch's server."""
+        async with self._session.delete(f"{self._hub}/users/{run.user}/server", headers=self._headers) as response:
+            if response.status not in (202, 204, 404):
+                raise LaunchError(f"a server could not be ended: {response.status}")
+
+
+@asynccontextmanager
+async def clients(stack: MeasuredStack) -> AsyncIterator[Clients]:
+    """Give clients whose connections are not limited."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=_PATIENCE) as session:
+        yield Clients(stack, session)

@@ -1,0 +1,50 @@
+"""The trivial server launches are measured with: it answers every request with 200, and costs next to nothing to start.
+
+Put into a repository as its `start` command, it runs in place of JupyterLab with JupyterLab's own arguments, waits for
+SLOW_SECONDS (a file of that name beside it may hold another number), then listens.
+"""
+
+import signal
+import sys
+import time
+
+import _socket  # `socket` alone would double the time this takes to start
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+SLOW = "slow_seconds"
+
+
+def _port() -> int:
+    return next(int(word.partition("=")[2]) for word in sys.argv if word.startswith("--ServerApp.port="))
+
+
+def _slow_seconds() -> float:
+    try:
+        with open(SLOW) as file:  # noqa: PTH123 - importing pathlib costs more than all the rest
+            return float(file.read())
+    except OSError:
+        return 0.0
+
+
+def main() -> None:
+    """Listen, and answer until ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(_slow_seconds())
+    server = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    server.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    server.bind(("127.0.0.1", _port()))
+    server.listen(16)
+    while True:
+        descriptor, _ = server._accept()
+        connection = _socket.socket(fileno=descriptor)
+        connection.settimeout(5)
+        try:
+            if connection.recv(65536):
+                connection.sendall(ANSWER)
+        except OSError:
+            pass
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()

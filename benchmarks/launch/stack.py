@@ -1,0 +1,159 @@
+"""The stack that is measured: the real command `up`, in a temporary directory, with a policy made for measuring."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from pangeo_binder.deploy.examples import example_repositories, make_repositories
+from pangeo_binder.model import Environment, Grant, Launch, RepoRef
+from pangeo_binder.names import new_launch_id, user_name
+from pangeo_binder.policy.load import load_policy
+from pangeo_binder.policy.match import Question, admit
+from pangeo_binder.ticket import sign
+from tests.stack.local import LocalStack
+
+from .repositories import commit_of, files, make_repository, put_environment
+
+SLOW_SECONDS = 30.0
+_LOG_LINES = 500
+_IDLE_SECONDS = 180
+
+_POLICY = """
+total: {{servers: 2000, dask_cores: 2000}}
+tiers:
+  bare: {{server: {{cpu: 1, memory: 1G, idle: 1h, max_age: 2h}}, dask: none, storage: none}}
+  full:
+    server: {{cpu: 2, memory: 4G, idle: 1h, max_age: 12h}}
+    dask:
+      clusters: 1
+      workers: 4
+      cores: 4
+      memory: 8G
+      worker: {{cores: 1, memory: 2G}}
+      idle: 30m
+      start: try
+      start_workers: 1
+    storage: {{scratch: 10G, keep: 1d}}
+rules:
+  - {{repo: "git/{full}", tier: full}}
+  - {{repo: "*", tier: bare}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Repositories:
+    """What can be launched."""
+
+    bare: RepoRef
+    """Built; its tier has neither Dask nor storage."""
+    slow: RepoRef
+    """As `bare`, with a server that needs `SLOW_SECONDS` until it listens."""
+    full: RepoRef
+    """Not built; the local profile's own tier."""
+    logging: RepoRef
+    """Not built; its build prints 500 lines within about five seconds."""
+
+
+class MeasuredStack:
+    """A running stack, with what is needed to measure it from outside."""
+
+    def __init__(self, local: LocalStack, policy: Path, repositories: Repositories) -> None:
+        self._local = local
+        self._policy = load_policy(policy)
+        self.repositories = repositories
+        self.values = local.values
+        self.binder_url = f"http://127.0.0.1:{self.values.ports.binder}/"
+        self.binder = local.service("pangeo_binder.app")
+        self.hub = local.service("-m jupyterhub ")
+        # made by the hub at each start and kept nowhere: the process that holds it is the one place to read it
+        self.binder_token = self.binder.environ()["JUPYTERHUB_API_TOKEN"]
+
+    def metrics(self) -> dict[str, float]:
+        """Return the binder's own series, by name and label values: `launch_stage_seconds_sum resolve`."""
+        with urllib.request.urlopen(f"{self.binder_url}metrics", timeout=30) as response:
+            text = response.read().decode()
+        prefix = "pangeo_binder_"
+        return {
+            " ".join([sample.name.removeprefix(prefix), *sample.labels.values()]): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name.startswith(prefix)
+        }
+
+    def ticket(self, ref: RepoRef, environment: Environment) -> tuple[Launch, str]:
+        """Return a launch of `ref` made without the binder, with its ticket."""
+        id_ = new_launch_id()
+        grant: Grant = admit(self._policy, Question(ref, None, "127.0.0.1"), ())
+        user = user_name(ref.name, id_)
+        launch = Launch(id_, user, "", commit_of(ref), environment, grant, "127.0.0.1")
+        return launch, sign(launch, self.values.secrets.ticket_keys, time.time())
+
+    def environment(self, ref: RepoRef) -> Environment:
+        """Return the environment of `ref`, which has to be built."""
+        from pangeo_binder.build.base import BuildSettings
+        from pangeo_binder.build.venv import VenvBuilder
+
+        found = VenvBuilder(BuildSettings(cache_dir=self.values.folder("cache"))).find(commit_of(ref))
+        assert found is not None, f"{ref.name} is not built"
+        return found
+
+    def wait_idle(self) -> None:
+        """Wait until no server is left and nothing is built."""
+        deadline = time.monotonic() + _IDLE_SECONDS
+        while time.monotonic() < deadline:
+            if not self._local.servers() and not self.metrics()["builds_in_progress"]:
+                return
+            time.sleep(0.5)
+        raise TimeoutError(f"the stack was not idle within {_IDLE_SECONDS} s")
+
+
+@contextmanager
+def measured_stack() -> Iterator[MeasuredStack]:
+    """Start a stack, give it, stop it, and leave nothing of it."""
+    folder = Path(tempfile.mkdtemp(prefix="pangeo-binder-benchmark-"))
+    try:
+        repositories = _repositories(folder / "repositories")
+        policy = folder / "policy.yaml"
+        policy.write_text(_POLICY.format(full=repositories.full.url))
+        state = folder / "state"
+        _prepare_cache(state, repositories)
+        local = LocalStack(state, "--policy", str(policy)).start()
+        try:
+            yield MeasuredStack(local, policy, repositories)
+        finally:
+            local.stop()
+            _complain(local.processes())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _repositories(folder: Path) -> Repositories:
+    return Repositories(
+        bare=make_repository(folder / "bare", files()),
+        slow=make_repository(folder / "slow", files(slow_seconds=SLOW_SECONDS)),
+        full=make_repository(folder / "full", files()),
+        logging=make_repository(folder / "logging", files(log_lines=_LOG_LINES)),
+    )
+
+
+def _prepare_cache(state: Path, repositories: Repositories) -> None:
+    """Put environments where the binder finds them, that of the example too, which it would build on starting."""
+    make_repositories(state / "examples")
+    example = RepoRef("git", example_repositories(state / "examples")[0].url, "HEAD")
+    for ref in (repositories.bare, repositories.slow, example):
+        put_environment(ref, state / "cache")
+
+
+def _complain(left: list[psutil.Process]) -> None:
+    if left:
+        print(f"The stack left {len(left)} processes behind.")

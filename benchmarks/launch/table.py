@@ -1,0 +1,48 @@
+"""Samples and the small tables they are shown in."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one series of samples comes to, in the unit of its table."""
+
+    name: str
+    median: float
+    p90: float
+    min: float
+    max: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of results."""
+
+    title: str
+    unit: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        width = max([len(row.name) for row in self.rows] + [10])
+        lines = [self.title, f"  {self.unit:<{width}} {'median':>9} {'p90':>9} {'min':>9} {'max':>9} {'n':>4}"]
+        for row in self.rows:
+            numbers = " ".join(f"{number:9.2f}" for number in (row.median, row.p90, row.min, row.max))
+            lines.append(f"  {row.name:<{width}} {numbers} {row.n:4}")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+    def as_json(self) -> dict[str, object]:
+        """Return the table as JSON can hold it."""
+        return asdict(self)
+
+
+def row(name: str, samples: Sequence[float], scale: float = 1.0) -> Row:
+    """Return the row of `samples`, each multiplied by `scale`."""
+    ordered = sorted(sample * scale for sample in samples)
+    p90 = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
+    return Row(name, statistics.median(ordered), p90, ordered[0], ordered[-1], len(ordered))
