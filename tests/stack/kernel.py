@@ -23,13 +23,17 @@ class Output:
 
 
 class Kernel:
-    """One kernel; a context manager."""
+    """One kernel, a new one or (`same`) one that runs already; a context manager."""
 
-    def __init__(self, session: Session, path: str = "") -> None:
+    def __init__(self, session: Session, same: str = "") -> None:
         self._session = session
-        made = session.request("api/kernels", "POST", {"name": "python3", "path": path})
+        self.id = same or self._start()
+
+    def _start(self) -> str:
+        made = self._session.request("api/kernels", "POST", {"name": "python3"})
         assert made.status == 201, made
-        self.id = made.json["id"]
+        id_: str = made.json["id"]
+        return id_
 
     def __enter__(self) -> Kernel:
         url = self._session.url.replace("http://", "ws://")

@@ -1,0 +1,124 @@
+"""kill -9 of each part in turn while a session computes: what docs/operate.md says is left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack.kernel import Kernel
+from tests.stack.local import LocalStack, Session, request, until
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+ATTACH = (
+    "import os, threading, time, s3fs\n"
+    "from dask_gateway import Gateway\n"
+    "gateway = Gateway()\n"
+    "cluster = gateway.connect(os.environ['DASK_GATEWAY_CLUSTER'])\n"
+    "client = cluster.get_client()\n"
+    "client.wait_for_workers(1, timeout=240)\n"
+)
+COMPUTE = (
+    "def slow(i):\n    import time\n    time.sleep(0.5)\n    return i\n"
+    "done, wrong, on = [], [], True\n"
+    "def compute():\n"
+    "    while on:\n"
+    "        try:\n            done.append(client.submit(slow, len(done), pure=False).result(timeout=60))\n"
+    "        except Exception as error:\n            wrong.append(type(error).__name__)\n            return\n"
+    "thread = threading.Thread(target=compute)\nthread.start()\n"
+)
+FINISH = (
+    "goal = len(done) + 3\n"
+    "while len(done) < goal and thread.is_alive():\n    time.sleep(0.1)\n"
+    "on = False\nthread.join(90)\nprint(len(done) >= goal, wrong)"
+)
+USE = (
+    "fs = s3fs.S3FileSystem(skip_instance_cache=True)\n"
+    "fs.pipe(os.environ['SCRATCH_BUCKET'] + '/after', b'written')\n"
+    "print(client.submit(slow, 7, pure=False).result(timeout=60), fs.cat(os.environ['SCRATCH_BUCKET'] + '/after'))"
+)
+
+
+@pytest.fixture(scope="module")
+def session(stack: LocalStack) -> Iterator[Session]:
+    running = stack.launch(stack.example("minimal"))
+    with Kernel(running) as kernel:
+        kernel.value(ATTACH, seconds=260)
+    yield running
+    running.stop()
+
+
+def healthy(stack: LocalStack) -> bool:
+    try:
+        return request(f"{stack.url}health").status == 200
+    except OSError:
+        return False
+
+
+def pids(stack: LocalStack, session: Session) -> set[int]:
+    """The session's server, scheduler and workers (not kernels and helpers, which come and go)."""
+    words = ("jupyterlab", "dask_scheduler", "dask_worker")
+    found = stack.processes(session.id)
+    return {process.pid for process in found if any(word in " ".join(process.cmdline()) for word in words)}
+
+
+@pytest.mark.parametrize(
+    ("word", "client_stays"),
+    [
+        ("pangeo_binder.app", True),
+        # a new hub starts its services anew, the gateway and its proxy among them
+        ("jupyterhub -f", False),
+        ("traefik --", True),
+        ("pangeo_binder.deploy.storage", True),
+        # its proxy carries the client's connection: who was attached attaches again
+        ("dask_gateway_server -f", False),
+    ],
+)
+def test_a_session_outlives_a_service(stack: LocalStack, session: Session, word: str, client_stays: bool) -> None:
+    """The service comes back, the session's processes are the same, and what it was given still works."""
+    with Kernel(session) as kernel:
+        kernel.value(ATTACH + COMPUTE, seconds=260)
+        before, victim = pids(stack, session), stack.service(word)
+        assert len(before) >= 3
+        victim.send_signal(signal.SIGKILL)
+        until("the service is back", lambda: stack.service(word).pid != victim.pid, 60)
+        until("the stack is healthy", lambda: healthy(stack), 60)
+    with Kernel(session, same=kernel.id) as again:
+        finished = again.value(FINISH, seconds=120)
+        assert not client_stays or finished == "True []"
+        again.value(ATTACH, seconds=120)
+        assert again.value(USE, seconds=120) == "7 b'written'"
+    assert pids(stack, session) == before
+    until("the hub knows the server", lambda: session.user in stack.servers(), 30)
+
+
+def test_a_new_launch_works_after_all_that(stack: LocalStack, session: Session) -> None:
+    """The environment is found again: nothing is built a second time."""
+    environments = stack.state_dir / "cache" / "environments"
+    before = {path.name for path in environments.iterdir()}
+    stack.launch(stack.example("minimal")).stop()
+    assert {path.name for path in environments.iterdir()} == before
+
+
+def test_a_killed_scheduler_is_told_and_can_be_replaced(session: Session, stack: LocalStack) -> None:
+    with Kernel(session) as kernel:
+        kernel.value(ATTACH, seconds=120)
+        scheduler = next(p for p in stack.processes(session.id) if "dask_scheduler" in " ".join(p.cmdline()))
+        scheduler.send_signal(signal.SIGKILL)
+        until("the gateway has noticed", lambda: not session.clusters(), 90)
+        told = kernel.run("gateway.connect(os.environ['DASK_GATEWAY_CLUSTER'])")
+        assert "failed" in told.error or "not running" in told.error, told.error
+        made = kernel.run("print(gateway.new_cluster(shutdown_on_close=False).name)", seconds=200)
+        assert not made.error, made.error
+
+
+def test_a_killed_server_takes_everything_with_it(stack: LocalStack) -> None:
+    """kill -9, so nothing in the server can say goodbye."""
+    session = stack.launch(stack.example("minimal"))
+    until("its cluster has a worker", lambda: any(cluster["workers"] for cluster in session.clusters()), 60)
+    server = next(p for p in stack.processes(session.id) if "jupyterlab" in " ".join(p.cmdline()))
+    with Kernel(session):
+        server.send_signal(signal.SIGKILL)
+        session.wait_gone(30)
