@@ -37,6 +37,7 @@ class Admission:
         self._hub = hub
         self._running: dict[str, Launch] = {}
         self._on_their_way: dict[str, Launch] = {}
+        self._handed_over: dict[str, float] = {}
         self._asked = float("-inf")
         self._lock = asyncio.Lock()
 
@@ -52,9 +53,10 @@ class Admission:
             self._on_their_way[launch.id] = launch
         return Place(self, launch)
 
-    def arrived(self, launch: Launch) -> None:
-        """Count `launch` as a running server, until the hub says otherwise."""
+    def handed_over(self, launch: Launch) -> None:
+        """Count `launch` as a running server, until the hub is asked after this moment and says otherwise."""
         self._running[launch.id] = launch
+        self._handed_over[launch.id] = time.monotonic()
 
     def free(self, launch: Launch) -> None:
         """Give back the place of a launch on its way."""
@@ -65,7 +67,10 @@ class Admission:
             return
         asked = time.monotonic()
         servers = await self._hub.servers()
-        self._running = {server.launch.id: server.launch for server in servers}
+        # the hub may have made its list before it knew of these
+        self._handed_over = {id_: when for id_, when in self._handed_over.items() if when >= asked}
+        kept = {id_: self._running[id_] for id_ in self._handed_over}
+        self._running = {server.launch.id: server.launch for server in servers} | kept
         self._asked = asked
         metrics.SERVERS.clear()
         for tier, count in Counter(server.launch.grant.tier for server in servers).items():
@@ -79,9 +84,9 @@ class Place:
     _admission: Admission
     launch: Launch
 
-    def arrived(self, launch: Launch) -> None:
-        """Keep the place for the running server that `launch` has become."""
-        self._admission.arrived(launch)
+    def handed_over(self, launch: Launch) -> None:
+        """Keep the place for the server that `launch` has at the hub, though it may be ending, until the hub tells."""
+        self._admission.handed_over(launch)
 
     def __enter__(self) -> Place:
         return self

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
@@ -53,7 +54,7 @@ class Hub:
             await self._session.close()
 
     async def _call(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> Any:
-        """Return the JSON answer (None where there is none); anything but `ok` raises HubUnavailable."""
+        """Return the answer (None where it is not whole JSON); any status but `ok` raises HubUnavailable."""
         try:
             async with self._http.request(method, f"{self._api_url}{path}", **kwargs) as response:
                 text = await response.text()
@@ -64,9 +65,12 @@ class Hub:
         if status not in ok:
             log.error("JupyterHub answered %s with %d: %s", method, status, text[:300])
             raise HubUnavailable(f"JupyterHub answered with an error ({status}).", _AGAIN)
-        return json.loads(text) if text.startswith(("{", "[")) else None
+        try:
+            return json.loads(text)
+        except ValueError:
+            return None
 
-    async def start(self, launch: Launch, ticket: str) -> AsyncIterator[str]:
+    async def start(self, launch: Launch, ticket: str) -> AsyncGenerator[str, None]:
         """Start the launch's server with its ticket and yield what the hub says of it until it is ready.
 
         Raises SpawnFailed with the hub's reason, TicketInvalid where it refuses the ticket, HubUnavailable.
@@ -82,13 +86,14 @@ class Hub:
                     return
                 if response.status != 202:
                     raise _refusal((await response.json()).get("message", ""))
-            async for message in self._progress(f"{server}/progress"):
-                yield message
+            async with aclosing(self._progress(f"{server}/progress")) as progress:
+                async for message in progress:
+                    yield message
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.error("The hub was lost while launch %s started: %s", launch.id, type(error).__name__)
             raise HubUnavailable("JupyterHub was lost while the server started.", _AGAIN) from None
 
-    async def _progress(self, path: str) -> AsyncIterator[str]:
+    async def _progress(self, path: str) -> AsyncGenerator[str, None]:
         """Yield progress messages until the ready event; a server that fails raises."""
         timeout = aiohttp.ClientTimeout(total=None, sock_read=60)  # the hub sends a keepalive every 8 s
         async with self._http.get(f"{self._api_url}{path}", timeout=timeout, raise_for_status=True) as stream:
@@ -122,6 +127,8 @@ class Hub:
         offset = 0
         while True:
             page = await self._call("GET", f"/users?state=active&offset={offset}&limit={_PAGE}", ok=(200,))
+            if not isinstance(page, list):  # whatever answered, no launch may count as not running for it
+                raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN)
             for user in page:
                 found += [server for model in user["servers"].values() if (server := self._server(model))]
             if len(page) < _PAGE:

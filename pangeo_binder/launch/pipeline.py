@@ -108,10 +108,13 @@ class Pipeline:
                     yield event
             stages.done("build")
             launch = await self._ready_to_start(place.launch)
-            async with aclosing(self._start(launch)) as starting:
-                async for event in starting:
-                    yield event
-            place.arrived(launch)
+            try:
+                async with aclosing(self._start(launch)) as starting:
+                    async for event in starting:
+                        yield event
+            finally:
+                # whatever became of it, the hub was asked for it: a server that is still ending takes its place
+                place.handed_over(launch)
             stages.done("start")
             yield self._ready(launch, click.hub_url)
 
@@ -148,8 +151,9 @@ class Pipeline:
         yield Event(Phase.LAUNCHING, "Starting the server\n", grant=launch.grant)
         try:
             ticket = sign(launch, self._with.ticket_keys, time.time())
-            async for message in self._with.hub.start(launch, ticket):
-                yield Event(Phase.LAUNCHING, f"{message}\n")
+            async with aclosing(self._with.hub.start(launch, ticket)) as starting:
+                async for message in starting:
+                    yield Event(Phase.LAUNCHING, f"{message}\n")
             arrived = True
         finally:
             if not arrived:
