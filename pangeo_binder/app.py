@@ -41,6 +41,13 @@ from .web.routes import routes
 _HEALTH_SECONDS = 5
 _HOUSEKEEPING_SECONDS = 3600
 _SHOWN_VERSIONS = ("pangeo-binder", "binderhub", "jupyter-repo2docker", "tornado")
+_WITHOUT_CLUSTER = {
+    "builder_required": False,
+    "use_registry": False,
+    "build_cleaner_class": None,
+    "launch_quota_class": "binderhub.quota.LaunchQuota",
+}
+"""What keeps BinderHub from asking for a Kubernetes cluster; the last two are not in 0.1.0."""
 
 
 class PangeoBinderHub(BinderHub):
@@ -66,11 +73,9 @@ class PangeoBinderHub(BinderHub):
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         """Configure as BinderHub does, with nothing of it that needs a cluster; then put our handlers in front."""
-        self.builder_required = False
-        self.use_registry = False
-        for trait in ("build_cleaner_class",):
+        for trait, value in _WITHOUT_CLUSTER.items():
             if self.has_trait(trait):
-                setattr(self, trait, None)
+                setattr(self, trait, value)
         super().initialize(*args, **kwargs)
         self._wire()
         self.tornado_app.add_handlers(r".*$", routes(self._context()))
