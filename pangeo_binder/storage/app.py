@@ -74,7 +74,9 @@ class StorageRunner:
 
     async def start(self, settings: StorageSettings) -> None:
         """Listen, then reap every `reap_seconds`."""
-        data = web.ServerRunner(web.Server(self.service.front.handle), shutdown_timeout=_STOP_SECONDS)
+        # bodies are stored as they are signed: what says it is gzip must not be unpacked on its way
+        s3 = web.Server(self.service.front.handle, auto_decompress=False)
+        data = web.ServerRunner(s3, shutdown_timeout=_STOP_SECONDS)
         app = admin_app(self.service, settings.admin_tokens)
         admin = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
         self.data_port = await self._listen(data, settings.data_host, settings.data_port)

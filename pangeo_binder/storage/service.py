@@ -46,7 +46,9 @@ class StorageService:
             if _STAGED.fullmatch(path.name):
                 path.unlink()
         for launch in self.table:
-            if not launch.pruned:
+            if launch.pruned:  # a write that was under way may have landed after
+                await self._stores.scratch.drop(launch.scope.scratch.prefix)
+            else:
                 launch.usage.stored = await self.measure(launch.id)
         await self.tick(time.time())
 

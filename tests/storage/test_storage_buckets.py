@@ -1,4 +1,4 @@
-"""What the front needs of a store, asked of every driver alike: a directory, and memory and files through obstore."""
+"""What the front needs of a store, asked of every driver alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from obstore.store import LocalStore, MemoryStore
+from obstore.store import MemoryStore
 
 from pangeo_binder.storage.s3.bucket import Bucket, Query, Span, measure
 from pangeo_binder.storage.s3.directory import DirectoryBucket
@@ -28,11 +28,7 @@ def memory(root: Path) -> Bucket:
     return RemoteBucket(MemoryStore())
 
 
-def obstore_directory(root: Path) -> Bucket:
-    return RemoteBucket(LocalStore(root))
-
-
-@pytest.fixture(params=[directory, memory, obstore_directory])
+@pytest.fixture(params=[directory, memory])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
     (tmp_path / "root").mkdir()
     (tmp_path / "staging").mkdir()

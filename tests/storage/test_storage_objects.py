@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 from typing import Any
 
@@ -58,6 +59,12 @@ async def test_reading_under_conditions(session: Session) -> None:
     assert (await refusal(session, "get_object", Key=key, IfMatch='"other"'))[1] == 412
     assert (await refusal(session, "get_object", Key=key, IfNoneMatch=etag))[1] == 304
     assert (await refusal(session, "head_object", Key=key, IfNoneMatch=etag))[1] == 304
+
+
+async def test_compressed_content_stays_as_it_is(session: Session) -> None:
+    data = gzip.compress(b"text" * 1000)
+    await session.do("put_object", Key=f"{session.prefix}/x.gz", Body=data, ContentEncoding="gzip")
+    assert await session.read(Key=f"{session.prefix}/x.gz") == data
 
 
 async def test_create_only_and_compare_and_swap(session: Session) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 
+from ..scope import key_problem
 from .bucket import WINDOW_BYTES, Bucket, Found, Opened, Page, Query, Span, exists_already
 from .errors import S3Error
 from .spool import Spool
@@ -101,7 +102,7 @@ class RemoteBucket(Bucket):
         # an obstore prefix ends at a slash, an S3 prefix anywhere: list the folder from near the prefix on
         folder = query.prefix.rpartition("/")[0]
         start = max(query.after, query.prefix[:-1])
-        offset = start if start and not start.endswith("/") else None
+        offset = None if key_problem(start) else start  # obstore takes a key only; without one it lists from the start
         items: list[Found | str] = []
         async for batch in obstore.list(self._store, folder or None, offset=offset, chunk_size=_BATCH):
             items += [_found(meta) for meta in batch if _wanted(meta["path"], query)]
