@@ -105,21 +105,21 @@ def _start(stack: Stack, console: Console, port: int | None) -> None:
 
 
 def _tell(stack: Stack, console: Console) -> None:
-    """Print the short table: address, example links, badge, state directory."""
-    from rich.table import Table
-
+    """Print the address, the example links, a badge and the state directory, each whole on its own line."""
     from ..deploy.examples import example_repositories
     from .reporef import badge_text, link, parse_repo
 
     url = stack.values.public_url
     examples = example_repositories(stack.values.folder("examples"))
     links = [link(url, parse_repo(found.url, "HEAD"), found.urlpath) for found in examples]
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("Address", f"[bold]{url}[/]")
-    for found, target in zip(examples, links, strict=True):
-        table.add_row(f"Example: {found.title}", target)
-    table.add_row("Badge", badge_text(url, links[0], "markdown"))
-    table.add_row("State", str(stack.state_dir))
-    table.add_row("Log", str(stack.log_file))
-    console.print(table, soft_wrap=True)
+    rows = [
+        ("Address", url),
+        *((f"Example: {found.title}", target) for found, target in zip(examples, links, strict=True)),
+        ("Badge", badge_text(url, links[0], "markdown")),
+        ("State", str(stack.state_dir)),
+        ("Log", str(stack.log_file)),
+    ]
+    for name, value in rows:
+        # never folded and never cut, because these are there to be copied
+        console.print(f"{name:<20} {value}", markup=False, highlight=False, soft_wrap=True)
     console.print("The first example is being built in the background. Ctrl-C stops everything.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.stack.repository import repository
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
-IDLE_SECONDS, AGE_SECONDS, BUSY_SECONDS = 20, 60, 60
+IDLE_SECONDS, AGE_SECONDS, BUSY_SECONDS = 20, 75, 75
 POLICY = f"""
 tiers:
   idle:
@@ -28,9 +29,14 @@ tiers:
     dask: none
     storage: none
 rules:
-  - {{repo: "*/old", tier: old}}
+  - {{repo: "git/file:///*/old", tier: old}}
   - {{repo: "*", tier: idle}}
 """
+SUBMIT = (
+    "import os, time\nfrom dask_gateway import Gateway\nfrom distributed import fire_and_forget\n"
+    "client = Gateway().connect(os.environ['DASK_GATEWAY_CLUSTER']).get_client()\n"
+    f"fire_and_forget(client.submit(time.sleep, {BUSY_SECONDS}))\nprint('submitted')"
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,60 +49,58 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     running.stop()
 
 
-def launched(stack: LocalStack, name: str) -> Session:
-    folder = Path(stack.state_dir).parent / name
-    return stack.launch(repository(folder, {"requirements.txt": "", "README.md": name}))
+@dataclass(frozen=True)
+class Sessions:
+    """All launched at the same time, and since when they do what their names say."""
+
+    quiet: Session
+    busy_kernel: Session
+    busy_cluster: Session
+    old: Session
+    began: float
 
 
-def seconds_until_gone(session: Session, at_most: float) -> float:
-    began = time.monotonic()
-    session.wait_gone(at_most)
-    return time.monotonic() - began
+@pytest.fixture(scope="module")
+def sessions(stack: LocalStack) -> Sessions:
+    def launched(name: str) -> Session:
+        folder = Path(stack.state_dir).parent / name
+        return stack.launch(repository(folder, {"requirements.txt": "", "README.md": "A session"}))
 
-
-def test_an_idle_session_ends(stack: LocalStack) -> None:
-    """Its cluster and credentials end with it, though the cluster's own idle time is not over."""
-    session = launched(stack, "quiet")
-    assert session.clusters()
-    session.wait_gone(IDLE_SECONDS + 60)
-
-
-def test_a_busy_kernel_is_activity(stack: LocalStack) -> None:
-    session = launched(stack, "busy-kernel")
-    with Kernel(session) as kernel:
-        kernel.send(f"import time; time.sleep({BUSY_SECONDS})")
-    assert_kept_while_busy(session)
-
-
-def test_a_busy_cluster_is_activity(stack: LocalStack) -> None:
-    """The kernel is idle: only the cluster works."""
-    session = launched(stack, "busy-cluster")
-    with Kernel(session) as kernel:
-        kernel.value(
-            "import os, time\nfrom dask_gateway import Gateway\nfrom distributed import fire_and_forget\n"
-            "client = Gateway().connect(os.environ['DASK_GATEWAY_CLUSTER']).get_client()\n"
-            f"fire_and_forget(client.submit(time.sleep, {BUSY_SECONDS}))\nprint('submitted')"
-        )
-    assert_kept_while_busy(session)
-
-
-def assert_kept_while_busy(session: Session) -> None:
-    """It is there after twice the idle time, and gone once it has done and been idle."""
-    busy_until = time.monotonic() + BUSY_SECONDS - 15
-    while time.monotonic() < busy_until:
-        assert session.user in session.stack.servers(), "a computing session was culled"
-        time.sleep(2)
-    session.wait_gone(IDLE_SECONDS + 90)
-
-
-def test_an_old_session_ends_though_it_works(stack: LocalStack) -> None:
-    session = launched(stack, "old")
-    with Kernel(session) as kernel:
+    old, busy_kernel, busy_cluster = launched("old"), launched("busy-kernel"), launched("busy-cluster")
+    with Kernel(old) as kernel:
         kernel.send(f"import time; time.sleep({AGE_SECONDS * 10})")
-        until("the session is gone", lambda: session.user not in stack.servers(), AGE_SECONDS + 60)
-        until("its processes are gone", lambda: not stack.processes(session.id), 30)
+    with Kernel(busy_kernel) as kernel:
+        kernel.send(f"import time; time.sleep({BUSY_SECONDS})")
+    with Kernel(busy_cluster) as kernel:
+        kernel.value(SUBMIT)
+    return Sessions(launched("quiet"), busy_kernel, busy_cluster, old, time.monotonic())
 
 
-def test_users_without_a_server_are_removed(stack: LocalStack) -> None:
+def test_an_idle_session_ends(sessions: Sessions) -> None:
+    """Its cluster and credentials end with it, though the cluster's own idle time is not over."""
+    assert sessions.quiet.clusters()
+    sessions.quiet.wait_gone(IDLE_SECONDS + 60)
+
+
+@pytest.mark.parametrize("which", ["busy_kernel", "busy_cluster"])
+def test_a_computing_session_is_kept(sessions: Sessions, which: str) -> None:
+    """It is there after twice the idle time; where its kernel is idle, the cluster's work alone keeps it."""
+    session: Session = getattr(sessions, which)
+    while time.monotonic() < sessions.began + 2 * IDLE_SECONDS + 10:
+        assert session.user in session.stack.servers(), "a computing session was culled"
+        time.sleep(1)
+
+
+def test_an_old_session_ends_though_it_works(stack: LocalStack, sessions: Sessions) -> None:
+    until("the session is gone", lambda: sessions.old.user not in stack.servers(), AGE_SECONDS + 60)
+    until("its processes are gone", lambda: not stack.processes(sessions.old.id), 30)
+
+
+@pytest.mark.parametrize("which", ["busy_kernel", "busy_cluster"])
+def test_a_session_that_has_done_computing_ends(sessions: Sessions, which: str) -> None:
+    getattr(sessions, which).wait_gone(BUSY_SECONDS + IDLE_SECONDS + 60)
+
+
+def test_users_without_a_server_are_removed(stack: LocalStack, sessions: Sessions) -> None:
     token = stack.values.secrets.status_token
     until("no user is left", lambda: stack.hub("GET", "/users", token).json == [], 150)

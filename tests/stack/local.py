@@ -73,7 +73,7 @@ class LocalStack:
         self.port = free_port()
         options = ["--no-open", "--state-dir", str(self.state_dir), "--port", str(self.port), *self.options]
         self.output = self.state_dir.parent / f"{self.state_dir.name}.out"
-        with self.output.open("ab") as output:
+        with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [COMMAND, "up", *options],
                 stdout=output,
