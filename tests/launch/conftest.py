@@ -1,0 +1,138 @@
+"""A policy with few places, a builder that is quick, and the journey made with them and a small hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from pangeo_binder.build.base import Builder, BuildEvent, BuildSettings
+from pangeo_binder.events import Phase
+from pangeo_binder.launch.admission import Admission
+from pangeo_binder.launch.builds import SharedBuilds
+from pangeo_binder.launch.hub import Hub
+from pangeo_binder.launch.line import Line
+from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef, ServerGrant
+from pangeo_binder.names import new_launch_id, user_name
+from pangeo_binder.policy.load import load_policy
+from pangeo_binder.policy.model import Policy
+from pangeo_binder.repos.git import GitProvider
+from tests.launch.hubserver import TOKEN, SmallHub, small_hub
+from tests.stack.repository import repository
+
+KEYS = ["the key that signs", "an older key"]
+POLICY = """
+tiers:
+  small: {server: {cpu: 1, memory: 1G, idle: 10m, max_age: 1h}, dask: none, storage: none}
+rules:
+  - {repo: "*/denied", deny: "This repository is not allowed here."}
+  - {repo: "*", tier: small, servers: 1}
+"""
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Policy:
+    """A policy with one place."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    return load_policy(path)
+
+
+@pytest.fixture
+def repo() -> Repo:
+    return Repo(RepoRef("git", "https://example.org/org/sea", "main"), "a" * 40)
+
+
+@pytest.fixture
+def make(repo: Repo) -> Callable[[Grant], Launch]:
+    """What makes a new launch of a grant, as a click does."""
+
+    def launch(grant: Grant) -> Launch:
+        id_ = new_launch_id()
+        return Launch(id_, user_name("sea", id_), "", repo, Environment("e1", "/e1"), grant)
+
+    return launch
+
+
+@pytest.fixture
+def launch(make: Callable[[Grant], Launch]) -> Launch:
+    """A launch under the policy's second rule."""
+    return make(Grant("small", 2, "Rule 2.", ServerGrant(1, 2**30, 600, 3600)))
+
+
+class QuickBuilder(Builder):
+    """Makes an environment of a folder, when told to go on, and counts."""
+
+    def __init__(self, settings: BuildSettings) -> None:
+        super().__init__(settings)
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.made = self.discarded = 0
+
+    def find(self, repo: Repo) -> Environment | None:
+        checkout = self.settings.cache_dir / repo.commit
+        return Environment("e1", str(checkout), str(checkout)) if checkout.exists() else None
+
+    async def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
+        self.made += 1
+        yield BuildEvent(Phase.BUILDING, "Making it")
+        await self.go_on.wait()
+        (self.settings.cache_dir / repo.commit).mkdir()
+        yield BuildEvent(Phase.BUILT, "Made it", self.find(repo))
+
+    async def discard(self, repo: Repo) -> None:
+        self.discarded += 1
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> QuickBuilder:
+    return QuickBuilder(BuildSettings(tmp_path / "cache", min_free_bytes=0))
+
+
+@pytest.fixture
+async def rest() -> AsyncIterator[SmallHub]:
+    """The hub's REST API."""
+    async with small_hub() as running:
+        yield running
+
+
+@pytest.fixture
+async def hub(rest: SmallHub) -> AsyncIterator[Hub]:
+    """The binder's client of it."""
+    client = Hub(rest.url, TOKEN, KEYS)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def builds(builder: QuickBuilder) -> AsyncIterator[SharedBuilds]:
+    shared = SharedBuilds(builder)
+    yield shared
+    await shared.stop()
+
+
+@pytest.fixture
+def collaborators(policy: Policy, hub: Hub, builds: SharedBuilds) -> Collaborators:
+    """What the journey is made with: all real but the hub's other end and the environment."""
+    providers = (GitProvider(allow_local=True),)
+    return Collaborators(providers, Admission(policy, hub), Line(0), builds, hub, KEYS)
+
+
+@pytest.fixture
+def pipeline(collaborators: Collaborators) -> Pipeline:
+    return Pipeline(collaborators)
+
+
+@pytest.fixture
+def click(tmp_path: Path) -> Click:
+    """A click on a link to a repository that is there."""
+    repository(tmp_path / "sea", {"README.md": "Sea"})
+    return click_on(tmp_path / "sea")
+
+
+def click_on(folder: Path, ref: str = "main") -> Click:
+    spec = str(folder).replace("/", "%2F")
+    return Click("git", f"{spec}/{ref}", "203.0.113.7", "https://binder.example.org/")

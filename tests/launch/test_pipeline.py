@@ -1,0 +1,217 @@
+"""The whole journey in the binder, with real collaborators and a small hub: the order, the refusals, and who leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pangeo_binder.errors import (
+    BadLink,
+    HubUnavailable,
+    NotAllowed,
+    QuotaExceeded,
+    RefNotFound,
+    SpawnFailed,
+    TicketExpired,
+    UserError,
+)
+from pangeo_binder.events import Event, Phase
+from pangeo_binder.launch import pipeline as module
+from pangeo_binder.launch.line import Line
+from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.ticket import read, server_token
+from tests.launch.conftest import KEYS, QuickBuilder, click_on
+from tests.launch.hubserver import SmallHub
+from tests.stack.repository import repository
+
+
+async def journey(pipeline: Pipeline, click: Click) -> list[Event]:
+    async with aclosing(pipeline.run(click)) as events:
+        return [event async for event in events]
+
+
+async def up_to(pipeline: Pipeline, click: Click, message: str) -> None:
+    """Follow a launch until it says `message`, and leave."""
+    async with aclosing(pipeline.run(click)) as events:
+        async for event in events:
+            if event.message.startswith(message):
+                return
+    raise AssertionError(f"it never said {message}")
+
+
+async def deleted(rest: SmallHub) -> None:
+    await asyncio.wait_for(rest.deleted.wait(), 20)
+
+
+async def test_the_steps_come_in_order(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
+    events = await journey(pipeline, click)
+    assert [event.phase for event in events] == [
+        "waiting",
+        "waiting",
+        "building",
+        "built",
+        "launching",
+        "launching",
+        "ready",
+    ]
+    ready = events[-1]
+    assert ready.launch is not None and events[1].grant == ready.launch.grant
+    assert ready.url == f"https://binder.example.org/user/{ready.launch.user}/"
+    assert ready.token == server_token(KEYS[0], ready.launch.id)
+    assert read(rest.servers[ready.launch.user], KEYS) == ready.launch
+
+
+async def test_no_secret_is_in_the_ticket(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
+    events = await journey(pipeline, click)
+    ticket = next(iter(rest.servers.values()))
+    assert events[-1].token not in ticket and not any(key in ticket for key in KEYS)
+
+
+async def test_a_second_launch_builds_nothing(
+    pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
+    await journey(pipeline, click)
+    rest.servers.clear()
+    assert Phase.BUILDING not in {event.phase for event in await journey(pipeline, click)}
+    assert builder.made == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "ref", "error"), [("denied", "main", NotAllowed), ("sea", "none", RefNotFound), ("sea", "a..b", BadLink)]
+)
+async def test_what_is_refused_reaches_neither_builder_nor_hub(
+    pipeline: Pipeline, tmp_path: Path, rest: SmallHub, builder: QuickBuilder, folder: str, ref: str, error: type
+) -> None:
+    repository(tmp_path / folder, {"README.md": "Sea"})
+    with pytest.raises(error):
+        await journey(pipeline, click_on(tmp_path / folder, ref))
+    assert builder.made == 0 and not any(call.startswith("POST") for call in rest.calls)
+
+
+async def test_a_wrong_wish_of_the_repository_ends_the_launch(
+    pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder
+) -> None:
+    async with aclosing(pipeline.run(click)) as events:
+        with pytest.raises(UserError, match=r"pangeo\.yaml"):
+            async for event in events:
+                if event.phase is Phase.BUILT:
+                    checkout = next(builder.settings.cache_dir.iterdir())
+                    (checkout / "binder").mkdir()
+                    (checkout / "binder" / "pangeo.yaml").write_text("sevrer: {}\n")
+    assert not rest.servers
+
+
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        ({"failed": True, "message": "Spawn failed: [ticket_expired] Too old.\nAgain."}, TicketExpired),
+        ({"failed": True, "message": "KeyError: 'a secret'"}, SpawnFailed),
+        ({"progress": 1, "message": "and then the stream ends"}, HubUnavailable),
+    ],
+)
+async def test_a_server_that_does_not_come_up_is_ended(
+    pipeline: Pipeline, click: Click, rest: SmallHub, says: dict, error: type[UserError]
+) -> None:
+    rest.says = (says,)
+    with pytest.raises(error) as caught:
+        await journey(pipeline, click)
+    assert "secret" not in str(caught.value)
+    await deleted(rest)
+    assert not rest.servers and not rest.users
+
+
+async def test_leaving_while_it_starts_ends_the_server(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
+    rest.says, rest.ends = rest.says[:1], False
+    await up_to(pipeline, click, "Half way")
+    await deleted(rest)
+    assert not rest.servers
+    assert any(call.startswith("DELETE") and call.endswith("/server") for call in rest.calls)
+
+
+async def test_a_server_that_is_still_ending_keeps_its_place(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
+    rest.says, rest.ends = rest.says[:1], False
+    await up_to(pipeline, click, "Half way")
+    with pytest.raises(QuotaExceeded):
+        await journey(pipeline, click)
+    await deleted(rest)
+
+
+async def test_who_is_ready_keeps_the_server(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
+    await journey(pipeline, click)
+    await asyncio.sleep(0.1)
+    assert rest.servers and not any(call.startswith("DELETE") for call in rest.calls)
+
+
+async def test_leaving_during_a_build_ends_the_launch_alone(
+    pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder
+) -> None:
+    builder.go_on.clear()
+    await up_to(pipeline, click, "Making it")
+    builder.go_on.set()
+    assert (await journey(pipeline, click))[-1].phase is Phase.READY
+    assert (builder.made, builder.discarded) == (1, 0)
+    assert len([call for call in rest.calls if call.endswith("/server")]) == 1
+
+
+async def test_full_is_refused_at_once_without_a_line(pipeline: Pipeline, click: Click) -> None:
+    await journey(pipeline, click)
+    with pytest.raises(QuotaExceeded, match="The one place"):
+        await journey(pipeline, click)
+
+
+async def collect(pipeline: Pipeline, click: Click, events: list[Event]) -> None:
+    async for event in pipeline.run(click):
+        events.append(event)
+
+
+async def told(events: list[Event], place: int) -> None:
+    async with asyncio.timeout(20):
+        while not events or events[-1].place != place:  # noqa: ASYNC110 (only the launch could set an event)
+            await asyncio.sleep(0.01)
+
+
+async def test_the_line_is_told_and_moves_up(
+    collaborators: Collaborators, click: Click, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
+    pipeline = Pipeline(replace(collaborators, line=Line(60)))
+    await journey(pipeline, click)
+    first: list[Event] = []
+    second: list[Event] = []
+    async with asyncio.TaskGroup() as waiting:
+        waiting.create_task(collect(pipeline, click, first))
+        await told(first, 1)
+        waiting.create_task(collect(pipeline, click, second))
+        await told(second, 2)
+        rest.servers.clear()
+        await told(second, 1)
+        assert first[-1].phase is Phase.READY
+        rest.servers.clear()
+    assert second[-1].phase is Phase.READY
+
+
+async def test_the_line_is_left_when_its_time_is_over(
+    collaborators: Collaborators, click: Click, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    pipeline = Pipeline(replace(collaborators, line=Line(0.3)))
+    await journey(pipeline, click)
+    with pytest.raises(QuotaExceeded, match="The one place"):
+        await journey(pipeline, click)
+
+
+async def test_who_leaves_the_line_frees_it(
+    collaborators: Collaborators, click: Click, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
+    pipeline = Pipeline(replace(collaborators, line=Line(60)))
+    await journey(pipeline, click)
+    await up_to(pipeline, click, "The one place")
+    rest.servers.clear()
+    assert (await journey(pipeline, click))[-1].phase is Phase.READY
