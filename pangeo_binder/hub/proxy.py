@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import asyncio
 
+import bcrypt
 from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
+from traitlets import default
 
 _CHECK_SECONDS = 1.0
+_HASH_ROUNDS = 4
+"""The fewest bcrypt takes. The password is a random key, which needs no slow hash; the default of 12 costs traefik a
+quarter of a second of processor for each question, and each launch asks at least two."""
 
 
 class WatchedTraefikProxy(TraefikFileProviderProxy):
     """A file-provider traefik whose process is watched."""
 
     _watching: asyncio.Task[None] | None = None
+
+    @default("traefik_api_hashed_password")
+    def _quick_hash(self) -> str:
+        return bcrypt.hashpw(self.traefik_api_password.encode(), bcrypt.gensalt(_HASH_ROUNDS)).decode()
 
     async def start(self) -> None:
         """Start traefik and the watch over it."""
