@@ -77,6 +77,8 @@ class PangeoBinderHub(BinderHub):
             if self.has_trait(trait):
                 setattr(self, trait, value)
         super().initialize(*args, **kwargs)
+        # requests are logged as our handlers sum them up, which is without secrets
+        self.tornado_app.settings.pop("log_function", None)
         self._wire()
         self.tornado_app.add_handlers(r".*$", routes(self._context()))
 

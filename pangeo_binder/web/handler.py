@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -21,6 +22,8 @@ from .failure import told
 from .limits import Caller, Gate, host_of, network_of
 
 _VERSION_LENGTH = 12
+# the user and password of an address within a link, quoted there or not: refused, and not for a log either
+_USERINFO = re.compile(r"((?::|%3A)(?:/|%2F){2})(?:(?!/|%2F).)*(?:@|%40)", re.IGNORECASE)
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -132,7 +135,8 @@ class BaseHandler(RequestHandler):
 
     def _request_summary(self) -> str:
         # the base class logs the query as well, which may hold a token
-        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
+        path = _USERINFO.sub(r"\1[secret]@", self.request.path)
+        return f"{self.request.method} {path} ({self.request.remote_ip})"
 
     def error_of(self, status_code: int, **kwargs: Any) -> UserError:
         """Return what a person is told where Tornado ends the request with `status_code`."""
