@@ -73,7 +73,8 @@ def _follow(console: Console, stream: str) -> dict[str, Any]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    # without a terminal a bar would be drawn as an empty line
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("waiting", total=100)
         for event in _events(stream):
             progress.update(bar, description=event["phase"], completed=_PHASES.get(event["phase"], 0))
