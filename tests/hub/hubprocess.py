@@ -1,0 +1,166 @@
+"""The hub as the local profile configures it, without the services it manages: their tokens are the tests' own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pangeo_binder.deploy.values import LocalValues, Secrets, choose_ports, free_port, write_values
+from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS
+from pangeo_binder.launch.hub import Hub
+from pangeo_binder.model import Environment, Launch
+from pangeo_binder.processes import LAUNCH, STATE_DIR, end_all
+from pangeo_binder.ticket import sign
+from tests.stack.local import Answer, request, until
+
+SERVICES = ("binder", GATEWAY, "storage", "culler", LAUNCHES, STATUS)
+CONFIG = """
+from pangeo_binder.deploy.hub import configure
+
+c = get_config()
+configure(c, {state_dir!r})
+c.JupyterHub.services = [{{"name": name, "api_token": token}} for name, token in {tokens!r}.items()]
+"""
+SERVER = '''
+"""A server that tells whoever holds its token what it was given."""
+
+import http.server
+import json
+import os
+import sys
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = self.headers.get("Authorization") == "token " + os.environ["JUPYTER_TOKEN"]
+        body = json.dumps({"arguments": sys.argv, "environment": dict(os.environ)} if known else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+
+port = next(argument.partition("=")[2] for argument in sys.argv if argument.startswith("--ServerApp.port="))
+http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Server).serve_forever()
+'''
+
+
+def small_environment(folder: Path) -> Environment:
+    """Make an environment whose JupyterLab is a small server."""
+    prefix, checkout = folder / "prefix", folder / "checkout"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
+    package = next((prefix / "lib").glob("python3*/site-packages")) / "jupyterlab"
+    package.mkdir()
+    (package / "__main__.py").write_text(SERVER)
+    checkout.mkdir()
+    (checkout / "README.md").write_text("Sea\n")
+    return Environment("small", str(prefix), str(checkout))
+
+
+@dataclass
+class HubProcess:
+    """A running hub."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.values = LocalValues(self.folder / "state", choose_ports(free_port()), Secrets())
+        self.tokens = {name: f"the-token-of-{name}-in-these-tests" for name in SERVICES}
+        self.config = self.folder / "hub_config.py"
+
+    def start(self) -> HubProcess:
+        write_values(self.values)
+        state_dir = str(self.values.state_dir)
+        self.config.write_text(CONFIG.format(state_dir=state_dir, tokens=self.tokens))
+        self.log_file = self.folder / "hub.log"
+        environment = {**os.environ, STATE_DIR: state_dir}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "jupyterhub", "-f", str(self.config)],
+                cwd=self.values.folder("run"),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        until("the hub answers", self._answers, 60)
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log_file.read_text()[-3000:]
+        try:
+            # the proxy's route is the last thing a hub makes when it starts
+            return request(f"{self.values.public_url}hub/api/").status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """End the hub as a crash would, with its proxy; servers go on."""
+        self.process.kill()
+        self.process.wait()
+        for process in psutil.process_iter():
+            try:
+                environ = process.environ()
+            except (psutil.Error, OSError):
+                continue
+            if environ.get(STATE_DIR) == str(self.values.state_dir) and LAUNCH not in environ:
+                process.kill()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        end_all(str(self.values.state_dir))
+
+    def ask(self, who: str, method: str, path: str, body: Any = None) -> Answer:
+        """Ask the hub's API in the name of a service, or with a token."""
+        token = self.tokens.get(who, who)
+        return request(f"{self.values.hub_api}{path}", method, body, Authorization=f"token {token}")
+
+    def ticket(self, launch: Launch, *, age_seconds: float = 0, keys: list[str] | None = None) -> str:
+        return sign(launch, keys or self.values.secrets.ticket_keys, time.time() - age_seconds)
+
+    async def launch(self, launch: Launch, ticket: str) -> list[str]:
+        """Start a server as the binder does, and return what was said; raises what the binder would."""
+        hub = Hub(self.values.hub_api, self.tokens["binder"], self.values.secrets.ticket_keys)
+        try:
+            return [message async for message in hub.start(launch, ticket)]
+        finally:
+            await hub.close()
+
+    def state(self, launch: Launch) -> dict[str, Any]:
+        """Return the hub-written state of a launch's server."""
+        found: dict[str, Any] = self.ask(GATEWAY, "GET", f"/users/{launch.user}/servers/").json["state"]
+        return found
+
+    def home(self, launch: Launch) -> Path:
+        return self.values.state_dir / "homes" / launch.id
+
+    def processes(self, launch: Launch) -> list[psutil.Process]:
+        """Return the launch's processes."""
+        return [process for process in psutil.process_iter() if _environ(process).get(LAUNCH) == launch.id]
+
+    def session(self, launch: Launch) -> dict[str, Any]:
+        """Return the arguments and the environment of a launch's running server."""
+        server = self.processes(launch)[0]
+        return {"arguments": server.cmdline(), "environment": server.environ()}
+
+
+def _environ(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}
+
+
+NewLaunch = Callable[..., Launch]
