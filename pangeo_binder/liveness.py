@@ -1,49 +1,61 @@
-"""Asks the hub whether a server still lives, for the reapers of the gateway and the storage service.
+"""Finds servers that are gone, for the reapers of the gateway and the storage service.
 
 A reaper is the backstop for what the hub could not clean up itself, so it must never act on a doubt: only a clear
-"no such server" or "stopped" counts as dead.
+"no such server" or "stopped", twice in a row, counts as gone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import quote
 
 import aiohttp
 
 MISSES = 2
-"""How many times in a row a server has to be found dead before its things are taken away."""
+"""How many times in a row a server has to be found gone before its things are taken away."""
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+IsAlive = Callable[[str], Awaitable[bool | None]]
+"""Tells whether the server of an owner (`user/server`) starts or runs; None where that is not known."""
 
 
-class Liveness:
-    """Answers for owners (`user/server`), with a service's own hub token that may read servers."""
+class HubIsAlive:
+    """Asks JupyterHub, with a service's own token that has the scope `read:servers`.
 
-    def __init__(self, session: aiohttp.ClientSession, api_url: str, token: str) -> None:
-        self._session = session
+    https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
+    """
+
+    def __init__(self, api_url: str, token: str) -> None:
         self._api_url = api_url.rstrip("/")
         self._headers = {"Authorization": f"token {token}"}
-        self._misses: Counter[str] = Counter()
 
-    async def is_alive(self, owner: str) -> bool | None:
-        """Return whether the owner's server is starting or running; None where the hub gives no clear answer."""
+    async def __call__(self, owner: str) -> bool | None:
+        """Return whether the owner's server starts or runs; None where the hub gives no clear answer."""
         user, _, server = owner.partition("/")
         url = f"{self._api_url}/users/{quote(user, safe='')}/servers/{quote(server, safe='')}"
         try:
-            async with self._session.get(url, headers=self._headers) as response:
+            async with (
+                aiohttp.ClientSession(timeout=_TIMEOUT, headers=self._headers) as session,
+                session.get(url) as response,
+            ):
                 if response.status == 404:
                     return False
                 return not (await response.json())["stopped"] if response.status == 200 else None
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError):
             return None
 
-    async def dead(self, owners: Iterable[str]) -> list[str]:
-        """Return which of `owners` were found dead now and at the calls before, `MISSES` times in all."""
-        wanted = set(owners)
-        for owner in wanted:
-            if await self.is_alive(owner) is False:
-                self._misses[owner] += 1
-            else:
-                self._misses.pop(owner, None)
-        self._misses = Counter({owner: count for owner, count in self._misses.items() if owner in wanted})
-        return sorted(owner for owner, count in self._misses.items() if count >= MISSES)
+
+class Missing:
+    """Remembers who was found gone before."""
+
+    def __init__(self, is_alive: IsAlive) -> None:
+        self._is_alive = is_alive
+        self._misses: Counter[str] = Counter()
+
+    async def among(self, owners: Iterable[str]) -> set[str]:
+        """Return which of `owners` were found gone now and at the call before."""
+        gone = {owner for owner in set(owners) if await self._is_alive(owner) is False}
+        self._misses = Counter({owner: self._misses[owner] + 1 for owner in gone})
+        return {owner for owner, misses in self._misses.items() if misses >= MISSES}

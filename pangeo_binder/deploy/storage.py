@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..storage.app import StorageSettings, run
+from ..storage.app import AdminCaller, Right, StorageSettings, run
 from .values import LOOPBACK, read_values
 
 
@@ -21,7 +21,11 @@ def settings(state_dir: str) -> StorageSettings:
         admin_port=values.ports.storage_admin,
         public_endpoint=f"http://{LOOPBACK}:{values.ports.storage}",
         master_key=secrets.storage_master_key,
-        admin_tokens=(secrets.storage_hub_token, secrets.storage_gateway_token, secrets.storage_status_token),
+        admin_callers=(
+            AdminCaller(secrets.storage_hub_token, frozenset({Right.VEND})),
+            AdminCaller(secrets.storage_gateway_token, frozenset({Right.ENVIRONMENT})),
+            AdminCaller(secrets.storage_status_token, frozenset({Right.LOOK})),
+        ),
         hub_api_url=values.hub_api,
         hub_api_token=os.environ.get("JUPYTERHUB_API_TOKEN", ""),
     )

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .. import metrics
-from ..liveness import Liveness
+from ..liveness import HubIsAlive, Missing
 
 if TYPE_CHECKING:
     from .backend import LaunchBackend
@@ -24,9 +24,7 @@ class Reaper:
 
     def __init__(self, backend: LaunchBackend, authenticator: Any) -> None:
         self._backend = backend
-        self._liveness = Liveness(
-            authenticator.session, authenticator.jupyterhub_api_url, authenticator.jupyterhub_api_token
-        )
+        self._missing = Missing(HubIsAlive(authenticator.jupyterhub_api_url, authenticator.jupyterhub_api_token))
 
     async def loop(self) -> None:
         """Reap until cancelled; a round that fails is logged and tried again."""
@@ -40,7 +38,7 @@ class Reaper:
     async def reap(self) -> None:
         """Stop the clusters of owners that were found dead twice."""
         active = await self._backend.list_clusters()
-        for owner in await self._liveness.dead({cluster.username for cluster in active}):
+        for owner in await self._missing.among(cluster.username for cluster in active):
             for cluster in await self._backend.list_clusters(username=owner):
                 self._backend.log.warning("Stopping cluster %s: the server of %s is gone", cluster.name, owner)
                 await self._backend.stop_cluster(cluster.name)

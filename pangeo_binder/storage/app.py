@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ..errors import UserError
+from ..liveness import HubIsAlive, IsAlive
 from ..model import StorageGrant, from_wire
 from .launches import StoredLaunch
-from .reaper import HubIsAlive, IsAlive
 from .service import StorageService
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,25 @@ _Runner = web.ServerRunner | web.AppRunner
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class Right(StrEnum):
+    """What a caller of the vending API may do."""
+
+    VEND = "vend"
+    """Grant and revoke: the hub."""
+    ENVIRONMENT = "environment"
+    """Fetch a live launch's variables again: the gateway, for workers."""
+    LOOK = "look"
+    """See usage: the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCaller:
+    """Who holds `token` may do what is in `rights`, and nothing else."""
+
+    token: str = field(repr=False)
+    rights: frozenset[Right]
+
+
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
     """What the storage process is told; keys and tokens are secrets."""
@@ -48,8 +68,8 @@ class StorageSettings:
     """The URL under which sessions reach the data port."""
     master_key: str = field(repr=False)
     """All launches' keys derive from it; another one ends them all."""
-    admin_tokens: tuple[str, ...] = field(repr=False)
-    """Any of these opens the vending API."""
+    admin_callers: tuple[AdminCaller, ...] = field(repr=False)
+    """Who may use the vending API, each for its own part."""
     data_host: str = "127.0.0.1"
     data_port: int = 9100
     """0 for any free port."""
@@ -77,7 +97,7 @@ class StorageRunner:
         # bodies are stored as they are signed: what says it is gzip must not be unpacked on its way
         s3 = web.Server(self.service.front.handle, auto_decompress=False)
         data = web.ServerRunner(s3, shutdown_timeout=_STOP_SECONDS)
-        app = admin_app(self.service, settings.admin_tokens)
+        app = admin_app(self.service, settings.admin_callers)
         admin = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
         self.data_port = await self._listen(data, settings.data_host, settings.data_port)
         self.admin_port = await self._listen(admin, settings.admin_host, settings.admin_port)
@@ -114,7 +134,8 @@ async def serve(settings: StorageSettings, is_alive: IsAlive | None = None) -> S
     `is_alive` tells whether a launch's server runs; by default JupyterHub is asked where `settings` name it.
     Raises ValueError where a key or token of `settings` is missing, OSError where a port cannot be had.
     """
-    if not settings.master_key or not settings.admin_tokens or not all(settings.admin_tokens):
+    tokens = [caller.token for caller in settings.admin_callers]
+    if not settings.master_key or not tokens or not all(tokens):
         raise ValueError("The storage process needs a master key and at least one admin token, none of them empty.")
     if is_alive is None and settings.hub_api_url:
         is_alive = HubIsAlive(settings.hub_api_url, settings.hub_api_token)
@@ -146,9 +167,9 @@ async def _run(settings: StorageSettings) -> None:
         await runner.cleanup()
 
 
-def admin_app(service: StorageService, tokens: tuple[str, ...]) -> web.Application:
-    """Return the vending API for whoever holds one of `tokens`."""
-    app = web.Application(middlewares=[_errors, _authorize(tokens)], client_max_size=_MAX_ADMIN_BYTES)
+def admin_app(service: StorageService, callers: tuple[AdminCaller, ...]) -> web.Application:
+    """Return the vending API for `callers`, each with its own rights."""
+    app = web.Application(middlewares=[_errors, _authorize(callers)], client_max_size=_MAX_ADMIN_BYTES)
     app[_SERVICE] = service
     app.router.add_get("/health", _health)
     app.router.add_get("/metrics", _metrics)
@@ -171,13 +192,25 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": f"{error.reason}.", "hint": ""}, status=error.status)
 
 
-def _authorize(tokens: tuple[str, ...]) -> Any:
+def _right_for(request: web.Request) -> Right:
+    """Return what this request takes."""
+    if request.method != "GET":
+        return Right.VEND
+    return Right.ENVIRONMENT if request.path.endswith("/environment") else Right.LOOK
+
+
+def _authorize(callers: tuple[AdminCaller, ...]) -> Any:
     @web.middleware
     async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        good = [hmac.compare_digest(given, f"Bearer {token}".encode()) for token in tokens]
-        if request.path not in _OPEN_PATHS and not any(good):
+        if request.path in _OPEN_PATHS:
+            return await handler(request)
+        # all are compared, so that the time taken tells nothing
+        known = [caller for caller in callers if hmac.compare_digest(given, f"Bearer {caller.token}".encode())]
+        if not known:
             return web.json_response({"error": "The vending API needs its own token.", "hint": ""}, status=401)
+        if _right_for(request) not in known[0].rights:
+            return web.json_response({"error": "This token is for another part of the API.", "hint": ""}, status=403)
         return await handler(request)
 
     return authorize

@@ -8,19 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+from ..policy.units import size_text
 
 
 class OverQuota(Exception):
     """A reservation went over a limit; the message is a sentence naming it."""
-
-
-def size_text(size: int) -> str:
-    """Return `size` in bytes as people write it, exact to one decimal."""
-    for unit, name in _UNITS:
-        if size >= unit:
-            return f"{size / unit:.1f} {name}".replace(".0 ", " ")
-    return f"{size} bytes"
 
 
 @dataclass(slots=True)

@@ -11,9 +11,10 @@ import re
 import time
 from pathlib import Path
 
+from ..liveness import IsAlive
 from ..model import StorageGrant
 from .launches import LaunchTable
-from .reaper import IsAlive, Reaper
+from .reaper import Reaper
 from .s3.bucket import measure
 from .s3.call import Stores
 from .s3.directory import DirectoryBucket

@@ -26,9 +26,10 @@ from botocore.exceptions import ClientError
 
 from pangeo_binder import names
 from pangeo_binder.model import CatalogueEntry, StorageGrant, to_wire
-from pangeo_binder.storage.app import StorageRunner, StorageSettings
+from pangeo_binder.storage.app import AdminCaller, Right, StorageRunner, StorageSettings
 
 ADMIN_TOKEN = "admin-token-for-tests"
+VEND_TOKEN, ENVIRONMENT_TOKEN, LOOK_TOKEN = "vend-for-tests", "environment-for-tests", "look-for-tests"
 OWNER = "ada-repo/"
 
 
@@ -44,7 +45,12 @@ def make_settings(state_dir: Path, **changes: Any) -> StorageSettings:
         state_dir=state_dir,
         public_endpoint=f"http://127.0.0.1:{port}",
         master_key="master-key-for-tests",
-        admin_tokens=("another-token", ADMIN_TOKEN),
+        admin_callers=(
+            AdminCaller(ENVIRONMENT_TOKEN, frozenset({Right.ENVIRONMENT})),
+            AdminCaller(LOOK_TOKEN, frozenset({Right.LOOK})),
+            AdminCaller(ADMIN_TOKEN, frozenset(Right)),
+            AdminCaller(VEND_TOKEN, frozenset({Right.VEND})),
+        ),
         data_port=port,
         admin_port=0,
         reap_seconds=3600,

@@ -20,12 +20,15 @@ import pytest
 from aiohttp import web
 
 from pangeo_binder import names
+from pangeo_binder.liveness import HubIsAlive
 from pangeo_binder.model import CatalogueEntry, StorageGrant, to_wire
-from pangeo_binder.storage.app import StorageSettings, serve
-from pangeo_binder.storage.reaper import HubIsAlive
+from pangeo_binder.storage.app import AdminCaller, StorageSettings, serve
 from tests.storage.process import (
     ADMIN_TOKEN,
+    ENVIRONMENT_TOKEN,
+    LOOK_TOKEN,
     OWNER,
+    VEND_TOKEN,
     Admin,
     Session,
     Storage,
@@ -73,7 +76,6 @@ async def test_the_vending_api_needs_one_of_its_tokens(storage: Storage) -> None
         assert (await stranger.call("PUT", "/launches/a23456789012", json=body(storage.grant)))[0] == 401
         assert (await stranger.call("DELETE", "/launches/a23456789012"))[0] == 401
         assert (await stranger.call("GET", "/health"))[0] == 200
-    assert (await replace(storage.admin, token="another-token").call("GET", "/launches"))[0] == 200
 
 
 BAD = [{}, {"grant": {}}, {"owner": "a/"}, [], "x", {"grant": None, "owner": "a/", "expires_at": 1}]
@@ -208,11 +210,11 @@ async def hub_answering(status: int, text: str) -> AsyncIterator[str]:
 
     async def answer(request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "token hub-token"
-        assert request.raw_path == "/hub/api/users/ada%40x"
+        assert request.raw_path == "/hub/api/users/ada@x/servers/"
         return web.Response(status=status, text=text, content_type="application/json")
 
     app = web.Application()
-    app.router.add_get("/hub/api/users/{name}", answer)
+    app.router.add_get("/hub/api/users/{name}/servers/", answer)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port := free_port()).start()
@@ -223,10 +225,9 @@ async def hub_answering(status: int, text: str) -> AsyncIterator[str]:
 
 
 HUB_ANSWERS = [
-    (200, '{"servers": {"": {"ready": true}}}', True),
-    (200, '{"servers": {"": {"ready": false, "pending": "spawn", "stopped": false}}}', True),
-    (200, '{"servers": {"": {"stopped": true}}}', False),
-    (200, '{"servers": {"other": {}}}', False),
+    (200, '{"ready": true, "stopped": false}', True),
+    (200, '{"ready": false, "pending": "spawn", "stopped": false}', True),
+    (200, '{"ready": false, "stopped": true}', False),
     (404, "{}", False),
     (200, "{}", None),
     (200, "not json", None),
@@ -249,10 +250,10 @@ async def test_a_hub_that_is_not_there_says_nothing() -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from pangeo_binder.storage.app import StorageSettings, run
+from pangeo_binder.storage.app import AdminCaller, Right, StorageSettings, run
 state, data, admin, token = sys.argv[1:]
 ports = {"data_port": int(data), "admin_port": int(admin)}
-run(StorageSettings(Path(state), f"http://127.0.0.1:{data}", "key", (token,), **ports))
+run(StorageSettings(Path(state), f"http://127.0.0.1:{data}", "key", (AdminCaller(token, frozenset(Right)),), **ports))
 """
 
 
@@ -319,14 +320,50 @@ async def test_the_process_ends_on_sigterm_and_keeps_its_state_private(process: 
     assert process.stop(signal.SIGTERM) == 0
 
 
-@pytest.mark.parametrize("missing", [{"master_key": ""}, {"admin_tokens": ()}, {"admin_tokens": ("good", "")}])
+@pytest.mark.parametrize(
+    "missing", [{"master_key": ""}, {"admin_callers": ()}, {"admin_callers": (AdminCaller("", frozenset()),)}]
+)
 async def test_the_process_does_not_start_without_its_secrets(tmp_path: Path, missing: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="master key"):
         await serve(make_settings(tmp_path / "state", **missing))
 
 
+RIGHTS = {
+    ADMIN_TOKEN: {"vend", "environment", "look"},
+    VEND_TOKEN: {"vend"},
+    ENVIRONMENT_TOKEN: {"environment"},
+    LOOK_TOKEN: {"look"},
+}
+
+
+@pytest.mark.parametrize("token", RIGHTS)
+async def test_each_caller_may_do_its_own_part_alone(storage: Storage, token: str) -> None:
+    id_ = names.new_launch_id()
+    await storage.admin.vend(storage.grant, id_)
+    caller = Admin(storage.admin.url, token)
+    asked = {
+        "vend": await caller.call("PUT", f"/launches/{id_}", json=body(storage.grant)),
+        "environment": await caller.call("GET", f"/launches/{id_}/environment"),
+        "look": await caller.call("GET", "/launches"),
+    }
+    assert {part for part, (status, _) in asked.items() if status == 200} == RIGHTS[token]
+    assert {status for status, _ in asked.values()} <= {200, 403}
+
+
+async def test_the_environment_is_told_again_until_the_launch_ends(storage: Storage) -> None:
+    id_ = names.new_launch_id()
+    environment = await storage.admin.vend(storage.grant, id_)
+    assert await storage.admin.call("GET", f"/launches/{id_}/environment") == (200, {"environment": environment})
+    await storage.admin.call("DELETE", f"/launches/{id_}")
+    assert (await storage.admin.call("GET", f"/launches/{id_}/environment"))[0] == 404
+
+
 def test_settings_do_not_show_their_secrets() -> None:
     settings = StorageSettings(
-        Path(os.devnull), "http://x", "the-master-key", ("the-token",), hub_api_token="hub-token"
+        Path(os.devnull),
+        "http://x",
+        "the-master-key",
+        (AdminCaller("the-token", frozenset()),),
+        hub_api_token="hub-token",
     )
     assert not any(secret in repr(settings) for secret in ("the-master-key", "the-token", "hub-token"))
