@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -26,6 +27,12 @@ _CALL_SECONDS = 30
 _PAGE = 200
 """The hub's default upper limit for a page of users (`JupyterHub.api_page_max_limit`)."""
 _AGAIN = "Try again in a minute."
+_BUSY = 429
+"""The hub's answer while it starts as many servers as it may (`JupyterHub.concurrent_spawn_limit`)."""
+_BUSY_SECONDS = 120
+"""How long a launch waits for a busy hub; the ticket has to last until it is taken."""
+_BUSY_LOOK_SECONDS = 5
+"""How often it asks again; the hub proposes half a minute or more, for people."""
 _FAILED = "Spawn failed: "
 
 
@@ -79,19 +86,29 @@ class Hub:
         server = (
             f"/users/{user}/server" if not launch.server else f"/users/{user}/servers/{quote(launch.server, safe='')}"
         )
-        await self._call("POST", f"/users/{user}", ok=(201, 409))
+        deadline = time.monotonic() + _BUSY_SECONDS
         try:
-            async with self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}) as response:
-                if response.status == 201:
-                    return
-                if response.status != 202:
-                    raise _refusal((await response.json()).get("message", ""))
+            while (status := await self._ask(f"/users/{user}", server, ticket)) == _BUSY:
+                if time.monotonic() >= deadline:
+                    raise HubUnavailable("JupyterHub is starting as many servers as it can.", _AGAIN)
+                yield "Many servers are starting, waiting for this one's turn"
+                await asyncio.sleep(_BUSY_LOOK_SECONDS)
+            if status == 201:
+                return
             async with aclosing(self._progress(f"{server}/progress")) as progress:
                 async for message in progress:
                     yield message
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.error("The hub was lost while launch %s started: %s", launch.id, type(error).__name__)
             raise HubUnavailable("JupyterHub was lost while the server started.", _AGAIN) from None
+
+    async def _ask(self, user: str, server: str, ticket: str) -> int:
+        """Make the user where there is none, ask for its server, and return 201 (ready), 202 (starting) or `_BUSY`."""
+        await self._call("POST", user, ok=(201, 409))
+        async with self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}) as response:
+            if response.status not in (201, 202, _BUSY):
+                raise _refusal((await response.json()).get("message", ""))
+            return response.status
 
     async def _progress(self, path: str) -> AsyncGenerator[str, None]:
         """Yield progress messages until the ready event; a server that fails raises."""

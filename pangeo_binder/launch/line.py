@@ -36,6 +36,10 @@ class Line:
         """How long somebody may stand in line; 0 refuses at once."""
         self._lines: defaultdict[str, list[object]] = defaultdict(list)
 
+    def forms(self, key: str) -> bool:
+        """Return whether somebody stands in the line for `key`."""
+        return key in self._lines
+
     @contextmanager
     def join(self, key: str) -> Iterator[Spot]:
         """Stand at the end of the line for `key` until the block is left."""

@@ -29,6 +29,7 @@ from .admission import Admission, Place
 from .builds import SharedBuilds
 from .hub import Hub
 from .line import LOOK_SECONDS, Line
+from .lookups import SharedLookups
 from .stages import Stages
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Pipeline:
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._with = collaborators
+        self._lookups = SharedLookups()
         self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self, click: Click) -> AsyncGenerator[Event, None]:
@@ -90,7 +92,7 @@ class Pipeline:
         provider = provider_for(self._with.providers, click.provider)
         ref = provider.parse(click.spec)
         yield Event(Phase.WAITING, f"Looking up {ref.name}, {ref.ref}\n")
-        repo = await provider.resolve(ref)
+        repo = await self._lookups.resolve(provider, ref)
         stages.done("resolve")
         place: Place | None = None
         async with aclosing(self._admit(repo, click)) as admitting:
@@ -108,8 +110,10 @@ class Pipeline:
                     yield event
             stages.done("build")
             launch = await self._ready_to_start(place.launch)
+            ticket = sign(launch, self._with.ticket_keys, time.time())
+            stages.done("ticket")
             try:
-                async with aclosing(self._start(launch)) as starting:
+                async with aclosing(self._start(launch, ticket)) as starting:
                     async for event in starting:
                         yield event
             finally:
@@ -120,22 +124,28 @@ class Pipeline:
 
     async def _admit(self, repo: Repo, click: Click) -> AsyncGenerator[Event | Place, None]:
         """Yield the place in line while all are taken, and last the Place itself."""
-        launch_id, question = new_launch_id(), Question(repo.ref, click.user, click.network)
+        question, make = Question(repo.ref, click.user, click.network), _maker(new_launch_id(), repo, click.network)
         deadline = time.monotonic() + self._with.line.seconds
         full = QuotaExceeded("Others are waiting for a place for this repository.", "Try again in a few minutes.")
+        if not self._with.line.forms(repo.ref.key):
+            # a hundred clicks at once have a place each: only who found none stands in line
+            try:
+                yield await self._with.admission.take(question, make)
+                return
+            except QuotaExceeded as error:
+                full = error
         with self._with.line.join(repo.ref.key) as spot:
-            while True:
-                if spot.place == 1:
-                    try:
-                        yield await self._with.admission.take(question, _maker(launch_id, repo, click.network))
-                        return
-                    except QuotaExceeded as error:
-                        full = error
-                if time.monotonic() >= deadline:
-                    raise full
+            while time.monotonic() < deadline:
                 message = f"{full.message} You are number {spot.place} in line.\n"
                 yield Event(Phase.WAITING, message, place=spot.place)
                 await asyncio.sleep(LOOK_SECONDS)
+                if spot.place == 1:
+                    try:
+                        yield await self._with.admission.take(question, make)
+                        return
+                    except QuotaExceeded as error:
+                        full = error
+        raise full
 
     async def _ready_to_start(self, launch: Launch) -> Launch:
         """Return the launch with its environment, and its grant narrowed by the repository's own wishes."""
@@ -145,12 +155,11 @@ class Pipeline:
         grant = narrowed(launch.grant, Path(environment.checkout)) if environment.checkout else launch.grant
         return replace(launch, environment=environment, grant=grant)
 
-    async def _start(self, launch: Launch) -> AsyncGenerator[Event, None]:
-        """Issue the ticket and follow the hub; a server that was not brought to its person is ended."""
+    async def _start(self, launch: Launch, ticket: str) -> AsyncGenerator[Event, None]:
+        """Follow the hub as it starts the server; a server that was not brought to its person is ended."""
         arrived = False
         yield Event(Phase.LAUNCHING, "Starting the server\n", grant=launch.grant)
         try:
-            ticket = sign(launch, self._with.ticket_keys, time.time())
             async with aclosing(self._with.hub.start(launch, ticket)) as starting:
                 async for message in starting:
                     yield Event(Phase.LAUNCHING, f"{message}\n")

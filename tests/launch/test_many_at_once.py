@@ -1,0 +1,128 @@
+"""Many clicks at once: one question to the repository's host, no line where there is room, patience with a busy hub."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from pangeo_binder.errors import HubUnavailable, QuotaExceeded, RefNotFound
+from pangeo_binder.events import Event
+from pangeo_binder.launch import hub as module
+from pangeo_binder.launch.admission import Admission
+from pangeo_binder.launch.hub import Hub
+from pangeo_binder.launch.lookups import SharedLookups
+from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.model import Launch, RepoRef
+from pangeo_binder.policy.load import load_policy
+from pangeo_binder.repos.git import GitProvider
+from tests.launch.conftest import POLICY
+from tests.launch.hubserver import SmallHub
+from tests.stack.repository import repository
+
+
+class CountingProvider(GitProvider):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    async def find_commit(self, ref: RepoRef) -> str:
+        self.asked += 1
+        return await super().find_commit(ref)
+
+
+@pytest.fixture
+def provider() -> CountingProvider:
+    return CountingProvider(allow_local=True)
+
+
+@pytest.fixture
+def ref(tmp_path: Path) -> RepoRef:
+    return RepoRef("git", repository(tmp_path / "sea", {"README.md": "Sea"}), "main")
+
+
+async def test_one_question_answers_all(provider: CountingProvider, ref: RepoRef) -> None:
+    lookups = SharedLookups()
+    found = await asyncio.gather(*(lookups.resolve(provider, ref) for _ in range(20)))
+    assert (len(set(found)), provider.asked) == (1, 1)
+    await lookups.resolve(provider, ref)
+    assert provider.asked == 2, "an answer was remembered"
+
+
+async def test_another_ref_is_another_question(provider: CountingProvider, ref: RepoRef) -> None:
+    lookups, other = SharedLookups(), replace(ref, ref="HEAD")
+    await asyncio.gather(lookups.resolve(provider, ref), lookups.resolve(provider, other))
+    assert provider.asked == 2
+
+
+async def test_who_leaves_takes_no_answer_away(provider: CountingProvider, ref: RepoRef) -> None:
+    lookups = SharedLookups()
+    first = asyncio.create_task(lookups.resolve(provider, ref))
+    second = asyncio.create_task(lookups.resolve(provider, ref))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert len((await second).commit) == 40
+    assert first.cancelled()
+
+
+async def test_each_is_told_what_is_wrong(provider: CountingProvider, ref: RepoRef) -> None:
+    lookups, wrong = SharedLookups(), replace(ref, ref="nowhere")
+    asked = [lookups.resolve(provider, wrong) for _ in range(3)]
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(error) for error in told] == [RefNotFound] * 3
+    assert len({id(error) for error in told}) == 3
+
+
+async def last(pipeline: Pipeline, click: Click) -> Event:
+    async with aclosing(pipeline.run(click)) as events:
+        return [event async for event in events][-1]
+
+
+async def test_where_there_is_room_nobody_stands_in_line(
+    collaborators: Collaborators, hub: Hub, rest: SmallHub, click: Click, tmp_path: Path
+) -> None:
+    path = tmp_path / "roomy.yaml"
+    path.write_text(POLICY.replace("servers: 1", "servers: 9"))
+    rest.go_on.clear()  # the first has to wait for the hub's list, and all others with it
+    pipeline = Pipeline(replace(collaborators, admission=Admission(load_policy(path), hub)))
+    launches = [asyncio.create_task(last(pipeline, click)) for _ in range(10)]
+    await asyncio.sleep(0.5)  # by now all have come
+    rest.go_on.set()
+    ended = await asyncio.gather(*launches, return_exceptions=True)
+    assert sum(isinstance(end, Event) and end.phase == "ready" for end in ended) == 9
+    assert sum(isinstance(end, QuotaExceeded) for end in ended) == 1
+
+
+def busy(launch: Launch) -> dict[str, web.Response]:
+    """Return what the hub answers while it starts as many servers as it may."""
+    refused = web.json_response({"message": "Too many users trying to log in right now."}, status=429)
+    return {f"POST /users/{launch.user}/server": refused}
+
+
+async def test_a_busy_hub_is_asked_again(
+    rest: SmallHub, hub: Hub, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BUSY_LOOK_SECONDS", 0.01)
+    rest.broken = busy(launch)
+    messages = []
+    async with aclosing(hub.start(launch, "a ticket")) as starting:
+        async for message in starting:
+            messages.append(message)
+            rest.broken = {}
+    assert messages == ["Many servers are starting, waiting for this one's turn", "Half way"]
+    assert rest.servers == {launch.user: "a ticket"}
+
+
+async def test_patience_with_a_busy_hub_ends(
+    rest: SmallHub, hub: Hub, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BUSY_SECONDS", 0)
+    rest.broken = busy(launch)
+    with pytest.raises(HubUnavailable, match="as many servers as it can"):
+        async with aclosing(hub.start(launch, "a ticket")) as starting:
+            assert [message async for message in starting] == []
+    assert not rest.servers
