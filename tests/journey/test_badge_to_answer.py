@@ -77,6 +77,13 @@ def test_the_cluster_is_attached_and_listed(kernel: Kernel) -> None:
     assert kernel.value(code) == "True"
 
 
+def test_the_dask_panel_attaches_to_the_same_cluster(session: Session) -> None:
+    made = session.request("dask/clusters/0f4fe0a6-3f0a-4a57-9d4d-0d8f0a3f4d7b", "PUT")
+    assert made.status == 200, made
+    assert made.json["scheduler_address"].endswith(session.clusters()[0]["name"])
+    assert len(session.clusters()) == 1
+
+
 def test_the_notebook_finds_what_was_put_in(kernel: Kernel, screenshots: Path) -> None:
     """Every cell runs on the session's own cluster and scratch; the numbers are checked here as well."""
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
