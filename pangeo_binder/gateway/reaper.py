@@ -7,22 +7,31 @@ Runs in the gateway.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .. import metrics
 from ..liveness import HubIsAlive, Missing
-
-if TYPE_CHECKING:
-    from .backend import LaunchBackend
 
 PERIOD_SECONDS = 10.0
 """Two rounds find a dead server, so its clusters are gone within 30 s."""
 
 
+class Clusters(Protocol):
+    """What the reaper needs of a backend."""
+
+    log: Any
+
+    async def list_clusters(self, username: str | None = None) -> list[Any]:
+        """Return the active clusters, of one owner or all."""
+
+    async def stop_cluster(self, cluster_name: str) -> None:
+        """Stop a cluster."""
+
+
 class Reaper:
     """Compares active clusters with the hub's servers, again and again."""
 
-    def __init__(self, backend: LaunchBackend, authenticator: Any) -> None:
+    def __init__(self, backend: Clusters, authenticator: Any) -> None:
         self._backend = backend
         self._missing = Missing(HubIsAlive(authenticator.jupyterhub_api_url, authenticator.jupyterhub_api_token))
 
