@@ -45,7 +45,7 @@ def files(slow_seconds: float = 0, log_lines: int = 0, log_seconds: float = 5) -
             "#!/usr/bin/env python3\n"
             "import time\n"
             f"for line in range({log_lines}):\n"
-            f"    print(f'Step {{line + 1}}/{log_lines}: a line as builds print them, of ordinary length', flush=True)\n"
+            f"    print(f'Step {{line + 1}}/{log_lines}: a line as builds print them, of usual length', flush=True)\n"
             f"    time.sleep({log_seconds / log_lines})\n"
         )
     return found
@@ -69,11 +69,15 @@ def commit_of(ref: RepoRef) -> Repo:
     return Repo(ref, found.stdout.strip())
 
 
+def builder(cache: Path) -> VenvBuilder:
+    """Return a builder that gives environments the names the binder gives them."""
+    return VenvBuilder(BuildSettings(cache_dir=cache, git=GitAccess(allow_local=True)))
+
+
 def put_environment(ref: RepoRef, cache: Path) -> Environment:
     """Put an environment for `ref` with nothing in it into the binder's cache, and return it."""
     repo = commit_of(ref)
-    builder = VenvBuilder(BuildSettings(cache_dir=cache, git=GitAccess(allow_local=True)))
-    id_, store = builder.environment_id(repo), EnvironmentStore(cache)
+    id_, store = builder(cache).environment_id(repo), EnvironmentStore(cache)
     venv, checkout = store.path(id_) / "venv", store.path(id_) / "checkout"
     python = Path(sys.executable).resolve()
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"

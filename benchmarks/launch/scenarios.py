@@ -99,9 +99,11 @@ async def burst(bench: Bench, n: int, repetitions: int) -> Table:
     walls: dict[str, list[float]] = {way: [] for way in ways}
     middles: dict[str, list[float]] = {way: [] for way in ways}
     binder_cpu, hub_cpu = list[float](), dict[str, list[float]]({way: [] for way in ways})
+    mean_stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for repetition in range(repetitions):
         order = list(ways) if repetition % 2 else list(reversed(ways))
         for way in order:
+            before = bench.stages()
             binder, hub, started = _Cpu(bench.stack.binder), _Cpu(bench.stack.hub), time.perf_counter()
             runs = await asyncio.gather(*(ways[way]() for _ in range(n)))
             walls[way].append(time.perf_counter() - started)
@@ -109,12 +111,16 @@ async def burst(bench: Bench, n: int, repetitions: int) -> Table:
             hub_cpu[way].append(hub.seconds)
             if way == "through the binder":
                 binder_cpu.append(binder.seconds)
+                after = bench.stages()
+                for stage in STAGES:
+                    mean_stages[stage].append((after[stage] - before[stage]) / n)
             await bench.ended(*runs)
     rows: list[Row] = []
     for way in ways:
         rows += [row(f"{way}: all ready", walls[way]), row(f"{way}: half ready", middles[way])]
     rows += [row("processor: binder", binder_cpu)]
     rows += [row(f"processor: hub, {way}", hub_cpu[way]) for way in ways]
+    rows += [row(f"mean of stage {stage}", mean_stages[stage]) for stage in STAGES]
     memory = bench.stack.binder.memory_info().rss / 1e6
     return Table(
         f"{n} launches at once, repetitions in turn", "seconds", tuple(rows), (f"binder's memory: {memory:.0f} MB",)

@@ -4,11 +4,10 @@ Put into a repository as its `start` command, it runs in place of JupyterLab wit
 SLOW_SECONDS (a file of that name beside it may hold another number), then listens.
 """
 
+import _socket  # `socket` alone would double the time this takes to start
 import signal
 import sys
 import time
-
-import _socket  # `socket` alone would double the time this takes to start
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 SLOW = "slow_seconds"

@@ -22,7 +22,7 @@ from pangeo_binder.policy.match import Question, admit
 from pangeo_binder.ticket import sign
 from tests.stack.local import LocalStack
 
-from .repositories import commit_of, files, make_repository, put_environment
+from .repositories import builder, commit_of, files, make_repository, put_environment
 
 SLOW_SECONDS = 30.0
 _LOG_LINES = 500
@@ -100,10 +100,7 @@ class MeasuredStack:
 
     def environment(self, ref: RepoRef) -> Environment:
         """Return the environment of `ref`, which has to be built."""
-        from pangeo_binder.build.base import BuildSettings
-        from pangeo_binder.build.venv import VenvBuilder
-
-        found = VenvBuilder(BuildSettings(cache_dir=self.values.folder("cache"))).find(commit_of(ref))
+        found = builder(self.values.folder("cache")).find(commit_of(ref))
         assert found is not None, f"{ref.name} is not built"
         return found
 
