@@ -67,6 +67,8 @@ def _spawner(c: Any, values: LocalValues) -> None:
     spawner.provisioner = Provisioner(_provision_services(values))
     # a room full of launches on a small machine takes its time
     spawner.start_timeout = spawner.http_timeout = 300
+    # JupyterHub gives a server that ignores signals 65 s, but a launch has to be gone within 30; Jupyter ends in 6
+    spawner.interrupt_timeout, spawner.term_timeout, spawner.kill_timeout = 8, 4, 3
     # a service that died is started again, and a server's death is noticed, within this many seconds
     c.Spawner.poll_interval = 2
 
