@@ -1,0 +1,51 @@
+"""A server that nobody waits for any more ends while it is still starting, at a real hub."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+
+from pangeo_binder.errors import SpawnFailed
+from pangeo_binder.launch.hub import Hub
+from tests.hub.hubprocess import HubProcess, NewLaunch
+from tests.stack.local import until
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def test_leaving_while_it_starts_leaves_nothing(hub: HubProcess, new_launch: NewLaunch) -> None:
+    launch = new_launch()
+    slow = replace(launch.environment, start=("sh", "-c", 'sleep 300; exec "$0" "$@"'))
+    launch = replace(launch, environment=slow)
+    client = Hub(hub.values.hub_api, hub.tokens["binder"], hub.values.secrets.ticket_keys)
+    async with aclosing(client.start(launch, hub.ticket(launch))) as starting:
+        await anext(starting)
+        await asyncio.to_thread(until, "its process runs", lambda: hub.processes(launch), 30)
+        assert [server.launch for server in await client.servers() if server.launch.id == launch.id]
+    await client.stop(launch)
+    await asyncio.to_thread(until, "its processes are gone", lambda: not hub.processes(launch), 30)
+    await asyncio.to_thread(until, "its home is gone", lambda: not hub.home(launch).exists(), 30)
+    assert hub.ask("binder", "GET", f"/users/{launch.user}").status == 404
+    assert not [server for server in await client.servers() if server.launch.id == launch.id]
+    await client.close()
+
+
+async def test_a_server_that_ignores_signals_is_gone_in_time(hub: HubProcess, new_launch: NewLaunch) -> None:
+    launch = new_launch()
+    deaf = replace(launch.environment, start=("sh", "-c", 'trap "" INT TERM; "$0" "$@"; sleep 300'))
+    launch = replace(launch, environment=deaf)
+    await hub.launch(launch, hub.ticket(launch))
+    assert hub.ask("binder", "DELETE", f"/users/{launch.user}/server").status in (202, 204)
+    await asyncio.to_thread(until, "its processes are gone", lambda: not hub.processes(launch), 30)
+    await asyncio.to_thread(until, "its home is gone", lambda: not hub.home(launch).exists(), 10)
+
+
+async def test_a_server_that_dies_while_it_starts_is_told_at_once(hub: HubProcess, new_launch: NewLaunch) -> None:
+    launch = new_launch()
+    broken = replace(launch, environment=replace(launch.environment, start=("sh", "-c", "exit 3")))
+    with pytest.raises(SpawnFailed, match="ended while it was starting"):
+        await asyncio.wait_for(hub.launch(broken, hub.ticket(broken)), 60)
+    await asyncio.to_thread(until, "its home is gone", lambda: not hub.home(launch).exists(), 30)
