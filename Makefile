@@ -10,8 +10,8 @@ bench: .venv/test ; @$(BIN)/python -m benchmarks.launch $(ARGS)
 pins: .venv/uv ; @$(BIN)/uv pip compile -q --all-extras --no-annotate --no-header --no-emit-index-url pyproject.toml -o constraints.txt
 clean: ; rm -rf .venv .state .cache
 
-.venv/uv: ; @$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q -c constraints.txt uv && touch $@
-.venv/local: .venv/uv pyproject.toml constraints.txt ; @$(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[local]' && touch $@
-.venv/test: .venv/local ; @$(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[local,test,lint]' && touch $@
+.venv/uv: ; @echo 'Making a virtual environment in .venv …' && $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q -c constraints.txt uv && touch $@
+.venv/local: .venv/uv pyproject.toml constraints.txt ; @echo 'Installing what the stack needs …' && $(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[local]' && touch $@
+.venv/test: .venv/local ; @echo 'Installing what the tests need …' && $(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[local,test,lint]' && touch $@
 
 .PHONY: up test lint bench pins clean

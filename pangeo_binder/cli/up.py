@@ -97,8 +97,12 @@ def _start(stack: Stack, console: Console, port: int | None) -> None:
     if left:
         console.print(f"Ended {left} process{'es' if left != 1 else ''} that an earlier run had left.")
     stack.start()
-    with console.status("Starting JupyterHub …") as status:
+    told: set[str] = set()
+    with console.status("Starting …") as status:
         for answering in stack.becoming_ready():
+            for service in (service for service in _SERVICES if service in answering - told):
+                console.print(f"Started: {service}")
+            told |= answering
             missing = [service for service in _SERVICES if service not in answering]
             status.update(f"Starting … waiting for {', '.join(missing) or 'the last checks'}")
     _tell(stack, console)
