@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, async_playwright
 
+from tests.stack.browser import ARGUMENTS, chromium_path
 from tests.web.face import Face, exactly
 
 
@@ -41,6 +42,6 @@ def stream(http: aiohttp.ClientSession) -> Callable[..., Awaitable[str]]:
 @pytest.fixture
 async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
         yield browser
         await browser.close()
