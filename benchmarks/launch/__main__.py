@@ -16,11 +16,11 @@ from pathlib import Path
 import click
 
 from .clients import clients
-from .scenarios import Bench, burst, sequential, shared_build, stuck
+from .scenarios import Bench, burst, sequential, shared_build, stuck, throng
 from .stack import MeasuredStack, measured_stack
 from .table import Table
 
-SCENARIOS = ("sequential", "burst", "stuck", "full", "build")
+SCENARIOS = ("sequential", "burst", "throng", "stuck", "full", "build")
 
 
 @click.command()
@@ -63,6 +63,8 @@ async def _tables(bench: Bench, wanted: tuple[str, ...], sizes: tuple[int, int, 
         yield await sequential(bench, bench.stack.repositories.bare, launches)
     if "burst" in wanted:
         yield await burst(bench, at_once, repetitions)
+    if "throng" in wanted:
+        yield await throng(bench, 160)
     if "stuck" in wanted:
         yield await stuck(bench, 10)
     if "full" in wanted or "build" in wanted:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+
+Series = dict[str, list[float]]
+"""Samples by what they are of, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,11 @@ class Table:
         return asdict(self)
 
 
-def row(name: str, samples: Sequence[float], scale: float = 1.0) -> Row:
-    """Return the row of `samples`, each multiplied by `scale`."""
-    ordered = sorted(sample * scale for sample in samples)
+def rows(series: Mapping[str, Sequence[float]], scale: float = 1.0) -> tuple[Row, ...]:
+    """Return the rows of `series`, each sample multiplied by `scale`."""
+    return tuple(_row(name, sorted(sample * scale for sample in samples)) for name, samples in series.items())
+
+
+def _row(name: str, ordered: list[float]) -> Row:
     p90 = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
     return Row(name, statistics.median(ordered), p90, ordered[0], ordered[-1], len(ordered))
