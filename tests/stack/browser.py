@@ -21,7 +21,7 @@ def _installed() -> str | None:
     """Return where Chromium is; root on a Debian machine gets it installed."""
     if not shutil.which("chromium") and os.getuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["sh", "-c", INSTALL], env=environment, capture_output=True, timeout=600)
+        subprocess.run(["sh", "-c", INSTALL], check=False, env=environment, capture_output=True, timeout=600)
     return shutil.which("chromium")
 
 
