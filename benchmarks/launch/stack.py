@@ -44,8 +44,13 @@ tiers:
       start: try
       start_workers: 1
     storage: {{scratch: 10G, keep: 1d}}
+  stored:
+    server: {{cpu: 1, memory: 1G, idle: 1h, max_age: 2h}}
+    dask: none
+    storage: {{scratch: 50G, keep: 1d}}
 rules:
   - {{repo: "git/{full}", tier: full}}
+  - {{repo: "git/{stored}", tier: stored}}
   - {{repo: "*", tier: bare}}
 """
 
@@ -58,6 +63,8 @@ class Repositories:
     """Built; its tier has neither Dask nor storage."""
     slow: RepoRef
     """As `bare`, with a server that needs `SLOW_SECONDS` until it listens."""
+    stored: RepoRef
+    """As `bare`, in a tier with scratch storage."""
     full: RepoRef
     """Not built; the local profile's own tier."""
     logging: RepoRef
@@ -104,6 +111,12 @@ class MeasuredStack:
         assert found is not None, f"{ref.name} is not built"
         return found
 
+    def session_environment(self, user: str) -> dict[str, str]:
+        """Return the variables that the running server of `user` was given."""
+        found = self._local.processes(user.rpartition("-")[2])
+        assert found, f"the server of {user} does not run"
+        return found[0].environ()
+
     def wait_idle(self) -> None:
         """Wait until no server is left and nothing is built."""
         deadline = time.monotonic() + _IDLE_SECONDS
@@ -121,7 +134,7 @@ def measured_stack() -> Iterator[MeasuredStack]:
     try:
         repositories = _repositories(folder / "repositories")
         policy = folder / "policy.yaml"
-        policy.write_text(_POLICY.format(full=repositories.full.url))
+        policy.write_text(_POLICY.format(full=repositories.full.url, stored=repositories.stored.url))
         state = folder / "state"
         _prepare_cache(state, repositories)
         local = LocalStack(state, "--policy", str(policy)).start()
@@ -138,6 +151,7 @@ def _repositories(folder: Path) -> Repositories:
     return Repositories(
         bare=make_repository(folder / "bare", files()),
         slow=make_repository(folder / "slow", files(slow_seconds=SLOW_SECONDS)),
+        stored=make_repository(folder / "stored", files()),
         full=make_repository(folder / "full", files()),
         logging=make_repository(folder / "logging", files(log_lines=_LOG_LINES)),
     )
@@ -147,7 +161,7 @@ def _prepare_cache(state: Path, repositories: Repositories) -> None:
     """Put environments where the binder finds them, that of the example too, which it would build on starting."""
     make_repositories(state / "examples")
     example = RepoRef("git", example_repositories(state / "examples")[0].url, "HEAD")
-    for ref in (repositories.bare, repositories.slow, example):
+    for ref in (repositories.bare, repositories.slow, repositories.stored, example):
         put_environment(ref, state / "cache")
 
 

@@ -1,0 +1,1 @@
+"""How fast the storage service's S3 front is, over loopback and its own directory."""
