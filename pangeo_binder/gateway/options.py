@@ -6,6 +6,7 @@ never typed by the user. Runs in the gateway.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,17 @@ class Runtime:
         return f"Runtime({self.python!r})"
 
 
+class Size(Float):
+    """A number within its limits. NaN, which Python reads in JSON, is neither below nor above any."""
+
+    def validate(self, x: Any) -> float:
+        """Return `x`. Raises TypeError or ValueError with a sentence for the person."""
+        number: float = super().validate(x)
+        if math.isnan(number):
+            raise ValueError(f"{self.field} must be a number, got {x}")
+        return number
+
+
 def options_for(grant: DaskGrant, runtime: Runtime, known: set[str]) -> Options:
     """Return the options of a launch with `grant`.
 
@@ -36,8 +48,8 @@ def options_for(grant: DaskGrant, runtime: Runtime, known: set[str]) -> Options:
     """
     size = grant.worker_memory_bytes / GIB
     return Options(
-        Float("worker_cores", grant.worker_cores, min=0.1, max=grant.worker_cores, label="Cores per worker"),
-        Float("worker_memory", size, min=0.25, max=size, label="Memory per worker (GiB)"),
+        Size("worker_cores", grant.worker_cores, min=0.1, max=grant.worker_cores, label="Cores per worker"),
+        Size("worker_memory", size, min=0.25, max=size, label="Memory per worker (GiB)"),
         handler=_handler(grant, runtime, known),
     )
 
