@@ -1,0 +1,62 @@
+"""A real stack whose tiers have two small clusters, or none, and a session of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.local import LocalStack, Session
+from tests.stack.repository import repository
+
+POLICY = """
+tiers:
+  two:
+    server: {cpu: 1, memory: 1G, idle: 1h, max_age: 2h}
+    dask:
+      {clusters: 2, workers: 4, cores: 4, memory: 4G, worker: {cores: 2, memory: 1G}, idle: 10m, start: none}
+    storage: {scratch: 1G, keep: 1d}
+  none:
+    server: {cpu: 1, memory: 1G, idle: 1h, max_age: 2h}
+    dask: none
+    storage: none
+rules:
+  - {repo: "git/file:///*/without", tier: none}
+  - {repo: "*", tier: two}
+"""
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gateway")
+
+
+@pytest.fixture(scope="session")
+def stack(folder: Path) -> Iterator[LocalStack]:
+    """The local profile with the policy above."""
+    (folder / "policy.yaml").write_text(POLICY)
+    running = LocalStack(folder / "state", "--policy", str(folder / "policy.yaml")).start()
+    yield running
+    running.stop()
+
+
+def launched(stack: LocalStack, folder: Path) -> Session:
+    return stack.launch(repository(folder, {"requirements.txt": "", "README.md": folder.name}))
+
+
+@pytest.fixture(scope="session")
+def session(stack: LocalStack, folder: Path) -> Session:
+    return launched(stack, folder / "with")
+
+
+@pytest.fixture(scope="session")
+def other(stack: LocalStack, session: Session) -> Session:
+    """Another launch of the same repository."""
+    return stack.launch((session.stack.state_dir.parent / "with").as_uri())
+
+
+@pytest.fixture(scope="session")
+def without(stack: LocalStack, folder: Path) -> Session:
+    """A session whose tier has no Dask."""
+    return launched(stack, folder / "without")
