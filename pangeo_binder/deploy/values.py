@@ -123,6 +123,7 @@ def write_values(values: LocalValues) -> None:
     values.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = values.state_dir / _FILE
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
+        os.fchmod(file.fileno(), 0o600)  # one that was there keeps its mode otherwise
         json.dump(to_wire(values), file)
 
 
