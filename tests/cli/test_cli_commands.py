@@ -1,0 +1,100 @@
+"""The command line: quick to start, with help that shows how, and one sentence for a mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from pangeo_binder import __version__
+from pangeo_binder.cli import _COMMANDS, group
+from pangeo_binder.deploy.values import free_port
+from tests.stack.local import COMMAND
+from tests.stack.repository import repository
+
+HEAVY = {
+    "aiohttp", "asyncio", "binderhub", "dask_gateway_server", "jinja2", "jupyterhub", "obstore", "prometheus_client",
+    "pydantic", "rich", "sqlalchemy", "tornado", "traitlets", "urllib.request", "yaml",
+}  # fmt: skip
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *args], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in _COMMANDS)])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    """What makes `--help` slow is imports, so they are looked at instead of a clock."""
+    code = (
+        "import json, sys\nfrom pangeo_binder.cli import group\n"
+        f"group({arguments}, standalone_mode=False)\nprint('MODULES', json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(json.loads(done.stdout.partition("MODULES ")[2]))
+    assert not HEAVY & modules
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_every_command_shows_an_example(name: str) -> None:
+    shown = CliRunner().invoke(group, [name, "--help"])
+    assert shown.exit_code == 0
+    assert f"\n    pangeo-binder {name}" in shown.output.partition("Example")[2], shown.output
+
+
+def test_the_list_is_of_all_commands_and_says_where_to_start() -> None:
+    shown = CliRunner().invoke(group, ["--help"]).output
+    files = {path.stem for path in Path(sys.modules[group.__module__].__file__ or "").parent.glob("*.py")}
+    assert set(_COMMANDS) == files - {"__init__", "reporef"}
+    assert all(f"  {name} " in shown for name in _COMMANDS)
+    assert "Start here:" in shown
+
+
+def test_options_are_all_explained() -> None:
+    context = click.Context(group)
+    for name in _COMMANDS:
+        command = group.get_command(context, name)
+        assert command is not None
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help or parameter.name == "form", parameter
+
+
+def test_the_version() -> None:
+    assert run("--version").stdout.split() == ["pangeo-binder,", "version", __version__]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", "--state-dir", "nowhere"),
+        ("badge", "no such thing"),
+        ("explain", "gh/onlyorg"),
+        ("launch", "https://example.org/a/b", "--hub", "http://127.0.0.1:1/"),
+        ("up", "--policy", "/nowhere/policy.yaml", "--no-open"),
+        ("check", "/nowhere/policy.yaml"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = subprocess.run([COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    said = (done.stdout + done.stderr).strip()
+    assert said and "Traceback" not in said and "Error" not in said
+    assert not list(tmp_path.iterdir()), "a mistake leaves nothing"
+
+
+def test_an_unknown_command_or_option_is_refused() -> None:
+    for arguments in (["lunch"], ["up", "--prot", "1"], ["up", "--port", "0"], ["up", "--port", "x"]):
+        done = run(*arguments)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_a_badge_leads_to_the_link_of_the_repository(tmp_path: Path) -> None:
+    url = repository(tmp_path / "sea", {"README.md": "Sea"})
+    hub = f"http://127.0.0.1:{free_port()}"
+    said = run("badge", url, "--hub", hub, "--urlpath", "lab/tree/a b.ipynb").stdout
+    assert said.startswith(f"[![Launch]({hub}/badge_logo.svg)]({hub}/v2/git/file%3A%2F%2F")
+    assert said.endswith("/HEAD?urlpath=lab%2Ftree%2Fa%20b.ipynb)\n")

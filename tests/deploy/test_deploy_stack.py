@@ -1,0 +1,102 @@
+"""A running stack keeps its secrets, and tells its operator what runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.leaks import secrets_of
+from tests.stack.kernel import Kernel
+from tests.stack.local import COMMAND, LocalStack, Session, request, until
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    running = LocalStack(tmp_path_factory.mktemp("deploy") / "state").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def session(stack: LocalStack) -> Session:
+    """A session that was entered and has used its cluster and its storage."""
+    session = stack.launch(stack.example("minimal"))
+    assert request(f"{session.url}lab?token={session.token}").status == 200
+    until("it has a worker", lambda: any(cluster["workers"] for cluster in session.clusters()), 120)
+    with Kernel(session) as kernel:
+        kernel.value("import os, s3fs\ns3fs.S3FileSystem().pipe(os.environ['SCRATCH_BUCKET'] + '/a', b'x')")
+    return session
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    wide = {**os.environ, "COLUMNS": "250"}
+    return subprocess.run([COMMAND, *args], capture_output=True, text=True, timeout=300, check=False, env=wide)
+
+
+def leaks(text: str, secrets: dict[str, str]) -> set[str]:
+    return {name for secret, name in secrets.items() if secret in text}
+
+
+def test_no_secret_is_in_a_command_line(stack: LocalStack, session: Session) -> None:
+    secrets = secrets_of(stack, session)
+    assert len(secrets) >= 15
+    lines = [" ".join(p.cmdline()) for p in (*stack.processes(), *stack.processes(session.id))]
+    assert len(lines) >= 10
+    assert not [line for line in lines if leaks(line, secrets)]
+
+
+def test_no_secret_is_in_a_log(stack: LocalStack, session: Session) -> None:
+    secrets = secrets_of(stack, session)
+    logs = [path for folder in ("logs", "clusters") for path in (stack.state_dir / folder).rglob("*.log")]
+    assert len(logs) >= 4 and session.id in stack.log
+    for path in (*logs, stack.output):
+        assert not leaks(path.read_text(errors="replace"), secrets), path
+
+
+def test_files_with_secrets_are_closed_to_others(stack: LocalStack, session: Session) -> None:
+    secrets = secrets_of(stack, session)
+    holding = [path for path in stack.state_dir.rglob("*") if _holds(path, secrets)]
+    assert stack.state_dir / "values.json" in holding
+    for path in holding:
+        parents = [each for each in (path, *path.parents) if each.is_relative_to(stack.state_dir)]
+        assert any(not stat.S_IMODE(each.stat().st_mode) & 0o077 for each in parents), path
+
+
+def _holds(path: Path, secrets: dict[str, str]) -> bool:
+    if "cache" in path.parts or path.is_symlink() or not path.is_file() or path.stat().st_size > 10_000_000:
+        return False
+    return bool(leaks(path.read_text(errors="replace"), secrets))
+
+
+def test_status_shows_what_runs(stack: LocalStack, session: Session) -> None:
+    done = run("status", "--state-dir", str(stack.state_dir))
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout
+    assert stack.url in shown
+    assert re.search(rf"{session.user} +{re.escape(stack.example('minimal'))} +laptop +ready", shown), shown
+    assert re.search(rf"{session.clusters()[0]['name']} +{session.user}/ +running +1 +4", shown), shown
+    assert re.search(rf"{session.id} +{session.user}/ +1 B +10 G +live", shown), shown
+    assert not leaks(shown, secrets_of(stack, session))
+
+
+def test_launch_prints_an_address_that_opens(stack: LocalStack, session: Session) -> None:
+    done = run("launch", stack.example("minimal"), "--hub", stack.url, "--urlpath", "lab/tree/index.ipynb")
+    assert done.returncode == 0, done.stderr
+    address = done.stdout.strip()
+    assert "/lab/tree/index.ipynb?token=" in address and "?token=" not in done.stderr
+    assert request(address).status == 200
+    assert request(address.partition("?")[0].replace("lab/tree", "api/contents")).status == 403
+
+
+def test_versions_name_the_binderhub_beneath(stack: LocalStack) -> None:
+    import importlib.metadata
+
+    assert request(f"{stack.url}versions").json["binderhub"] == importlib.metadata.version("binderhub")

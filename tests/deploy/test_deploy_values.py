@@ -1,0 +1,74 @@
+"""The values of a stack: whole, private, and without a word of their secrets."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pangeo_binder.deploy.values import LocalValues, Secrets, choose_ports, free_port, read_values, write_values
+from pangeo_binder.model import to_wire
+from tests.deploy.leaks import texts
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> LocalValues:
+    return LocalValues(tmp_path / "state", choose_ports(free_port()), Secrets())
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A user whose new files are everybody's."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_is_written_is_read(values: LocalValues) -> None:
+    write_values(values)
+    assert read_values(values.state_dir) == values
+
+
+def test_the_file_is_its_owners_alone(values: LocalValues, open_umask: None) -> None:
+    write_values(values)
+    assert mode(values.state_dir / "values.json") == 0o600
+    assert mode(values.state_dir) == 0o700
+    assert mode(values.folder("run")) == 0o700
+
+
+def test_a_file_that_was_open_is_closed(values: LocalValues) -> None:
+    values.state_dir.mkdir()
+    path = values.state_dir / "values.json"
+    path.write_text("{}")
+    path.chmod(0o644)
+    write_values(values)
+    assert mode(path) == 0o600
+
+
+def test_no_secret_is_shown(values: LocalValues) -> None:
+    for shown in (repr(values), str(values), repr(values.secrets), f"{values.secrets}", repr([values])):
+        assert not any(secret in shown for secret in texts(to_wire(values.secrets)))
+
+
+def test_secrets_are_long_and_never_the_same() -> None:
+    found = [secret for _ in range(20) for secret in texts(to_wire(Secrets()))]
+    assert len(set(found)) == len(found)
+    assert min(map(len, found)) >= 64
+
+
+def test_ports_are_all_different() -> None:
+    public = free_port()
+    ports = to_wire(choose_ports(public))
+    assert ports["public"] == public and len(set(ports.values())) == len(ports)
+
+
+def test_a_directory_without_a_stack(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_values(tmp_path)
