@@ -1,0 +1,171 @@
+"""What PangeoBinderHub takes from BinderHub: it fails loudly with a BinderHub that changed it.
+
+Run with the release on the package index and with main: CONTRIBUTING.md says how.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import json
+import socket
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from binderhub.app import BinderHub
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.web import Application
+from traitlets import Bool, Dict, Int, Unicode
+from traitlets.config import Config
+
+from pangeo_binder.app import PangeoBinderHub
+from pangeo_binder.deploy.values import free_port
+from pangeo_binder.web.handler import BaseHandler
+
+INHERITED = {
+    "config_file": Unicode,
+    "base_url": Unicode,
+    "port": Int,
+    "hub_url": Unicode,
+    "hub_api_token": Unicode,
+    "tornado_settings": Dict,
+    "builder_required": Bool,
+    "use_registry": Bool,
+}
+"""The configuration names we rely on, with their kinds."""
+ADDRESSES = (
+    "/", "/v2/git/x/main", "/repo/a/b", "/build/git/x/main", "/metrics", "/health", "/versions", "/api/repoproviders",
+    "/badge.svg", "/badge_logo.svg", "/assets/images/badge.svg", "/static/logo.svg", "/about", "/logo_social.png",
+    "/favicon_fail.ico", "/whatever",
+)  # fmt: skip
+"""Of both, ours and BinderHub's."""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A binder's configuration, as a deployment gives it."""
+    config = Config()
+    binder = config.PangeoBinderHub
+    binder.port = free_port()
+    binder.hub_url = "http://127.0.0.1:1/"
+    binder.hub_api_url = "http://127.0.0.1:1/hub/api"
+    binder.hub_api_token = "a token"
+    binder.ticket_keys = ["a" * 64]
+    binder.cache_dir = str(tmp_path / "cache")
+    return config
+
+
+@pytest.fixture
+def started(config: Config) -> Any:
+    """Make, configure and start a binder; it is stopped at the end."""
+    running: list[PangeoBinderHub] = []
+
+    def start() -> PangeoBinderHub:
+        app = PangeoBinderHub(config=config)
+        initialize(app)
+        app.start(run_loop=False)
+        running.append(app)
+        return app
+
+    yield start
+    for app in running:
+        app.stop()
+
+
+def initialize(app: PangeoBinderHub) -> None:
+    with warnings.catch_warnings():
+        # BinderHub's own imports and configuration may be deprecated; what is ours still has to be without warnings
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"binderhub")
+        app.initialize([])
+
+
+async def get(app: PangeoBinderHub, path: str) -> HTTPResponse:
+    url = f"http://127.0.0.1:{app.port}{path}"
+    return await AsyncHTTPClient(force_instance=True).fetch(url, raise_error=False, follow_redirects=False)
+
+
+@pytest.mark.parametrize(("name", "kind"), INHERITED.items())
+def test_the_configuration_names_are_there(name: str, kind: type) -> None:
+    trait = BinderHub.class_traits(config=True).get(name)
+    assert isinstance(trait, kind), f"BinderHub no longer has the configuration {name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("initialize", ["self", "args", "kwargs"]), ("start", ["self", "run_loop"]), ("stop", ["self"])],
+)
+def test_the_life_cycle_is_there(name: str, parameters: list[str]) -> None:
+    assert list(inspect.signature(getattr(BinderHub, name)).parameters) == parameters
+
+
+def test_the_command_line_is_there() -> None:
+    assert {"f": "BinderHub.config_file", "config": "BinderHub.config_file"}.items() <= BinderHub.aliases.items()
+    assert callable(BinderHub.launch_instance)
+
+
+def test_names_in_a_file_for_binderhub_are_ours_as_well(tmp_path: Path, config: Config) -> None:
+    file = tmp_path / "binderhub_config.py"
+    file.write_text("c.BinderHub.base_url = 'sub'\nc.PangeoBinderHub.line_seconds = 5\n")
+    config.PangeoBinderHub.config_file = str(file)
+    app = PangeoBinderHub(config=config)
+    initialize(app)
+    assert (app.base_url, app.line_seconds) == ("/sub/", 5)
+
+
+def test_it_needs_no_cluster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Kubernetes and Docker in reach nothing is asked of them."""
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    app = PangeoBinderHub(config=config)
+    initialize(app)
+    assert not app.builder_required and not app.use_registry
+    assert isinstance(app.tornado_app, Application)
+    for name in ("build_cleaner_class", "launch_quota_class"):
+        if app.has_trait(name):
+            assert "Kubernetes" not in str(getattr(app, name)), name
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+def test_every_address_is_answered_by_us(config: Config, path: str) -> None:
+    """BinderHub's own handlers are behind ours: none of them is ever reached."""
+    app = PangeoBinderHub(config=config)
+    initialize(app)
+    line, headers = RequestStartLine("GET", path, "HTTP/1.1"), HTTPHeaders({"Host": "binder.example.org"})
+    request = HTTPServerRequest(start_line=line, headers=headers)
+    delegate = app.tornado_app.find_handler(request)
+    assert issubclass(delegate.handler_class, BaseHandler), delegate.handler_class
+
+
+async def test_it_starts_listens_on_its_address_alone_and_stops(started: Callable[[], PangeoBinderHub]) -> None:
+    app = started()
+    addresses = {each.getsockname()[0] for each in app.http_server._sockets.values()}
+    assert addresses == {"127.0.0.1"}
+    assert (await get(app, "/versions")).code == 200
+    app.http_server.stop()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", app.port)) != 0
+
+
+async def test_versions_name_binderhubs_own(started: Callable[[], PangeoBinderHub]) -> None:
+    shown = json.loads((await get(started(), "/versions")).body)
+    assert shown["binderhub"] == importlib.metadata.version("binderhub")
+    assert shown["pangeo-binder"] == importlib.metadata.version("pangeo-binder")
+
+
+async def test_what_is_down_is_told_by_health(started: Callable[[], PangeoBinderHub], config: Config) -> None:
+    config.PangeoBinderHub.health_urls = {"hub": "http://127.0.0.1:1/hub/api/"}
+    answer = await get(started(), "/health")
+    assert answer.code == 503 and b"does not answer" in answer.body
+
+
+async def test_no_query_is_logged(started: Callable[[], PangeoBinderHub], caplog: pytest.LogCaptureFixture) -> None:
+    """A link may hold a token; BinderHub's main logs whole addresses."""
+    app = started()
+    with caplog.at_level("DEBUG"):
+        for path in ("/versions?secret=s3cret", "/nothing?secret=s3cret", "/v2/git/x/main?urlpath=s3cret"):
+            await get(app, path)
+    assert "/nothing" in caplog.text and "s3cret" not in caplog.text
