@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from pangeo_binder.model import RepoRef
+from pangeo_binder.model import Environment, RepoRef
 
 from .clients import Clients, Run
 from .stack import SLOW_SECONDS, MeasuredStack
@@ -69,20 +69,26 @@ async def sequential(bench: Bench, ref: RepoRef, n: int) -> Table:
     series: Series = defaultdict(list)
     for _ in range(_WARM_UP):
         await bench.ended(await bench.clients.at_hub(ref, environment), await bench.clients.through_binder(ref))
-    for _ in range(n):
-        direct = await bench.clients.at_hub(ref, environment)
-        await bench.ended(direct)
+    for number in range(n):
+        direct = await _direct(bench, ref, environment) if number % 2 else 0.0
         before = bench.stages()
         run = await bench.clients.through_binder(ref)
         spent = {stage: seconds - before[stage] for stage, seconds in bench.stages().items()}
         await bench.ended(run)
+        direct = direct or await _direct(bench, ref, environment)
         series["through the binder"].append(run.seconds)
-        series["at the hub directly"].append(direct.seconds)
+        series["at the hub directly"].append(direct)
         series["our own share: binder - its stage `start`"].append(run.seconds - spent["start"])
-        series["paired: binder - direct"].append(run.seconds - direct.seconds)
+        series["paired: binder - direct"].append(run.seconds - direct)
         for stage, seconds in spent.items():
             series[f"stage {stage}"].append(seconds)
     return Table(f"One launch at a time, tier {ref.name}", "milliseconds", rows(series, 1000))
+
+
+async def _direct(bench: Bench, ref: RepoRef, environment: Environment) -> float:
+    run = await bench.clients.at_hub(ref, environment)
+    await bench.ended(run)
+    return run.seconds
 
 
 async def burst(bench: Bench, n: int, repetitions: int) -> Table:

@@ -34,7 +34,7 @@ def main() -> None:
     server.bind(("127.0.0.1", _port()))
     server.listen(16)
     while True:
-        descriptor, _ = server._accept()
+        descriptor, _ = server._accept()  # type: ignore[attr-defined]
         connection = _socket.socket(fileno=descriptor)
         connection.settimeout(5)
         try:
