@@ -94,7 +94,7 @@ class HubProcess:
                 stdout=log,
                 stderr=log,
             )
-        until("the hub answers", self._answers, 60)
+        until("the hub answers", self._answers, 150)
         return self
 
     def _answers(self) -> bool:

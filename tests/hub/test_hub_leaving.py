@@ -13,7 +13,7 @@ from pangeo_binder.launch.hub import Hub
 from tests.hub.hubprocess import HubProcess, NewLaunch
 from tests.stack.local import until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 async def test_leaving_while_it_starts_leaves_nothing(hub: HubProcess, new_launch: NewLaunch) -> None:

@@ -12,7 +12,7 @@ from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS, roles
 from pangeo_binder.model import Launch
 from tests.hub.hubprocess import SERVICES, HubProcess, NewLaunch
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 REFUSED = {403, 404}
 """The hub hides with 404 what a token may not even know of."""

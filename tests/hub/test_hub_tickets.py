@@ -13,7 +13,7 @@ from pangeo_binder.ticket import TICKET_SECONDS, server_token
 from tests.hub.hubprocess import HubProcess, NewLaunch
 from tests.stack.local import request, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 async def refused(hub: HubProcess, launch: Launch, ticket: str, error: type[TicketInvalid]) -> None:
