@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UserError
+from ..errors import HubUnavailable, UserError
 
 if TYPE_CHECKING:
     from ..deploy.values import LocalValues
+    from ..model import Server
 
 
 class NothingRuns(UserError):
@@ -55,19 +56,27 @@ def _nothing(state_dir: Path) -> NothingRuns:
 
 
 def _tables(values: LocalValues, state_dir: Path) -> list[Any]:
-    from ..model import Launch
-    from ..ticket import read
+    import asyncio
 
     token = values.secrets.status_token
-    users = _get(f"{values.hub_api}/users?state=active&limit=200", f"token {token}", state_dir)
-    servers = [server for user in users for server in user["servers"].values()]
-    launches: list[tuple[Launch, dict[str, Any]]] = [
-        (read(server["user_options"]["ticket"], values.secrets.ticket_keys), server) for server in servers
-    ]
+    try:
+        servers = asyncio.run(_servers(values))
+    except HubUnavailable:
+        raise _nothing(state_dir) from None
     clusters = _get(f"{values.gateway_url}/api/v1/launches/", f"jupyterhub {token}", state_dir)
     bearer = f"Bearer {values.secrets.storage_status_token}"
     storage = _get(f"{values.storage_admin_url}/launches", bearer, state_dir)["launches"]
-    return [_server_table(launches), _cluster_table(clusters), _storage_table(storage)]
+    return [_server_table(servers), _cluster_table(clusters), _storage_table(storage)]
+
+
+async def _servers(values: LocalValues) -> list[Server]:
+    from ..launch.hub import Hub
+
+    hub = Hub(values.hub_api, values.secrets.status_token, values.secrets.ticket_keys)
+    try:
+        return await hub.servers()
+    finally:
+        await hub.close()
 
 
 def _get(url: str, authorization: str, state_dir: Path) -> Any:
@@ -90,11 +99,11 @@ def _table(title: str, *columns: str) -> Any:
     return table
 
 
-def _server_table(launches: list[tuple[Any, dict[str, Any]]]) -> Any:
-    table = _table(f"Servers: {len(launches)}", "User", "Repository", "Tier", "State", "Age", "Quiet for")
-    for launch, server in launches:
-        state = "ready" if server["ready"] else (server["pending"] or "starting")
-        age, quiet = _since(server["started"]), _since(server["last_activity"])
+def _server_table(servers: list[Server]) -> Any:
+    table = _table(f"Servers: {len(servers)}", "User", "Repository", "Tier", "State", "Age", "Quiet for")
+    for server in servers:
+        launch, state = server.launch, "ready" if server.ready else "starting or stopping"
+        age, quiet = _since(server.started), _since(server.last_activity)
         table.add_row(launch.user, launch.repo.ref.url, launch.grant.tier, state, age, quiet)
     return table
 
@@ -124,7 +133,7 @@ def _size(count: float) -> str:
     return f"{count:.1f} T"
 
 
-def _since(timestamp: str | None) -> str:
+def _since(timestamp: str) -> str:
     if not timestamp:
         return "-"
     seconds = int((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())

@@ -186,4 +186,4 @@ def test_after_the_stop_nothing_is_left(stack: LocalStack, session: Session, ker
         s3.list_objects_v2(Bucket="scratch", Prefix=f"{session.id}/")
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
     until("its home is gone", lambda: not (stack.state_dir / "homes" / session.id).exists())
-    assert (stack.state_dir / "storage" / "objects" / "scratch" / session.id).exists(), "scratch is kept for its days"
+    assert (stack.state_dir / "storage" / "objects" / session.id).exists(), "scratch is kept for its days"
