@@ -24,6 +24,8 @@ from ..ticket import read
 log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 30
+_START_SECONDS = 90
+"""How long the two calls of a start may each take: a hub that was asked for a hundred servers answers late, not never."""
 _PAGE = 200
 """The hub's default upper limit for a page of users (`JupyterHub.api_page_max_limit`)."""
 _AGAIN = "Try again in a minute."
@@ -104,8 +106,10 @@ class Hub:
 
     async def _ask(self, user: str, server: str, ticket: str) -> int:
         """Make the user where there is none, ask for its server, and return 201 (ready), 202 (starting) or `_BUSY`."""
-        await self._call("POST", user, ok=(201, 409))
-        async with self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}) as response:
+        timeout = aiohttp.ClientTimeout(total=_START_SECONDS)
+        await self._call("POST", user, ok=(201, 409), timeout=timeout)
+        asked = self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}, timeout=timeout)
+        async with asked as response:
             if response.status not in (201, 202, _BUSY):
                 raise _refusal((await response.json()).get("message", ""))
             return response.status
