@@ -67,7 +67,9 @@ def up(
     from ..policy.load import load_policy
 
     console = Console()
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT as well: whoever was started in the background by a shell would ignore it
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     if policy is not None:
         load_policy(policy)
         policy = policy.resolve()
