@@ -27,12 +27,12 @@ rules:
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("gateway")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(folder: Path) -> Iterator[LocalStack]:
     """The local profile with the policy above."""
     (folder / "policy.yaml").write_text(POLICY)
@@ -45,18 +45,18 @@ def launched(stack: LocalStack, folder: Path) -> Session:
     return stack.launch(repository(folder, {"requirements.txt": "", "README.md": folder.name}))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def session(stack: LocalStack, folder: Path) -> Session:
     return launched(stack, folder / "with")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def other(stack: LocalStack, session: Session) -> Session:
     """Another launch of the same repository."""
     return stack.launch((session.stack.state_dir.parent / "with").as_uri())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def without(stack: LocalStack, folder: Path) -> Session:
     """A session whose tier has no Dask."""
     return launched(stack, folder / "without")

@@ -15,7 +15,7 @@ from tests.hub.hubprocess import HubProcess, NewLaunch, small_environment
 GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1.5, 2**30, 600, 3600))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     """A real hub, with a real proxy."""
     running = HubProcess(tmp_path_factory.mktemp("hub")).start()
@@ -23,12 +23,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return small_environment(tmp_path_factory.mktemp("environment"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def new_launch(environment: Environment) -> NewLaunch:
     """Make a launch of a user of its own."""
 

@@ -10,7 +10,7 @@ import pytest
 from tests.stack.local import LocalStack, Session
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """The local profile, started by its own command."""
     running = LocalStack(tmp_path_factory.mktemp("stack") / "state").start()
@@ -19,7 +19,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     assert not running.processes(), "processes of the stack were left behind"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def minimal(stack: LocalStack) -> Iterator[Session]:
     """A session of the smallest example, shared by tests that only look."""
     session = stack.launch(stack.example("minimal"))
@@ -27,7 +27,7 @@ def minimal(stack: LocalStack) -> Iterator[Session]:
     session.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where pictures of what a person sees are kept for a look."""
     return tmp_path_factory.mktemp("screenshots")
