@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 30
 _START_SECONDS = 90
-"""How long the two calls of a start may each take: a hub that was asked for a hundred servers answers late, not never."""
+"""How long the two calls of a start may each take: asked for a hundred servers, a hub answers late, not never."""
 _PAGE = 200
 """The hub's default upper limit for a page of users (`JupyterHub.api_page_max_limit`)."""
 _AGAIN = "Try again in a minute."
