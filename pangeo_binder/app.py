@@ -67,6 +67,8 @@ class PangeoBinderHub(BinderHub):
     line_seconds = Float(600.0, help="How long a launch may wait for a place; 0 refuses at once.", config=True)
     allow_local_repositories = Bool(False, help="Whether paths of this machine are repositories.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
+    hosts = List(Unicode(), help="Names under which it may be asked, without ports; empty for any.", config=True)
+    ask_first = Bool(False, help="Whether people whom another page sent are asked before a launch.", config=True)
     examples = Tuple(help="The landing page's examples; the first is built when the binder starts.", config=True)
     health_urls = Dict(help="Addresses that have to answer for the binder to be healthy, by service.", config=True)
     door = Instance(Limits, help="Rate, build tokens, banned networks.", allow_none=True, config=True)
@@ -107,12 +109,13 @@ class PangeoBinderHub(BinderHub):
             launch=self._launch,
             parse=self._parse,
             health=self._health,
-            limits=self.door or Limits(build_token_key=self.ticket_keys[0]),
+            limits=self.door or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
             providers={"git": _GIT},
             examples=tuple(self.examples),
             versions={name: _version(name) for name in _SHOWN_VERSIONS},
             base_url=self.base_url,
             hub_url=self.public_hub_url,
+            ask_first=self.ask_first,
         )
 
     def _launch(self, request: LaunchRequest) -> AsyncGenerator[Event, None]:

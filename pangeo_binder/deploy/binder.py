@@ -17,6 +17,9 @@ def configure(c: Any, state_dir: str) -> None:
     binder = c.PangeoBinderHub
     binder.ip = LOOPBACK
     binder.port = values.ports.binder
+    # launched code runs as the person who started the stack, so no page of another site may start it unasked
+    binder.hosts = [LOOPBACK, "localhost", "[::1]"]
+    binder.ask_first = True
     binder.base_url = "/"
     binder.hub_url = values.public_url
     binder.hub_api_url = values.hub_api

@@ -102,6 +102,8 @@ class WebContext:
     """The binder's own prefix: starts and ends with a slash."""
     hub_url: str = "/"
     """The public prefix of the hub's proxy, under which `user/<name>/` lies."""
+    ask_first: bool = False
+    """Whether a person whom another page sent here is asked before their launch begins: launched code runs as them."""
     notice: str = ""
     """A sentence from the operator, shown on every page."""
     about: tuple[str, ...] = ()

@@ -97,6 +97,7 @@ class BaseHandler(RequestHandler):
         self.set_header("Cache-Control", "no-cache")
 
     def prepare(self) -> None:
+        self.site.gate.check_host(self.request.host)
         if not self.open_to_all:
             self.site.gate.check_network(self.caller.address)
 
@@ -109,8 +110,9 @@ class BaseHandler(RequestHandler):
             address=str(self.request.remote_ip),
             origin=origin,
             # browsers without Sec-Fetch-Site still name the origin of a page that is not ours
-            cross_site=headers.get("Sec-Fetch-Site", "") == "cross-site"
+            cross_site=headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site")
             or (origin != "" and host_of(origin) != self.request.host),
+            host=self.request.host,
         )
 
     @property

@@ -33,7 +33,12 @@ class LaunchPage(BaseHandler):
         token = urlencode({"build_token": self.site.gate.issue(id_, spec)})
         stream = f"{self.site.context.base_url}build/{id_}/{spec}?{token}"
         self.set_header("Cache-Control", "no-store")  # a page from a cache would hold a stale build token
-        self.page("launch.html", provider=provider, ref=ref, urlpath=urlpath, stream=stream)
+        self.page("launch.html", provider=provider, ref=ref, urlpath=urlpath, stream=stream, ask=self._must_ask())
+
+    def _must_ask(self) -> bool:
+        # `none` is a person's own doing: a typed address, a bookmark, a link in another program
+        by_themselves = self.request.headers.get("Sec-Fetch-Site", "") in ("same-origin", "none")
+        return self.site.context.ask_first and not by_themselves
 
     head = get
 

@@ -8,6 +8,7 @@ may use, which is the policy's. Counts live in memory, so each binder replica co
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -18,6 +19,7 @@ from ..errors import NotAllowed, QuotaExceeded
 
 _SALT = "pangeo-binder/build-token/1"
 _IPV6_SITE_BITS = 64  # one home or lab is handed at least a /64, so an address of its own says nothing
+_PORT = re.compile(r":[0-9]*$")
 _OPEN_THE_LINK = "Open the launch link in your browser again."
 
 
@@ -36,6 +38,9 @@ class Limits:
     rate_seconds: int = 3600
     banned_networks: tuple[str, ...] = ()
     """Networks in CIDR notation that get no launch and no page."""
+    hosts: tuple[str, ...] = ()
+    """The names under which this service may be asked, without ports; empty for any. A service that only listens on
+    loopback needs them: another site's name may be made to lead there (DNS rebinding), and its pages are then ours."""
     cors_allow_origin: str = ""
     """The one other origin whose pages may launch (thebe), `*` for all, empty for none."""
 
@@ -48,7 +53,10 @@ class Caller:
     origin: str = ""
     """The Origin header; empty where the browser sent none."""
     cross_site: bool = False
-    """Whether the browser says (Sec-Fetch-Site, Origin) that another site's page asks."""
+    """Whether the browser says (Sec-Fetch-Site, Origin) that a page which is not ours asks: of another site, or of the
+    same site's other hosts and ports."""
+    host: str = ""
+    """The Host header: under which name this service was asked."""
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
@@ -130,12 +138,21 @@ class Gate:
         if parsed is not None and any(parsed in network for network in self._banned):
             raise NotAllowed("Your network is not allowed here.", "Ask the operators of this service why.")
 
+    def check_host(self, host: str) -> None:
+        """Raise NotAllowed where `host` (a Host header, with or without a port) is none of this service's names."""
+        if self._limits.hosts and _PORT.sub("", host.lower()) not in self._limits.hosts:
+            raise NotAllowed(
+                "This service is not at the address it was asked under.",
+                f"Open it at http://{self._limits.hosts[0]}, with its port.",
+            )
+
     def allows_origin(self, origin: str) -> bool:
         """Return whether pages of another `origin` may launch here."""
         return self._limits.cors_allow_origin in ("*", origin) and bool(origin)
 
     def check_launch(self, caller: Caller, proven: bool, now: float) -> None:
         """Raise NotAllowed or QuotaExceeded where `caller` gets no launch; `proven` by a build token."""
+        self.check_host(caller.host)
         self.check_network(caller.address)
         if caller.cross_site and not self.allows_origin(caller.origin):
             raise NotAllowed("Another site's page may not launch here.", _OPEN_THE_LINK)

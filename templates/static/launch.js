@@ -17,7 +17,7 @@ const page = document.getElementById("launch");
 const part = (id) => document.getElementById(id);
 const { stream, urlpath, name, base } = page.dataset;
 const log = new Log(part("log").querySelector(".lines"), part("count"));
-const began = Date.now();
+let began = Date.now();
 let step = null;
 let since = began;
 let tries = 0;
@@ -147,7 +147,23 @@ function connect() {
 }
 
 part("log").addEventListener("toggle", () => log.show());
-setInterval(tick, 1000);
-advance("resolve");
-say("Connecting");
-if (stream.startsWith(`${base}build/`)) connect();
+function begin() {
+  began = Date.now();
+  setInterval(tick, 1000);
+  advance("resolve");
+  say("Connecting");
+  if (stream.startsWith(`${base}build/`)) connect();
+}
+
+// Where another page sent the person here. The button waits a moment, for clicks that were meant for that page.
+function ask(box) {
+  const go = part("go");
+  setTimeout(() => { go.disabled = false; }, 1000);
+  go.addEventListener("click", () => {
+    box.remove();
+    begin();
+  });
+}
+
+if (part("ask")) ask(part("ask"));
+else begin();

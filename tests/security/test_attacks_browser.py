@@ -1,0 +1,145 @@
+"""What other sites' pages, open in the browser of a person whose stack runs, can make of it: nothing but a question."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.security.stream import last_event
+from tests.stack.browser import browser
+from tests.stack.local import LocalStack, request
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+EVENTS = "text/event-stream"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without a word."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+    """Another web site on this machine: its folder and its port."""
+    folder = tmp_path_factory.mktemp("evil")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield folder, site.server_port
+        site.shutdown()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as running:
+        yield running
+
+
+def spec(stack: LocalStack) -> str:
+    return f"git/{quote(stack.example('minimal'), safe='')}/HEAD"
+
+
+def begun(stack: LocalStack) -> float:
+    """Return how many launches were begun, whatever became of them."""
+    lines = request(f"{stack.url}metrics").body.decode().splitlines()
+    names = ("pangeo_binder_launches_total{", "pangeo_binder_launches_in_progress")
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names))
+
+
+def asked(stack: LocalStack, **headers: str) -> str:
+    """Ask for a launch of what is not there, and return why it failed."""
+    url = f"{stack.url}build/git/{quote((stack.state_dir / 'nothing').as_uri(), safe='')}/HEAD"
+    return str(last_event(url, **headers)["message"])
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "localhost.", "[::2]"]
+)
+def test_another_name_that_leads_here_is_refused(stack: LocalStack, host: str) -> None:
+    """DNS rebinding: the browser takes such a page for ours, so nothing else would stop it."""
+    host, before = host.format(port=stack.port), begun(stack)
+    for path in ("", f"v2/{spec(stack)}", "metrics", "static/launch.js"):
+        assert request(f"{stack.url}{path}", Host=host).status == 403, path
+    event = last_event(f"{stack.url}build/{spec(stack)}", Host=host)
+    assert event["message"].startswith("This service is not at the address") and "url" not in event
+    assert begun(stack) == before
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LocalHost:{port}", "localhost", "[::1]:1"])
+def test_the_names_of_this_machine_are_answered(stack: LocalStack, host: str) -> None:
+    assert request(stack.url, Host=host.format(port=stack.port)).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+    ],
+)
+def test_a_page_that_is_not_ours_may_not_launch(stack: LocalStack, headers: dict[str, str]) -> None:
+    assert "may not launch here" in asked(stack, **headers)
+
+
+def test_our_own_page_may(stack: LocalStack) -> None:
+    own = {"Sec_Fetch_Site": "same-origin", "Origin": stack.url.rstrip("/")}
+    assert "There is no git repository" in asked(stack, **own)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_no_page_can_launch_behind_a_persons_back(
+    stack: LocalStack, chromium: Browser, evil: tuple[Path, int], name: str
+) -> None:
+    folder, port = evil
+    build, page_url = f"{stack.url}build/{spec(stack)}", f"{stack.url}v2/{spec(stack)}"
+    (folder / "silent.html").write_text(
+        f"""<iframe src="{page_url}"></iframe><img src="{build}"><script src="{build}"></script><script>
+        new EventSource({build!r});
+        const tries = ["no-cors", "cors"].map(mode => fetch({build!r}, {{mode, headers: {{Accept: "{EVENTS}"}}}}));
+        Promise.allSettled(tries).then(() => setTimeout(() => document.title = "tried", 1000));
+        </script>"""
+    )
+    before, page = begun(stack), chromium.new_page()
+    page.goto(f"http://{name}:{port}/silent.html")
+    page.wait_for_function("document.title == 'tried'", timeout=90_000)
+    page.close()
+    assert begun(stack) == before
+
+
+@pytest.mark.browser
+def test_a_link_of_another_page_asks_first(stack: LocalStack, chromium: Browser, evil: tuple[Path, int]) -> None:
+    folder, port = evil
+    link = f"{stack.url}v2/{spec(stack)}"
+    (folder / "away.html").write_text(f"<script>location = {link!r}</script>")
+    before, page = begun(stack), chromium.new_page()
+    page.goto(f"http://localhost:{port}/away.html")
+    page.wait_for_url(link)
+    expect(page.get_by_role("button", name="Launch")).to_be_disabled()
+    page.wait_for_timeout(2000)
+    assert begun(stack) == before
+    page.get_by_role("button", name="Launch").click()
+    page.wait_for_url("**/user/**", timeout=120_000)
+    assert begun(stack) == before + 1
+    page.close()
+
+
+@pytest.mark.browser
+def test_a_person_who_comes_by_themselves_is_not_asked(stack: LocalStack, chromium: Browser) -> None:
+    page = chromium.new_page()
+    page.goto(f"{stack.url}v2/git/{quote((stack.state_dir / 'nothing').as_uri(), safe='')}/HEAD")
+    expect(page.locator("#failure")).to_be_visible(timeout=30_000)
+    assert page.locator("#ask").count() == 0
+    page.close()
