@@ -27,9 +27,11 @@ def builds(stack: LocalStack) -> int:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A stack of its own, with its first example built: no other build runs beside the one that is counted."""
     running = LocalStack(tmp_path_factory.mktemp("burst") / "state").start()
-    running.launch(running.example("minimal")).stop()
-    yield running
-    running.stop()
+    try:
+        running.launch(running.example("minimal")).stop()
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -201,7 +201,9 @@ class Session:
         until("the server is gone", lambda: self.user not in self.stack.servers(), seconds)
         until("its processes are gone", lambda: not self.stack.processes(self.id), seconds)
         until("its clusters are gone", lambda: not self.clusters(), seconds)
-        until("its credentials are gone", lambda: self.stack.storage()[self.id]["revoked"], seconds)
+        until(
+            "its credentials are gone", lambda: self.stack.storage().get(self.id, {"revoked": True})["revoked"], seconds
+        )
 
     def clusters(self) -> list[dict[str, Any]]:
         return [cluster for cluster in self.stack.clusters() if cluster["owner"] == f"{self.user}/"]

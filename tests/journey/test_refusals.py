@@ -1,0 +1,228 @@
+"""Bad input, from the link to the policy: one clear sentence for the person each time, and nothing left behind."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from pangeo_binder.deploy.values import free_port
+from tests.stack.local import COMMAND, LocalStack, request
+from tests.stack.remains import remains, until_as_before
+from tests.stack.repository import repository
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+INSIDES = re.compile(r"Traceback|Error\(|Exception|pangeo_binder[/.]|site-packages/pangeo|\.py\", line")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def first_example_built(stack: LocalStack) -> None:
+    """Wait for the build that the binder began by itself, so that whatever is half-made is a test's."""
+    stack.launch(stack.example("minimal")).stop()
+
+
+def refused(stack: LocalStack, repo: str, ref: str = "HEAD") -> dict[str, Any]:
+    """Launch what cannot be launched and return its last event, having seen that it is clear and that nothing stays."""
+    before = remains(stack)
+    events = list(stack.events(repo, ref))
+    for event in events:
+        assert not INSIDES.search(f"{event['message']} {event.get('hint', '')}"), event
+    last = events[-1]
+    assert last["phase"] == "failed", last
+    assert re.fullmatch(r"[^\n]{10,300}\.\n", last["message"]), last["message"]
+    assert last["hint"], last
+    until_as_before(stack, before)
+    return last
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *args], capture_output=True, text=True, timeout=240, check=False)
+
+
+class TestLinks:
+    """What is wrong is in the link."""
+
+    def test_no_such_folder(self, stack: LocalStack, tmp_path: Path) -> None:
+        last = refused(stack, (tmp_path / "nothing").as_uri())
+        assert last["reason"] == "repo_not_found" and "no git repository at" in last["message"]
+
+    def test_no_server_at_the_address(self, stack: LocalStack) -> None:
+        last = refused(stack, f"http://127.0.0.1:{free_port()}/org/repo")
+        assert last["reason"] == "repo_not_found" and "cannot be reached" in last["message"]
+
+    def test_no_such_ref_suggests_close_ones(self, stack: LocalStack, tmp_path: Path) -> None:
+        repo = repository(tmp_path / "repo", {"README.md": ""})
+        for name in ("release-2024", "release-2025", "a", "b", "c", "d"):
+            subprocess.run(["git", "branch", name], cwd=tmp_path / "repo", check=True)
+        last = refused(stack, repo, "relese-2025")
+        assert last["reason"] == "ref_not_found" and "no branch or tag `relese-2025`" in last["message"]
+        assert last["hint"].startswith("The closest are: release-2025")
+
+    @pytest.mark.parametrize("where", ["ref", "ref after a slash", "url", "url and ref"])
+    def test_an_option_of_git_is_no_name(self, stack: LocalStack, tmp_path: Path, where: str) -> None:
+        made, repo = tmp_path / "made", repository(tmp_path / "repo", {"README.md": ""})
+        option = f"--upload-pack=touch {made}"
+        links = {
+            "ref": (repo, option),
+            "ref after a slash": (repo, f"/{option}"),
+            "url": (option, "HEAD"),
+            "url and ref": (option, repo),
+        }
+        assert refused(stack, *links[where])["reason"] == "bad_link"
+        assert not made.exists()
+
+    @pytest.mark.parametrize("form", ["ext::sh -c touch% {}", "ext::touch {}", "file://host/{}", "fd::17/{}"])
+    def test_a_transport_that_runs_commands_is_no_address(self, stack: LocalStack, tmp_path: Path, form: str) -> None:
+        made = tmp_path / "made"
+        assert refused(stack, form.format(made))["reason"] == "bad_link"
+        assert not made.exists()
+
+    def test_a_password_in_the_address_is_never_repeated(self, stack: LocalStack) -> None:
+        before = len(stack.log)
+        last = refused(stack, "https://someone:hunter2secret@example.invalid/org/repo")
+        assert last["reason"] == "bad_link" and "user name or password" in last["message"]
+        assert "hunter2secret" not in str(last)
+        page = request(f"{stack.url}v2/git/{quote('https://someone:hunter2secret@example.invalid/r', safe='')}/HEAD")
+        assert page.status == 404 and b"hunter2secret" not in page.body
+        assert "hunter2secret" not in stack.log[before:]
+
+    def test_a_provider_nobody_knows(self, stack: LocalStack) -> None:
+        url = f"{stack.url}build/nowhere/org/repo/HEAD"
+        asked = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+        with urllib.request.urlopen(asked, timeout=30) as response:
+            assert "does not know the link's kind of repository" in response.readline().decode()
+
+
+class TestRepositories:
+    """The link is good, but no environment comes of what it names."""
+
+    @pytest.mark.parametrize(
+        ("files", "sentence"),
+        [
+            ({"requirements.txt": "no-such-package-anywhere-0815\n"}, "no package `no-such-package-anywhere-0815`"),
+            ({"requirements.txt": "toolz==999.1\n"}, "`toolz==999.1`"),
+            ({"requirements.txt": "this is no requirement\n"}, "requirements.txt has a line that is no requirement"),
+            ({"Dockerfile": "FROM scratch\n"}, "Dockerfile"),
+            ({"environment.yml": "dependencies: [xarray]\n"}, "environment.yml"),
+            ({"postBuild": "echo going wrong\nexit 7\n"}, "postBuild failed with exit code 7"),
+        ],
+    )
+    def test_what_is_missing_is_named(
+        self, stack: LocalStack, tmp_path: Path, files: dict[str, str], sentence: str
+    ) -> None:
+        last = refused(stack, repository(tmp_path / "repo", files))
+        assert last["reason"] == "build_failed" and sentence in last["message"]
+
+    def test_the_last_lines_of_a_failed_build_are_told(self, stack: LocalStack, tmp_path: Path) -> None:
+        last = refused(stack, repository(tmp_path / "repo", {"postBuild": "echo this is why\nfalse\n"}))
+        assert "this is why" in last["hint"]
+
+    def test_a_mended_repository_launches(self, stack: LocalStack, tmp_path: Path) -> None:
+        """Nothing of the failure is remembered: the same address with the mistake taken out comes up."""
+        folder = tmp_path / "repo"
+        repo = repository(folder, {"postBuild": "exit 1\n"})
+        refused(stack, repo)
+        (folder / "postBuild").write_text("exit 0\n")
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@e.invalid", "commit", "-qam", "Mend"],
+            cwd=folder,
+            check=True,
+        )
+        stack.launch(repo).stop()
+
+
+class TestLaunchCommand:
+    """`pangeo-binder launch`, as a person runs it."""
+
+    def test_a_failure_is_one_sentence_and_a_hint(self, stack: LocalStack, tmp_path: Path) -> None:
+        before = remains(stack)
+        repo = repository(tmp_path / "repo", {"Dockerfile": "FROM scratch\n"})
+        ended = run("launch", repo, "--hub", stack.url)
+        assert ended.returncode == 1 and ended.stdout == ""
+        assert "a Dockerfile" in ended.stderr and not INSIDES.search(ended.stderr)
+        assert ended.stderr.count("a Dockerfile") == 1
+        until_as_before(stack, before)
+
+    def test_no_binder_at_the_address(self, stack: LocalStack) -> None:
+        ended = run("launch", stack.example("minimal"), "--hub", f"http://127.0.0.1:{free_port()}/")
+        assert ended.returncode == 1
+        assert ended.stderr.startswith("The binder cannot be reached.\nIs it running?")
+
+    def test_a_good_one_prints_an_address_that_opens(self, stack: LocalStack) -> None:
+        before = remains(stack)
+        ended = run("launch", stack.example("minimal"), "--hub", stack.url, "--urlpath", "lab/tree/index.ipynb")
+        assert ended.returncode == 0, ended.stderr
+        address = ended.stdout.strip()
+        assert request(address).status == 200
+        base, _, token = address.partition("lab/tree/index.ipynb?token=")
+        assert request(f"{base}api/status").status == 403, "without the token it stays shut"
+        assert request(f"{base}api/shutdown", "POST", Authorization=f"token {token}").status == 200
+        until_as_before(stack, before)
+
+
+class TestLeaving:
+    """A page that is closed while its server starts leaves no server behind."""
+
+    @pytest.mark.parametrize("word", ["Starting the server", "Ticket accepted", "is starting"])
+    def test_the_server_is_ended(self, stack: LocalStack, word: str) -> None:
+        before = remains(stack)
+        events = stack.events(stack.example("minimal"))
+        for event in events:
+            assert event["phase"] not in ("failed", "ready"), event
+            if word in event["message"] and event["phase"] == "launching":
+                break
+        events.close()  # type: ignore[attr-defined]  # a generator, whose end closes the connection
+        until_as_before(stack, before, 40)
+        stack.launch(stack.example("minimal")).stop()
+
+
+class TestUp:
+    """`pangeo-binder up`, where it cannot start."""
+
+    def test_every_mistake_of_a_policy_is_told_and_nothing_started(self, tmp_path: Path) -> None:
+        policy, state = tmp_path / "policy.yaml", tmp_path / "state"
+        policy.write_text(
+            "tiers:\n"
+            "  small:\n"
+            "    server: {cpu: x, memory: 1G, idle: 10m, max_age: 1h}\n"
+            "    dask: none\n"
+            "    storage: none\n"
+            "    colour: blue\n"
+            "rules:\n"
+            '  - {repo: "*", tier: large}\n'
+        )
+        started = run("up", "--no-open", "--policy", str(policy), "--state-dir", str(state))
+        checked = run("check", str(policy))
+        for ended, said in ((started, started.stderr), (checked, checked.stdout)):
+            assert ended.returncode == 1 and not INSIDES.search(said)
+            lines = [line for line in said.splitlines() if line.startswith(f"{policy}:")]
+            assert [line.split(":")[1] for line in lines] == ["3", "6", "8"], said
+        assert not state.exists()
+
+    def test_a_busy_port(self, stack: LocalStack, tmp_path: Path) -> None:
+        other = LocalStack(tmp_path / "state")
+        ended = run("up", "--no-open", "--port", str(stack.port), "--state-dir", str(other.state_dir))
+        assert ended.returncode == 1
+        assert ended.stderr.startswith(f"Port {stack.port} is in use on this machine.\n")
+        assert len(ended.stderr.splitlines()) == 2 and not INSIDES.search(ended.stdout + ended.stderr)
+        assert not other.processes() and not (other.state_dir / "values.json").exists()
+
+    def test_a_second_one_in_the_same_directory_disturbs_nobody(self, stack: LocalStack) -> None:
+        session = stack.launch(stack.example("minimal"))
+        before = {process.pid for process in stack.processes()}
+        ended = run("up", "--no-open", "--state-dir", str(stack.state_dir))
+        assert ended.returncode == 1
+        assert ended.stderr.startswith(f"Another pangeo-binder is running in {stack.state_dir}.\n")
+        assert len(ended.stderr.splitlines()) == 2
+        assert {process.pid for process in stack.processes()} >= before
+        assert request(f"{stack.url}health").status == 200
+        assert session.request("api/status").status == 200
+        session.stop()
+
+
