@@ -6,9 +6,11 @@ detection works on the current directory; prints a Recipe as JSON. Runs nothing 
 
 from __future__ import annotations
 
+import resource
 import sys
 import tomllib
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -29,6 +31,8 @@ _FOREIGN = (  # in repo2docker's order: the first that detects builds
     (packs.CondaBuildPack, "conda (environment.yml)"),
     (packs.PipfileBuildPack, "pipenv (Pipfile)"),
 )
+_MEMORY_BYTES = 1 << 30
+"""What detection may take: a file of the repository may be endless (a link to /dev/zero) or unpack to gigabytes."""
 _FOREIGN_FILES = {"apt.txt": "system packages (apt.txt)", "install.R": "R (install.R)"}
 
 
@@ -83,10 +87,14 @@ def detect(default_python: str) -> Recipe:
 
 def main() -> None:
     """Print the recipe."""
+    with suppress(ValueError, OSError):  # macOS knows no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     try:
         recipe = detect(sys.argv[1])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, InvalidSpecifier):
         recipe = Recipe(mistake="The repository's pyproject.toml cannot be read: it is not valid.")
+    except MemoryError:
+        recipe = Recipe(mistake="One of the repository's files that say what it needs is far too large.")
     except RuntimeError:  # the legacy pack's refusal
         recipe = Recipe(foreign="a Dockerfile based on `binder-base`, which nothing builds since 2020")
     sys.stdout.write(to_json(recipe))
