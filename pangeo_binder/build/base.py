@@ -23,6 +23,7 @@ from ..errors import BuildFailed, UserError
 from ..events import Phase
 from ..git import GitAccess
 from ..model import Environment, Repo
+from ..policy.units import duration_text
 from ..resources import resource
 
 LAST_LINES: Final = 8
@@ -123,11 +124,11 @@ class Builder(ABC):
             case BuildFailed():
                 return BuildFailed(error.message, "\n".join([error.hint, "Last lines of the log:", *last]).strip())
             case CommandTimedOut():
-                minutes = f"{self.settings.timeout_seconds / 60:.3g} minutes"
+                limit = duration_text(int(self.settings.timeout_seconds))
                 text = "\n".join(
                     ["Make it do less, or ask the operator for more time.", "Last lines of the log:", *last]
                 )
-                return BuildFailed(f"The build took longer than {minutes} and was ended.", text)
+                return BuildFailed(f"The build took longer than {limit} and was ended.", text)
             case OSError(errno=errno.ENOSPC):
                 return disk_full()
         return None

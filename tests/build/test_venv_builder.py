@@ -145,7 +145,7 @@ async def test_post_build_that_fails_tells_its_last_lines(builder, repo_of):
 async def test_post_build_that_never_ends_is_ended_with_its_tree(settings, repo_of):
     builder = VenvBuilder(dataclasses.replace(settings, timeout_seconds=8))
     error = await refusal(builder, repo_of({"postBuild": "setsid sleep 1001 &\nsleep 1002\n"}))
-    assert "took longer than 0.133 minutes" in error.message
+    assert "took longer than 8s and" in error.message
 
 
 async def test_an_index_that_does_not_answer_is_named(builder, repo_of, built, monkeypatch):
