@@ -33,7 +33,8 @@ def usage(storage: Storage, session: Session) -> Usage:
 async def test_scratch_is_full_when_it_is_full(storage: Storage, small: Session) -> None:
     key = f"{small.prefix}/x"
     await small.do("put_object", Key=key, Body=b"x" * LIMIT)
-    with pytest.raises(ClientError, match=r"of this launch's 1000 bytes of scratch storage 1000 bytes are in use. Delete") as error:
+    told = "of this launch's 1000 bytes of scratch storage 1000 bytes are in use. Delete"
+    with pytest.raises(ClientError, match=told) as error:
         await small.do("put_object", Key=f"{key}2", Body=b"x")
     assert error.value.response["Error"]["Code"] == "QuotaExceeded"
     await small.do("put_object", Key=key, Body=b"y" * (LIMIT - 1))
