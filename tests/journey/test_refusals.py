@@ -224,5 +224,3 @@ class TestUp:
         assert request(f"{stack.url}health").status == 200
         assert session.request("api/status").status == 200
         session.stop()
-
-
