@@ -37,7 +37,6 @@ def entered(stack: LocalStack, screenshots: Path, tmp_path_factory: pytest.TempP
         page.screenshot(path=screenshots / "1-readme.png")
         page.click("a:has(img)")
         page.wait_for_selector("text=Ocean", timeout=10_000)
-        page.click("#go")  # a page of another site sent the person here
         page.wait_for_selector("#grant:visible", timeout=60_000)
         page.screenshot(path=screenshots / "2-launch.png")
         page.wait_for_url("**/lab/tree/ocean_heat.ipynb*", timeout=280_000)

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, expect
 from tests.security.stream import last_event
 from tests.stack.browser import browser
 from tests.stack.local import LocalStack, request
+from tests.stack.repository import repository
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -120,9 +121,12 @@ def test_no_page_can_launch_behind_a_persons_back(
 
 
 @pytest.mark.browser
-def test_a_link_of_another_page_asks_first(stack: LocalStack, chromium: Browser, evil: tuple[Path, int]) -> None:
+def test_a_link_of_another_page_asks_first(
+    stack: LocalStack, chromium: Browser, evil: tuple[Path, int], tmp_path: Path
+) -> None:
     folder, port = evil
-    link = f"{stack.url}v2/{spec(stack)}"
+    strange = repository(tmp_path / "strange", {"requirements.txt": "", "README.md": "Not one of the examples"})
+    link = f"{stack.url}v2/git/{quote(strange, safe='')}/HEAD"
     (folder / "away.html").write_text(f"<script>location = {link!r}</script>")
     before, page = begun(stack), chromium.new_page()
     page.goto(f"http://localhost:{port}/away.html")

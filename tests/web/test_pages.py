@@ -32,6 +32,23 @@ async def test_every_answer_is_guarded(face: Face, http: aiohttp.ClientSession, 
     assert "Access-Control-Allow-Origin" not in headers and "Server" not in headers
 
 
+@pytest.mark.parametrize(
+    ("link", "site", "asks"),
+    [
+        ("/v2/git/https%3A%2F%2Fexample.org%2Fother/main", "cross-site", True),
+        ("/v2/git/https%3A%2F%2Fexample.org%2Fother/main", "none", False),
+        ("/v2/git/https%3A%2F%2Fexample.org%2Fother/main", "same-origin", False),
+        (LINK, "cross-site", False),
+    ],
+)
+async def test_a_person_sent_by_another_page_is_asked_but_for_the_examples(
+    face: Face, http: aiohttp.ClientSession, link: str, site: str, asks: bool
+) -> None:
+    url = exactly(face.start(NO_LAUNCH, ask_first=True) + link)
+    async with http.get(url, headers={"Sec-Fetch-Site": site}) as response:
+        assert ('id="ask"' in await response.text()) == asks
+
+
 async def test_the_landing_page_offers_the_examples(face: Face, http: aiohttp.ClientSession) -> None:
     async with http.get(face.start(NO_LAUNCH, notice="Closed <on> Monday.") + "/") as response:
         page = await response.text()
