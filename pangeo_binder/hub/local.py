@@ -146,5 +146,11 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
 def _make_home(launch: Launch, homes: Path) -> None:
     home = home_of(homes, launch.id)
     home.mkdir(parents=True, mode=0o700)
-    shutil.copytree(launch.environment.checkout, home, symlinks=True, dirs_exist_ok=True)
-    make_layer(Path(launch.environment.prefix), layer_of(homes, launch.id))
+    checkout, layer = Path(launch.environment.checkout), layer_of(homes, launch.id)
+
+    def not_ours(folder: str, names: list[str]) -> set[str]:
+        # a link in the layer's place would have the hub write wherever the link leads
+        return {layer.name} & set(names) if Path(folder) == checkout else set()
+
+    shutil.copytree(checkout, home, symlinks=True, dirs_exist_ok=True, ignore=not_ours)
+    make_layer(Path(launch.environment.prefix), layer)

@@ -1,0 +1,132 @@
+"""What a repository's files try while they are looked up, fetched, built and copied into a home."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pangeo_binder.build.recipe import Recipe, from_json
+from pangeo_binder.launch.lookups import AT_ONCE, SharedLookups
+from pangeo_binder.model import RepoRef
+from pangeo_binder.repos.git import GitProvider
+from tests.repos.gitrepo import git
+from tests.stack.local import LocalStack, Session, request
+from tests.stack.repository import repository
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def detected(folder: Path) -> Recipe:
+    command = [sys.executable, "-I", "-m", "pangeo_binder.build.detect", "3.11"]
+    return from_json(subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its memory")
+@pytest.mark.parametrize("name", ["pyproject.toml", "runtime.txt", "binder/runtime.txt"])
+def test_an_endless_file_does_not_eat_the_machine(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).symlink_to("/dev/zero")
+    assert "far too large" in detected(tmp_path).mistake
+
+
+def test_a_huge_file_does_not_either(tmp_path: Path) -> None:
+    with (tmp_path / "pyproject.toml").open("w") as file:
+        file.truncate(8 << 30)
+    assert detected(tmp_path).mistake
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "postBuild", "start"])
+def test_files_outside_are_not_the_repositorys(tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_text("")
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / name).symlink_to(tmp_path / "outside")
+    assert detected(tmp_path / "repo") == Recipe()
+
+
+class SlowProvider(GitProvider):
+    """A host that lets its askers wait."""
+
+    now = most = 0
+
+    async def find_commit(self, ref: RepoRef) -> str:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.01)
+        self.now -= 1
+        return "0" * 40
+
+
+async def test_a_flood_of_links_is_looked_up_in_turn() -> None:
+    provider, lookups = SlowProvider(), SharedLookups()
+    refs = [RepoRef("git", f"https://example.org/{number}", "HEAD") for number in range(10 * AT_ONCE)]
+    found = await asyncio.gather(*(lookups.resolve(provider, ref) for ref in refs))
+    assert (len(found), provider.most) == (len(refs), AT_ONCE)
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outside")
+
+
+@pytest.fixture(scope="module")
+def curious(stack: LocalStack, folder: Path, outside: Path) -> Iterator[Session]:
+    """A session of a repository that looks around and has a link where the hub writes."""
+    place, script = folder / "curious", '#!/bin/sh\nenv > "$REPO_DIR/seen.txt"\n'
+    place.mkdir()
+    (place / ".session").symlink_to(outside)
+    files = {"requirements.txt": "", "deep/.session": "kept", "postBuild": script}
+    session = stack.launch(repository(place, files))
+    yield session
+    session.delete()
+
+
+@pytest.mark.stack
+def test_a_link_in_the_layers_place_leads_nowhere(curious: Session, outside: Path) -> None:
+    assert not list(outside.iterdir())
+    assert Path(curious.environment()["VIRTUAL_ENV"]).is_dir()
+    home = Path(curious.environment()["HOME"])
+    assert (home / "deep" / ".session").read_text() == "kept"
+
+
+@pytest.mark.stack
+def test_post_build_sees_no_secret(curious: Session) -> None:
+    seen = curious.request("files/seen.txt").body.decode()
+    assert "REPO_DIR=" in seen
+    for word in ("TOKEN", "SECRET", "PASSWORD", "AUTH_SOCK", "JUPYTERHUB"):
+        assert word not in seen
+
+
+SUBMODULES = {
+    "ext": ("ext::sh -c touch% {mark}", ""),
+    "update": ("./x", "\tupdate = !touch {mark}\n"),
+    "option": ("--upload-pack=touch {mark}", ""),
+    "ssh": ("ssh://-oProxyCommand=touch${{IFS}}{mark}/x", ""),
+}
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("name", SUBMODULES)
+def test_a_submodule_runs_nothing(stack: LocalStack, tmp_path: Path, name: str) -> None:
+    url, more = (text.format(mark=tmp_path / "mark") for text in SUBMODULES[name])
+    place, repo = tmp_path / "sub", repository(tmp_path / "sub", {"README.md": ""})
+    (place / ".gitmodules").write_text(f'[submodule "m"]\n\tpath = m\n\turl = {url}\n{more}')
+    git("add", ".gitmodules", cwd=place)
+    git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},m", cwd=place)
+    git("commit", "-q", "-m", "submodule", cwd=place)
+    assert "submodules" in stack.last_event(repo)["message"]
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.stack
+def test_a_flood_of_log_stops_nobody(stack: LocalStack, folder: Path) -> None:
+    script = "#!/bin/sh\nyes | head -c 40000\nhead -c 100000000 /dev/zero | tr '\\0' x\nexit 3\n"
+    repo = repository(folder / "flood", {"requirements.txt": "", "postBuild": script})
+    assert stack.last_event(repo)["message"].endswith("failed with exit code 3.\n")
+    binder = stack.service("pangeo_binder.app")
+    assert binder.memory_info().rss < 500e6
+    assert request(f"{stack.url}versions").status == 200
