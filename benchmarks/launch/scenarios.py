@@ -80,6 +80,7 @@ async def sequential(bench: Bench, ref: RepoRef, n: int) -> Table:
         series["at the hub directly"].append(direct)
         series["our own share: binder - its stage `start`"].append(run.seconds - spent["start"])
         series["paired: binder - direct"].append(run.seconds - direct)
+        series["paired: stage `start` - direct"].append(spent["start"] - direct)
         for stage, seconds in spent.items():
             series[f"stage {stage}"].append(seconds)
     return Table(f"One launch at a time, tier {ref.name}", "milliseconds", rows(series, 1000))
