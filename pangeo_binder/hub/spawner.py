@@ -56,6 +56,7 @@ class LaunchSpawnerMixin(_Base):
     launch: Launch | None = None
     """The launch this server belongs to, while it starts or runs."""
     _ended: Launch | None = None
+    _given = Instance(asyncio.Event, args=(), help="Set once the launch has been provisioned.")
     _server_token = ""
     _provisioned = Provisioned()
     _settling: asyncio.Task[None] | None = None
@@ -67,6 +68,7 @@ class LaunchSpawnerMixin(_Base):
             assert self.launch is not None
             await self.prepare(self.launch)
             self._provisioned = await self.provisioner.provision(self.launch, self.api_token)
+            self._given.set()
         except UserError as error:
             if isinstance(error, TicketInvalid):
                 metrics.TICKETS.labels(error.reason).inc()
@@ -139,7 +141,8 @@ class LaunchSpawnerMixin(_Base):
             self.log.warning("%s goes on without its first Dask cluster: %s", self._log_name, error.message)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what the launch page shows while the server starts."""
+        """Yield what the launch page shows while the server starts, once it is known what the launch was given."""
+        await self._given.wait()
         yield {"progress": 10, "message": "Ticket accepted, starting the server"}
         if self._provisioned.cluster:
             yield {"progress": 30, "message": f"Dask cluster {self._provisioned.cluster} is starting"}
@@ -153,6 +156,7 @@ class LaunchSpawnerMixin(_Base):
         await maybe_future(super().run_post_stop_hook())
         if self._settling is not None:
             self._settling.cancel()
+        self._given.clear()
         launch, self._ended, self._provisioned = self._ended, None, Provisioned()
         if launch is not None:
             await asyncio.gather(self.provisioner.release(launch), self.discard(launch))
