@@ -163,7 +163,7 @@ class TestLaunchCommand:
         base, _, token = address.partition("lab/tree/index.ipynb?token=")
         assert request(f"{base}api/status").status == 403, "without the token it stays shut"
         assert request(f"{base}api/shutdown", "POST", Authorization=f"token {token}").status == 200
-        until_as_before(stack, before, 120)  # the culler removes users without a server a minute later
+        until_as_before(stack, before)
 
 
 class TestLeaving:

@@ -17,7 +17,7 @@ class Remains:
     """Everything of a stack that belongs to its launches and builds, at one moment."""
 
     servers: frozenset[str]
-    users: frozenset[str]
+    """By their users; a user without a server is nothing but a name, and kept a minute by the culler."""
     launches: frozenset[str]
     """The ids of launches with a process."""
     builds: frozenset[str]
@@ -50,10 +50,8 @@ def marked(stack: LocalStack, mark: str) -> frozenset[str]:
 
 def remains(stack: LocalStack) -> Remains:
     """Return what is there now."""
-    users = stack.hub("GET", "/users", stack.values.secrets.status_token).json
     return Remains(
         servers=frozenset(stack.servers()),
-        users=frozenset(user["name"] for user in users),
         launches=marked(stack, LAUNCH),
         builds=marked(stack, BUILD_MARK),
         homes=frozenset(path.name for path in (stack.state_dir / "homes").glob("*")),
