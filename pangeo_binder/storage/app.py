@@ -94,8 +94,9 @@ class StorageRunner:
 
     async def start(self, settings: StorageSettings) -> None:
         """Listen, then reap every `reap_seconds`."""
-        # bodies are stored as they are signed: what says it is gzip must not be unpacked on its way
-        s3 = web.Server(self.service.front.handle, auto_decompress=False)
+        # bodies are stored as they are signed: what says it is gzip must not be unpacked on its way. The front writes a
+        # log of its own: aiohttp's holds whole addresses, and a presigned address holds a session token.
+        s3 = web.Server(self.service.front.handle, auto_decompress=False, access_log=None)
         data = web.ServerRunner(s3, shutdown_timeout=_STOP_SECONDS)
         app = admin_app(self.service, settings.admin_callers)
         admin = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
