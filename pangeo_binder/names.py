@@ -44,3 +44,18 @@ def environment_id(*parts: str) -> str:
     """Return the name of the environment that `parts` (repository, commit, builder version …) determine."""
     joined = "\0".join(parts).encode()
     return hashlib.sha256(joined).hexdigest()[:20]
+
+
+LABEL = "pangeo-binder"
+"""The prefix of all our Kubernetes labels and annotations; a plain DNS label, so that no domain is claimed."""
+
+LAUNCH_LABEL = f"{LABEL}/launch"
+"""On everything in Kubernetes that belongs to a launch: its id. The reaper goes by it."""
+TIER_LABEL = f"{LABEL}/tier"
+BUILD_LABEL = f"{LABEL}/build"
+MANAGED_LABELS = {"app.kubernetes.io/managed-by": LABEL}
+
+
+def launch_namespace(prefix: str, launch_id: str) -> str:
+    """Return the name of a launch's own namespace."""
+    return f"{prefix}-{launch_id}"
