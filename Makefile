@@ -6,6 +6,7 @@ ARGS ?=
 up: .venv/local ; @$(BIN)/pangeo-binder up $(ARGS)
 test: .venv/test ; @$(BIN)/python -m pytest $(ARGS)
 lint: .venv/test ; @$(BIN)/pre-commit run --all-files && $(BIN)/mypy && $(BIN)/lint-imports
+cluster-tools: .venv/test ; @$(BIN)/python -m tests.stack.tools
 bench: .venv/test ; @$(BIN)/python -m benchmarks.launch $(ARGS)
 pins: .venv/uv ; @$(BIN)/uv pip compile -q --all-extras --no-annotate --no-header --no-emit-index-url pyproject.toml -o constraints.txt
 clean: ; rm -rf .venv .state .cache
@@ -14,4 +15,4 @@ clean: ; rm -rf .venv .state .cache
 .venv/local: .venv/uv pyproject.toml constraints.txt ; @echo 'Installing what the stack needs …' && $(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[local]' && touch $@
 .venv/test: .venv/local ; @echo 'Installing what the tests need …' && $(BIN)/uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[local,test,lint]' && touch $@
 
-.PHONY: up test lint bench pins clean
+.PHONY: up test lint cluster-tools bench pins clean
