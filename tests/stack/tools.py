@@ -130,7 +130,7 @@ def _path() -> str:
 
 def _bin() -> Path:
     """Return the directory of the Go programs, which is named after all their versions."""
-    text = repr(GO_TOOLS) + "".join(path.read_text() for path in sorted(HERE.glob("*/main.go")))
+    text = repr(GO_TOOLS) + _VERSIONED + "".join(path.read_text() for path in sorted(HERE.glob("*/main.go")))
     return cache_dir() / f"tools-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -171,13 +171,22 @@ def _build(tool: GoTool, target: Path) -> None:
             source = HERE / name / "main.go"
             if source.exists():
                 shutil.copy(source, here)
-            _compile(here, target / name, "." if source.exists() else f"{tool.module}/{package}".rstrip("/"))
+            whole = "." if source.exists() else f"{tool.module}/{package}".rstrip("/")
+            _compile(here, target / name, whole, _VERSIONED if tool.staged else "")
 
 
-def _compile(folder: Path, target: Path, package: str) -> None:
+_VERSIONED = "".join(
+    f" -X {package}.gitVersion=v{KUBERNETES}"
+    f" -X {package}.gitMajor={KUBERNETES.split('.')[0]} -X {package}.gitMinor={KUBERNETES.split('.')[1]}"
+    for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+)
+"""Kubernetes' own build writes its version in like this; without it clients and charts cannot read it."""
+
+
+def _compile(folder: Path, target: Path, package: str, flags: str = "") -> None:
     """Build `package` into `target`, which is there whole or not at all."""
     made = target.with_name(f".{target.name}.{os.getpid()}")
-    command = ["go", "build", "-ldflags", "-s -w", "-o", str(made), package]
+    command = ["go", "build", "-ldflags", f"-s -w{flags}", "-o", str(made), package]
     subprocess.run(command, cwd=folder, env=_go_environment(folder), check=True)
     made.rename(target)
 

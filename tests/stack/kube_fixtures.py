@@ -1,0 +1,30 @@
+"""Fixtures on real Kubernetes components: a control plane for what is written, a cluster for what runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from .control_plane import ControlPlane
+from .control_plane import control_plane as run_control_plane
+from .tools import BRING_THEM, ClusterTools, ToolsMissing, tools
+
+
+@pytest.fixture(scope="session")
+def cluster_tools() -> ClusterTools:
+    """The programs of a cluster; without them this part of the suite is left out, loudly."""
+    try:
+        return tools()
+    except ToolsMissing as error:
+        if os.environ.get("PANGEO_BINDER_NEEDS_CLUSTER"):
+            raise
+        pytest.skip(f"the parts of a cluster are missing; `{BRING_THEM}` brings them: {error}")
+
+
+@pytest.fixture(scope="session")
+def control_plane(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real API server with its controllers and scheduler, and no node."""
+    with run_control_plane(cluster_tools, tmp_path_factory.mktemp("control-plane")) as plane:
+        yield plane
