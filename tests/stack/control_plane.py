@@ -64,7 +64,7 @@ class ControlPlane:
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True, config: Path | None = None) -> str:
         """Run kubectl as the administrator, or with `config`, and return what it printed."""
         command = [self.tools.kubectl, f"--kubeconfig={config or self.kubeconfig}", *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
         if check and done.returncode:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr or done.stdout}")
         return done.stdout if done.returncode == 0 else done.stdout + done.stderr
@@ -140,6 +140,7 @@ class ControlPlane:
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             "--allow-privileged=true",
+            "--kubelet-preferred-address-types=InternalIP",
             "--endpoint-reconciler-type=" + ("none" if self.host == LOOPBACK else "master-count"),
         ]
 
@@ -155,6 +156,7 @@ class ControlPlane:
         ):
             config = self.authority.kubeconfig_of(self.server, f"system:{name}")
             own = [f"--kubeconfig={config}", f"--authentication-kubeconfig={config}"]
+            own.append(f"--authorization-kubeconfig={config}")
             port = [
                 f"--bind-address={LOOPBACK}",
                 f"--secure-port={free_port()}",
