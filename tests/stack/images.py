@@ -1,49 +1,130 @@
 """Container images for the test cluster, built here: from Debian's packages, the package indexes and this checkout.
 
-No registry is asked for anything. Images are kept as archives in the cache, under a name made from all that goes into
-them. Not for what images hold: that is in `images/`.
+No container registry is asked for anything. Images are kept as archives in the cache, under a name made from all that
+goes into them, so that each is built once. Not for what images hold: that is in `images/`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from .node_objects import DNS_IMAGE, PAUSE_IMAGE
 from .tools import ClusterTools, cache_dir
 
+ROOT = Path(__file__).parents[2]
+BASE = "cluster.test/base:1"
+_BASE_PACKAGES = "python3.11-venv,git,ca-certificates,tini"
+_SLIM = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("man", "doc", "locale", "info")]
+_MACHINES_OWN = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/resolv.conf", "/usr/share/ca-certificates")
+"""How this machine reaches the package indexes; seen by a build's steps, and no part of the image."""
+_CARRIED = ("PIP_", "UV_", "SSL_", "REQUESTS_", "CURL_", "HTTP", "http", "NO_PROXY", "no_proxy")
 
-def _buildah(*arguments: str) -> str:
-    storage = cache_dir() / "buildah"
-    command = ["buildah", f"--root={storage}/root", f"--runroot={storage}/run", *arguments]
-    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise AssertionError(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return done.stdout.strip()
+
+def image(name: str) -> str:
+    """Return the reference of one of the project's own images."""
+    return f"cluster.test/pangeo-binder/{name}:test"
 
 
 def system_archives(tools: ClusterTools) -> tuple[Path, ...]:
     """Return archives of the images that hold one program of the cluster's own each: pause and CoreDNS."""
-    return tuple(
-        _one_program(program, name) for program, name in ((tools.pause, PAUSE_IMAGE), (tools.coredns, DNS_IMAGE))
-    )
+    programs = ((tools.pause, PAUSE_IMAGE), (tools.coredns, DNS_IMAGE))
+    return tuple(_one_program(program, name) for program, name in programs)
+
+
+def base_archive() -> Path:
+    """Return an archive of the base image: Debian with Python."""
+    target = cache_dir() / "images" / f"base-{_digest([_BASE_PACKAGES, *_SLIM])}.tar"
+    if not target.exists():
+        _ensure_base()
+        _save(BASE, target)
+    return target
+
+
+def archive(name: str) -> Path:
+    """Return an archive of the project's image `name`, built from `images/<name>/Dockerfile` where it has changed."""
+    return archive_of(ROOT / "images" / name / "Dockerfile", image(name))
+
+
+def archive_of(dockerfile: Path, reference: str) -> Path:
+    """Return an archive of the image that `dockerfile` makes of this checkout."""
+    inputs = (repr(sorted(_text(path) for path in _sources())), dockerfile.read_text(), _BASE_PACKAGES, repr(_SLIM))
+    target = cache_dir() / "images" / f"{reference.split('/')[-1].split(':')[0]}-{_digest(inputs)}.tar"
+    if not target.exists():
+        _ensure_base()
+        with tempfile.TemporaryDirectory() as folder:
+            _context(Path(folder))
+            _bud(dockerfile, reference, Path(folder))
+        _save(reference, target)
+    return target
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _sources() -> list[Path]:
+    """Return the files that go into images: what git knows of them, changed or not."""
+    parts = ["pangeo_binder", "session", "templates", "examples", "images", "pyproject.toml", "constraints.txt"]
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *parts, "README.md", "LICENSE"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / line for line in listed.splitlines() if (ROOT / line).is_file()]
+
+
+def _text(path: Path) -> str:
+    return f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _context(folder: Path) -> None:
+    """Copy what images are made of, with nothing that lies around in a checkout beside it."""
+    for source in _sources():
+        target = folder / source.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+
+
+def _bud(dockerfile: Path, reference: str, context: Path) -> None:
+    volumes = [f"--volume={path}:{path}:ro" for path in _MACHINES_OWN if Path(path).exists()]
+    carried = [f"--build-arg={name}={value}" for name, value in os.environ.items() if name.startswith(_CARRIED)]
+    wheels = os.environ.get("PIP_FIND_LINKS", "")
+    if Path(wheels or "/none").is_dir():
+        volumes.append(f"--volume={wheels}:{wheels}:ro")
+    arguments = ["--layers", f"--build-arg=BASE={BASE}", "--file", str(dockerfile), "--tag", reference]
+    _buildah("bud", *volumes, *carried, *arguments, str(context))
+
+
+def _ensure_base() -> None:
+    """Make the base image of Debian's packages, in place of the official Python image that Dockerfiles name."""
+    stamp = cache_dir() / "images" / f"base-{_digest([_BASE_PACKAGES, *_SLIM])}"
+    if stamp.exists():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        packages = f"--include={_BASE_PACKAGES}"
+        command = ["mmdebstrap", "--variant=minbase", packages, *_SLIM, "bookworm", f"{folder}/base.tar"]
+        subprocess.run(command, check=True, capture_output=True)
+        (Path(folder) / "Dockerfile").write_text(
+            "FROM scratch\nADD base.tar /\nRUN ln -s python3.11 /usr/bin/python\nENV LANG=C.UTF-8\n"
+        )
+        _buildah("bud", "--tag", BASE, folder)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
 
 
 def _one_program(program: Path, name: str) -> Path:
     target = cache_dir() / "images" / f"{program.name}-{program.parent.name}.tar"
-    if target.exists():
-        return target
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "Dockerfile").write_text(
-            f'FROM scratch\nCOPY {program.name} /{program.name}\nENTRYPOINT ["/{program.name}"]\n'
-        )
-        shutil.copy(program, folder)
-        _buildah("bud", "--tag", name, folder)
-    _save(name, target)
+    if not target.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "Dockerfile").write_text(
+                f'FROM scratch\nCOPY {program.name} /{program.name}\nENTRYPOINT ["/{program.name}"]\n'
+            )
+            shutil.copy(program, folder)
+            _buildah("bud", "--tag", name, folder)
+        _save(name, target)
     return target
 
 
@@ -53,3 +134,12 @@ def _save(name: str, target: Path) -> None:
     made = target.with_name(f".{target.name}.{os.getpid()}")
     _buildah("push", name, f"docker-archive:{made}:{name}")
     made.rename(target)
+
+
+def _buildah(*arguments: str) -> None:
+    storage = cache_dir() / "buildah"
+    command = ["buildah", f"--root={storage}/root", f"--runroot={storage}/run", *arguments]
+    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")

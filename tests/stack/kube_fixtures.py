@@ -9,6 +9,9 @@ import pytest
 
 from .control_plane import ControlPlane
 from .control_plane import control_plane as run_control_plane
+from .images import system_archives
+from .node import Cluster
+from .node import cluster as run_cluster
 from .tools import BRING_THEM, ClusterTools, ToolsMissing, tools
 
 
@@ -28,3 +31,13 @@ def control_plane(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPath
     """A real API server with its controllers and scheduler, and no node."""
     with run_control_plane(cluster_tools, tmp_path_factory.mktemp("control-plane")) as plane:
         yield plane
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real cluster of one node with a registry, on which nothing runs yet but DNS; `load` gives it images."""
+    if os.geteuid() != 0:
+        pytest.skip("a node needs root: containers, bridges and packet filters are made with it")
+    archives = system_archives(cluster_tools)
+    with run_cluster(cluster_tools, tmp_path_factory.mktemp("cluster") / "node", archives) as running:
+        yield running

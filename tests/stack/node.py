@@ -1,8 +1,8 @@
 """A real cluster of one node: the control plane, and a kubelet with containerd in namespaces of its own.
 
-The node is one process tree in mount, pid and network namespaces; killing its first process ends every container, mount,
-bridge and iptables rule. A private link (two addresses of 10.x) joins it to the machine. Needs root. NetworkPolicies are
-enforced by kube-router, names resolved by CoreDNS, Services by kube-proxy.
+The node is one process tree in mount, pid and network namespaces; killing its first process ends every container,
+mount, bridge and iptables rule. A private link (two addresses of 10.x) joins it to the machine. Needs root.
+NetworkPolicies are enforced by kube-router, names resolved by CoreDNS, Services by kube-proxy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .control_plane import PODS, SERVICES, ControlPlane, until_default_account
+from .control_plane import PODS, SERVICES, ControlPlane, free_port, until_default_account
 from .node_objects import containerd_config, dns_objects, kubelet_config
 from .tools import ClusterTools
 
@@ -41,9 +41,26 @@ class Cluster(ControlPlane):
         self._link(f"10.203.{third}.{fourth + 1}")
         try:
             super().__init__(tools, folder, host=f"10.203.{third}.{fourth + 1}")
+            self.registry = f"{self.host}:{free_port(self.host)}"
+            """The address of the cluster's own registry of images, without TLS."""
         except BaseException:
             self._unlink()
             raise
+
+    def load(self, *archives: Path) -> None:
+        """Put images on the node, as if it had pulled them before."""
+        init = next(process.pid for name, process in self._processes if name == "node")
+        inside = ["nsenter", f"--target={_child_of(init)}", "--mount", "--pid", "--net"]
+        for archive in archives:
+            command = [*inside, "ctr", "-n", "k8s.io", "images", "import", str(archive)]
+            subprocess.run(command, check=True, capture_output=True)
+
+    def push(self, archive: Path, reference: str) -> str:
+        """Push an image to the cluster's registry as `reference`, and return its address there."""
+        target = f"{self.registry}/{reference}"
+        copy = ["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false"]
+        subprocess.run([*copy, f"docker-archive:{archive}", f"docker://{target}"], check=True, capture_output=True)
+        return target
 
     def _link(self, host: str) -> None:
         _ip("link", "add", f"{self.name}h", "type", "veth", "peer", "name", f"{self.name}n")
@@ -56,6 +73,7 @@ class Cluster(ControlPlane):
     def _start(self) -> None:
         super()._start()
         self.apply(*dns_objects())
+        self._start_registry()
         node = self.folder / "node"
         (node / "logs").mkdir(parents=True)
         self._cgroups("mkdir")
@@ -67,21 +85,32 @@ class Cluster(ControlPlane):
         self._move_link(init.pid)
         self._until_node_ready(node)
 
+    def _start_registry(self) -> None:
+        """Run a registry of images beside the node, where the node and its pods reach it."""
+        config = {
+            "version": 0.1,
+            "storage": {"filesystem": {"rootdirectory": f"{self.folder}/registry"}, "delete": {"enabled": True}},
+            "http": {"addr": self.registry, "secret": "only of this test"},
+            "log": {"level": "warn"},
+        }
+        (self.folder / "registry.yaml").write_text(json.dumps(config))
+        self.run("registry", ["docker-registry", "serve", self.folder / "registry.yaml"])
+
     def _move_link(self, unshare: int) -> None:
         """Give the node its end of the link, once it has a network of its own."""
         ends = time.monotonic() + 20
         own = Path("/proc/self/ns/net").readlink()
         while True:
-            child = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
-            if child and Path(f"/proc/{child[0]}/ns/net").readlink() != own:
+            child = _child_of(unshare)
+            if child and Path(f"/proc/{child}/ns/net").readlink() != own:
                 break
             assert time.monotonic() < ends, self.log_of("node")
             time.sleep(0.05)
-        _ip("link", "set", f"{self.name}n", "netns", child[0], "name", "eth0")
+        _ip("link", "set", f"{self.name}n", "netns", child, "name", "eth0")
 
     def _plan(self, node: Path) -> dict[str, Any]:
         socket = "/run/containerd/containerd.sock"
-        (node / "containerd.toml").write_text(containerd_config(node))
+        (node / "containerd.toml").write_text(containerd_config(node, self.registry))
         (node / "kubelet.yaml").write_text(json.dumps(kubelet_config(self.authority.certificate, f"/{self.name}")))
         serving = self.authority.issue(f"system:node:{NODE}", "system:nodes", (NODE, self.address))
         shutil.copy(serving.certificate, node / "node.crt")
@@ -167,6 +196,12 @@ class Cluster(ControlPlane):
                 break
             time.sleep(0.2)
         shutil.rmtree(self.folder / "node", ignore_errors=True)
+
+
+def _child_of(unshare: int) -> str:
+    """Return the pid of the node's first process, as the machine counts it; empty while there is none."""
+    children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
+    return children[0] if children else ""
 
 
 def _ip(*arguments: str) -> None:

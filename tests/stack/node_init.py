@@ -1,7 +1,7 @@
 """The first process of a test node, in mount, pid and network namespaces of its own, which all end with it.
 
-Hides the machine's state behind directories of the node's, sets its network up, starts the node's programs in order, and
-reaps what they leave. Started by `node`; takes the path of a JSON file that says what to run.
+Hides the machine's state behind directories of the node's, sets its network up, starts the node's programs in order,
+and reaps what they leave. Started by `node`; takes the path of a JSON file that says what to run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MACHINE_WIDE = {
     "/proc/sys/kernel/keys/root_maxkeys": "1000000",
     "/proc/sys/kernel/keys/root_maxbytes": "25000000",
 }
-"""Settings the kubelet wants, which are the whole machine's: it finds them as it likes, and the machine keeps its own."""
+"""Settings the kubelet wants, which are the whole machine's: it finds them as it likes, the machine keeps its own."""
 
 
 def _run(*command: str) -> None:

@@ -13,8 +13,8 @@ PAUSE_IMAGE = "cluster.test/pause:1"
 DNS_IMAGE = "cluster.test/coredns:1"
 
 
-def containerd_config(node: Path) -> str:
-    """Return containerd's configuration; also writes the pods' network configuration beside it."""
+def containerd_config(node: Path, registry: str) -> str:
+    """Return containerd's configuration; also writes the pods' network and the registry's beside it."""
     network = {
         "cniVersion": "0.4.0",
         "name": "pods",
@@ -36,7 +36,10 @@ def containerd_config(node: Path) -> str:
     }
     (node / "cni").mkdir()
     (node / "cni" / "10-pods.conflist").write_text(json.dumps(network))
-    (node / "registries").mkdir()
+    (node / "registries" / registry).mkdir(parents=True)
+    (node / "registries" / registry / "hosts.toml").write_text(
+        f'server = "http://{registry}"\n[host."http://{registry}"]\n'
+    )
     cri = "io.containerd.grpc.v1.cri"
     return f'''
 version = 2
