@@ -23,7 +23,7 @@ def cluster_tools() -> ClusterTools:
     except ToolsMissing as error:
         if os.environ.get("PANGEO_BINDER_NEEDS_CLUSTER"):
             raise
-        pytest.skip(f"the parts of a cluster are missing; `{BRING_THEM}` brings them: {error}")
+        pytest.skip(f"LEFT OUT: no cluster here; bring its parts with `{BRING_THEM}`: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def control_plane(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPath
 def cluster(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A real cluster of one node with a registry, on which nothing runs yet but DNS; `load` gives it images."""
     if os.geteuid() != 0:
-        pytest.skip("a node needs root: containers, bridges and packet filters are made with it")
+        pytest.skip("LEFT OUT: a node needs root, for containers, bridges and packet filters")
     archives = system_archives(cluster_tools)
     with run_cluster(cluster_tools, tmp_path_factory.mktemp("cluster") / "node", archives) as running:
         yield running
