@@ -49,15 +49,21 @@ def find_uv() -> Path:
     return Path(found)
 
 
-@dataclass(frozen=True, slots=True)
-class BuildSettings:
-    """Where builds happen and what they may take."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildLimits:
+    """What builds of any kind may take."""
 
-    cache_dir: Path
     timeout_seconds: float = 1800
     """How long one build may take, from the first fetch."""
     concurrent: int = 2
-    """How many builds run at once in this process."""
+    """How many builds this process makes or follows at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings(BuildLimits):
+    """Where builds of virtual environments happen and what they may take."""
+
+    cache_dir: Path
     min_free_bytes: int = 1 << 30
     """No build starts with less free disk."""
     python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -71,18 +77,17 @@ class BuildSettings:
 class Builder(ABC):
     """Makes the environment of a commit.
 
-    The story of `build`: wait for a free slot, see that the disk has room, make the environment line by line; where
-    that fails in any way, being cancelled included, discard what is there and say why. A driver fills `find`, `make`
-    and `discard`.
+    The story of `build`: wait for a free slot, make the environment line by line; where that fails in any way, being
+    cancelled included, discard what is there and say why. A driver fills `find`, `make` and `discard`.
     """
 
-    def __init__(self, settings: BuildSettings) -> None:
-        self.settings = settings
-        self._slots = asyncio.Semaphore(settings.concurrent)
+    def __init__(self, limits: BuildLimits) -> None:
+        self._limits = limits
+        self._slots = asyncio.Semaphore(limits.concurrent)
 
     @abstractmethod
-    def find(self, repo: Repo) -> Environment | None:
-        """Return the environment of `repo` where it is ready; takes no more than milliseconds."""
+    async def find(self, repo: Repo) -> Environment | None:
+        """Return the environment of `repo` where it is ready; asked for every launch, so it is quick."""
 
     @abstractmethod
     def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
@@ -100,7 +105,6 @@ class Builder(ABC):
         if self._slots.locked():
             yield BuildEvent(Phase.FETCHING, "Waiting for other builds to end.")
         async with self._slots:
-            self._check_disk()
             last = deque[str](maxlen=LAST_LINES)
             try:
                 async with aclosing(self.make(repo)) as making:
@@ -113,18 +117,13 @@ class Builder(ABC):
                     raise told from None
                 raise
 
-    def _check_disk(self) -> None:
-        self.settings.cache_dir.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self.settings.cache_dir).free < self.settings.min_free_bytes:
-            raise disk_full()
-
     def _explained(self, error: Exception, last: deque[str]) -> UserError | None:
         """Return what to tell the person, with the log's last lines; None for what is nobody's fault but ours."""
         match error:
             case BuildFailed():
                 return BuildFailed(error.message, "\n".join([error.hint, "Last lines of the log:", *last]).strip())
             case CommandTimedOut():
-                limit = duration_text(int(self.settings.timeout_seconds))
+                limit = duration_text(int(self._limits.timeout_seconds))
                 text = "\n".join(
                     ["Make it do less, or ask the operator for more time.", "Last lines of the log:", *last]
                 )

@@ -22,7 +22,7 @@ from ..errors import BuildFailed, PangeoBinderError
 from ..events import Phase
 from ..model import Environment, Repo
 from ..names import environment_id
-from .base import Builder, BuildEvent, BuildSettings
+from .base import Builder, BuildEvent, BuildSettings, disk_full
 from .checkout import Checkout
 from .explain import explain
 from .pythons import find_python
@@ -64,6 +64,7 @@ class VenvBuilder(Builder):
 
     def __init__(self, settings: BuildSettings) -> None:
         super().__init__(settings)
+        self.settings = settings
         self._store = EnvironmentStore(settings.cache_dir)
         self._digest = session_digest(settings.session_source)
 
@@ -71,10 +72,11 @@ class VenvBuilder(Builder):
         """Return the id of the environment of `repo`; the same in every process with these settings."""
         return environment_id(repo.ref.url, repo.commit, BUILDER_VERSION, self.settings.python, self._digest)
 
-    def find(self, repo: Repo) -> Environment | None:
+    async def find(self, repo: Repo) -> Environment | None:
         return self._store.find(self.environment_id(repo))
 
     async def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
+        self._check_disk()
         id_, told = self.environment_id(repo), False
         while True:
             with self._store.lock(id_) as free:
@@ -104,6 +106,11 @@ class VenvBuilder(Builder):
         Those whose ids are in `keep` (servers run in them) stay. Returns the ids of the removed.
         """
         return self._store.prune(keep, max_bytes, max_age_seconds)
+
+    def _check_disk(self) -> None:
+        self.settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self.settings.cache_dir).free < self.settings.min_free_bytes:
+            raise disk_full()
 
     async def _found_or_made(self, repo: Repo, id_: str) -> AsyncGenerator[BuildEvent, None]:
         if found := self._store.find(id_):

@@ -89,7 +89,7 @@ class SharedBuilds:
 
     async def find(self, repo: Repo) -> Environment | None:
         """Return the environment of `repo` where it is ready."""
-        return self._builder.find(repo)
+        return await self._builder.find(repo)
 
     async def follow(self, repo: Repo) -> AsyncGenerator[Event, None]:
         """Yield the build of `repo` from its first line, and last BUILT; starts it where nobody has.

@@ -30,7 +30,7 @@ class CountedBuilder(Builder):
         self.go_on = asyncio.Event()
         self.ready: Environment | None = None
 
-    def find(self, repo: Repo) -> Environment | None:
+    async def find(self, repo: Repo) -> Environment | None:
         return self.ready
 
     async def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:

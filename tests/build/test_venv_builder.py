@@ -61,7 +61,7 @@ async def refusal(builder, repo) -> BuildFailed:
     with pytest.raises(BuildFailed) as caught:
         async for _ in builder.build(repo):
             pass
-    assert builder.find(repo) is None and leftovers(builder.settings) == []
+    assert await builder.find(repo) is None and leftovers(builder.settings) == []
     return caught.value
 
 
@@ -74,14 +74,14 @@ async def test_pins_are_kept_and_the_session_fits_around_them(builder, repo_of, 
             "uv.toml": "offline = true\n",
         }
     )
-    assert builder.find(repo) is None
+    assert await builder.find(repo) is None
     environment, log = await built(builder, repo)
     assert versions(environment.prefix, "dask", "toolz", "distributed") == ["2024.5.0", "0.12.1", "2024.5.0"]
     assert (Path(environment.checkout) / "made.txt").read_text() == "made\n"
     assert environment.start == ("./start",) and os.access(Path(environment.checkout) / "start", os.X_OK)
     names = [need.partition(">")[0] for need in NEEDS]
     assert len(versions(environment.prefix, *names, "pangeo-binder-session")) == len(names) + 1
-    assert builder.find(repo) == environment
+    assert await builder.find(repo) == environment
     assert not (Path(environment.prefix).parent / "home").exists()
     assert "TOKEN" not in log and f"HOME={Path(environment.prefix).parent}/home" in log
 
@@ -172,7 +172,7 @@ async def test_a_cancelled_build_leaves_nothing(builder, repo_of):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert builder.find(repo) is None and leftovers(builder.settings) == []
+    assert await builder.find(repo) is None and leftovers(builder.settings) == []
 
 
 BUILD = """
@@ -202,12 +202,12 @@ def kill_when_it_says_now(*argv: str) -> None:
 async def test_a_killed_builder_leaves_nothing_that_is_found(builder, settings, repo_of, built):
     repo = repo_of({"postBuild": "[ -e ../../go ] || { echo now; sleep 1002; }\n"})
     kill_when_it_says_now(sys.executable, "-c", BUILD, str(settings.cache_dir), repo.ref.url, repo.commit)
-    assert builder.find(repo) is None
+    assert await builder.find(repo) is None
     assert builder.prune_unfinished() == 1 and leftovers(settings) == []
     (settings.cache_dir / "environments").mkdir(exist_ok=True)
     (settings.cache_dir / "environments" / "go").touch()
     await built(builder, repo)
-    assert builder.find(repo)
+    assert await builder.find(repo)
 
 
 @pytest.fixture

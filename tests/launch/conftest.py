@@ -68,11 +68,12 @@ class QuickBuilder(Builder):
 
     def __init__(self, settings: BuildSettings) -> None:
         super().__init__(settings)
+        self.settings = settings
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.made = self.discarded = 0
 
-    def find(self, repo: Repo) -> Environment | None:
+    async def find(self, repo: Repo) -> Environment | None:
         checkout = self.settings.cache_dir / repo.commit
         return Environment("e1", str(checkout), str(checkout)) if checkout.exists() else None
 
@@ -80,8 +81,8 @@ class QuickBuilder(Builder):
         self.made += 1
         yield BuildEvent(Phase.BUILDING, "Making it")
         await self.go_on.wait()
-        (self.settings.cache_dir / repo.commit).mkdir()
-        yield BuildEvent(Phase.BUILT, "Made it", self.find(repo))
+        (self.settings.cache_dir / repo.commit).mkdir(parents=True)
+        yield BuildEvent(Phase.BUILT, "Made it", await self.find(repo))
 
     async def discard(self, repo: Repo) -> None:
         self.discarded += 1
