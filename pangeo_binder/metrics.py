@@ -25,6 +25,10 @@ SERVERS = Gauge("pangeo_binder_servers", "Servers starting or running, as the hu
 TICKETS = Counter("pangeo_binder_tickets_total", "Tickets verified by the hub, by outcome.", ["outcome"])
 CULLED = Counter("pangeo_binder_culled_total", "Servers that ended, by what was cleaned up.", ["component", "outcome"])
 CLUSTERS_REAPED = Counter("pangeo_binder_clusters_reaped_total", "Clusters stopped because their server was gone.")
+DASK_REFUSALS = Counter(
+    "pangeo_binder_dask_refusals_total", "What Kubernetes refused to Dask clusters, and why.", ["what", "why"]
+)
+DASK_FAILURES = Counter("pangeo_binder_dask_failures_total", "Dask clusters that failed on Kubernetes.")
 STORAGE_REQUESTS = Counter("pangeo_binder_storage_requests_total", "Requests to the S3 front.", ["operation", "status"])
 STORAGE_BYTES = Counter("pangeo_binder_storage_bytes_total", "Bytes through the S3 front, in or out.", ["direction"])
 STORAGE_LAUNCHES = Gauge("pangeo_binder_storage_launches", "Launches with valid storage credentials.")

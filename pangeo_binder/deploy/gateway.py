@@ -7,20 +7,20 @@ import os
 from typing import Any
 
 from ..gateway.auth import LaunchAuthenticator
-from ..gateway.backend import LaunchBackend
+from ..gateway.local import LocalLaunchBackend
 from .values import GATEWAY_PREFIX, LOOPBACK, read_values
 
 
 def configure(c: Any, state_dir: str) -> None:
     """Configure the gateway of the stack at `state_dir`."""
     values = read_values(state_dir)
-    c.DaskGateway.backend_class = LaunchBackend
+    c.DaskGateway.backend_class = LocalLaunchBackend
     c.DaskGateway.authenticator_class = LaunchAuthenticator
     c.DaskGateway.address = f"{LOOPBACK}:{values.ports.gateway_api}"
     c.Proxy.address = f"{LOOPBACK}:{values.ports.gateway}"
     c.Proxy.tcp_address = f"{LOOPBACK}:{values.ports.gateway_scheduler}"
     c.Proxy.prefix = GATEWAY_PREFIX
-    backend = c.LaunchBackend
+    backend = c.LocalLaunchBackend
     backend.state_dir = str(values.state_dir)
     backend.homes = str(values.folder("homes"))
     backend.clusters_directory = str(values.folder("clusters"))

@@ -6,6 +6,9 @@ state of that server with the gateway's token. Nothing the client says is believ
 
 from __future__ import annotations
 
+import math
+import time
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -20,15 +23,24 @@ _SERVER_SCOPE = "access:servers!server="
 _SERVICE = "service:"
 
 
+def _ends_at(server: dict[str, Any], launch: Launch) -> float:
+    """Return when the server of the hub's model `server` has its grant's age; one without a start starts now."""
+    started = server.get("started")
+    since = datetime.fromisoformat(started).timestamp() if started else time.time()
+    return since + launch.grant.server.max_age_seconds
+
+
 class LaunchUser(User):
     """A launch as dask-gateway's user.
 
     Its name is `user/server`: lists, permissions and dask-gateway's cache all go by name, so all are per launch.
     """
 
-    def __init__(self, name: str, launch: Launch | None = None) -> None:
+    def __init__(self, name: str, launch: Launch | None = None, ends_at: float = math.inf) -> None:
         super().__init__(name)
         self.launch = launch
+        self.ends_at = ends_at
+        """When its server reaches the age it may have, in seconds since the epoch."""
 
     @property
     def may_end(self) -> bool:
@@ -78,7 +90,7 @@ class LaunchAuthenticator(JupyterHubAuthenticator):
             raise unauthorized("jupyterhub")
         if launch.grant.dask is None:
             raise web.HTTPForbidden(reason=f"The tier '{launch.grant.tier}' of this launch has no Dask clusters.")
-        return LaunchUser(servers[0], launch)
+        return LaunchUser(servers[0], launch, _ends_at(model, launch))
 
     async def _hub(self, path: str, token: str | None = None) -> dict[str, Any]:
         """Ask the hub; a token it does not know is the client's fault (401), anything else is ours (502)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dask_gateway_server.options import Float, Options
@@ -24,6 +24,8 @@ class Runtime:
 
     python: str
     environment: dict[str, str]
+    config: dict[str, Any] = field(default_factory=dict)
+    """More of the cluster's configuration, where its backend knows more: the image, the namespace …"""
 
     def __repr__(self) -> str:
         return f"Runtime({self.python!r})"
@@ -58,6 +60,7 @@ def _handler(grant: DaskGrant, runtime: Runtime, known: set[str]) -> Callable[[A
     def configure(options: Any, user: LaunchUser) -> dict[str, Any]:
         limits = cluster_limits(grant, options.worker_cores, int(options.worker_memory * GIB))
         config = {
+            **runtime.config,
             # the scripts dask-scheduler and dask-worker are gone since distributed 2026.6; the modules are in all
             "scheduler_cmd": [runtime.python, "-m", "distributed.cli.dask_scheduler"],
             "worker_cmd": [runtime.python, "-m", "distributed.cli.dask_worker"],

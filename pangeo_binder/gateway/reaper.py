@@ -1,4 +1,4 @@
-"""Stops clusters whose server is gone, for when the hub could not say so itself.
+"""Stops clusters whose server is gone or too old, for when the hub could not say so itself.
 
 The hub ends a launch's clusters when its server ends; if one of the two was down at that moment, this finds them.
 Runs in the gateway.
@@ -7,6 +7,7 @@ Runs in the gateway.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Protocol
 
 from .. import metrics
@@ -27,6 +28,9 @@ class Clusters(Protocol):
     async def stop_cluster(self, cluster_name: str) -> None:
         """Stop a cluster."""
 
+    def ends_at(self, cluster: Any) -> float:
+        """Return when a cluster has to be gone, in seconds since the epoch."""
+
 
 class Reaper:
     """Compares active clusters with the hub's servers, again and again."""
@@ -45,10 +49,20 @@ class Reaper:
                 self._backend.log.exception("A round of the reaper failed")
 
     async def reap(self) -> None:
-        """Stop the clusters of owners that were found dead twice."""
+        """Stop the clusters of owners that were found dead twice, and those older than their launch may be."""
         active = await self._backend.list_clusters()
+        for cluster in active:
+            if self._backend.ends_at(cluster) < time.time():
+                await self._stop(cluster, "its launch is too old")
         for owner in await self._missing.among(cluster.username for cluster in active):
             for cluster in await self._backend.list_clusters(username=owner):
-                self._backend.log.warning("Stopping cluster %s: the server of %s is gone", cluster.name, owner)
-                await self._backend.stop_cluster(cluster.name)
-                metrics.CLUSTERS_REAPED.inc()
+                await self._stop(cluster, f"the server of {owner} is gone")
+
+    async def _stop(self, cluster: Any, why: str) -> None:
+        self._backend.log.warning("Stopping cluster %s: %s", cluster.name, why)
+        try:
+            await self._backend.stop_cluster(cluster.name)
+        except Exception:  # one that cannot be stopped now must not keep the others
+            self._backend.log.exception("Cluster %s could not be stopped", cluster.name)
+            return
+        metrics.CLUSTERS_REAPED.inc()

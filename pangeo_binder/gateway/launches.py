@@ -1,0 +1,147 @@
+"""What every backend of ours does for launches: how many clusters, who may end or see them, and the reaper.
+
+Mixed in before one of dask-gateway's own backends (`local`, `kube`). Runs in the gateway. The limits themselves are
+decided in `limits` and `options`; who asks, in `auth`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from dask_gateway_server.backends.base import Backend, PublicException
+from dask_gateway_server.models import ClusterStatus
+from dask_gateway_server.options import Options
+
+from ..model import Launch
+from .auth import LaunchUser
+from .options import Runtime, options_for
+from .reaper import Reaper
+
+_SCHEDULER_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_SCHEDULER_RETRY_SECONDS = 0.1
+
+_NOBODY = "Only a launched session may have Dask clusters."
+
+
+def too_many(allowed: int, names: Iterable[str]) -> PublicException:
+    """Return the refusal of one more cluster to a launch that may have `allowed` and has `names`."""
+    listed = list(names)
+    return PublicException(
+        f"This launch may have {allowed} Dask cluster{'s' if allowed != 1 else ''} at a time and has {len(listed)}."
+        f" Connect to it with Gateway().connect(name) or shut it down first: {', '.join(listed)}"
+    )
+
+
+class LaunchBackendMixin(Backend):
+    """Bounds one of dask-gateway's backends by launches."""
+
+    async def setup(self, app: web.Application) -> None:
+        """Start the backend, its routes for the hub and the operator, and its reaper."""
+        self._starting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.cluster_options = self._options
+        await super().setup(app)
+        app.router.add_delete("/api/v1/launches/{user}/{server:.*}", self._end_launch)
+        app.router.add_get("/api/v1/launches/", self._list_launches)
+        self._authenticator = app["authenticator"]
+        self._reaping = asyncio.create_task(Reaper(self, self._authenticator).loop())
+
+    async def cleanup(self) -> None:
+        """Stop the reaper and the backend."""
+        if hasattr(self, "_reaping"):
+            self._reaping.cancel()
+        await super().cleanup()
+
+    async def runtime(self, launch: Launch, ends_at: float) -> Runtime:
+        """Return how the schedulers and workers of `launch` are started, which ends at `ends_at` at the latest.
+
+        Seconds since the epoch. Raises PublicException.
+        """
+        raise NotImplementedError
+
+    async def all_clusters(self) -> list[dict[str, Any]]:
+        """Return what the operator's command is told of each cluster: name, owner, status, workers, max_workers."""
+        raise NotImplementedError
+
+    def ends_at(self, cluster: Any) -> float:
+        """Return when `cluster` has to be gone whatever its server does, in seconds since the epoch."""
+        return math.inf
+
+    async def _end_launch(self, request: web.Request) -> web.Response:
+        """Stop all clusters of a launch; for the hub alone."""
+
+        async def end(request: web.Request) -> web.Response:
+            if not request["user"].may_end:
+                raise web.HTTPForbidden(reason="Only the hub may end a launch's clusters.")
+            owner = f"{request.match_info['user']}/{request.match_info['server']}"
+            for cluster in await self.list_clusters(username=owner):
+                await self.stop_cluster(cluster.name)
+            return web.Response(status=204)
+
+        response: web.Response = await self._authenticator.authenticate_and_handle(request, end)
+        return response
+
+    async def _list_launches(self, request: web.Request) -> web.Response:
+        """Tell the operator's command of all clusters."""
+
+        async def tell(request: web.Request) -> web.Response:
+            if not request["user"].may_look:
+                raise web.HTTPForbidden(reason="Only the operator may look at all clusters.")
+            return web.json_response(await self.all_clusters())
+
+        response: web.Response = await self._authenticator.authenticate_and_handle(request, tell)
+        return response
+
+    async def start_cluster(self, user: LaunchUser, cluster_options: dict[str, Any]) -> str:
+        """Start one more cluster for the launch, or refuse with the number it may have."""
+        if user.launch is None:
+            raise PublicException(_NOBODY)
+        assert user.launch.grant.dask is not None
+        allowed = user.launch.grant.dask.clusters
+        # counting and creating must not be split by another request of the same launch
+        async with self._starting[user.name]:
+            active = await self.list_clusters(username=user.name)
+            if len(active) >= allowed:
+                raise too_many(allowed, (cluster.name for cluster in active))
+            return await self.make_cluster(user, cluster_options)
+
+    async def make_cluster(self, user: LaunchUser, cluster_options: dict[str, Any]) -> str:
+        """Make a cluster that may be, and return its name once `list_clusters` has it. Raises PublicException."""
+        name: str = await super().start_cluster(user, cluster_options)
+        return name
+
+    async def _options(self, user: LaunchUser) -> Options:
+        if user.launch is None or user.launch.grant.dask is None:
+            raise PublicException(_NOBODY)
+        runtime = await self.runtime(user.launch, user.ends_at)
+        return options_for(user.launch.grant.dask, runtime, set(self.cluster_config_class.class_trait_names()))
+
+    async def forward_message_to_scheduler(self, cluster: Any, msg: dict[str, Any]) -> None:
+        """Pass `msg` on to a scheduler; one that does not take it is stopped. Raises PublicException.
+
+        The stock one follows redirects, so a scheduler (launched code runs in it) could send the gateway to any
+        address that the gateway can reach, and waits five minutes for each answer.
+        """
+        if cluster.status == ClusterStatus.RUNNING:
+            for attempt in range(self.scheduler_api_retries):
+                if await self._forwarded(cluster, msg):
+                    return
+                await asyncio.sleep(_SCHEDULER_RETRY_SECONDS * 2**attempt)
+            self.log.warning("The scheduler of %s takes no messages, so it is stopped", cluster.name)
+            await self.stop_cluster(cluster.name, failed=True)
+        raise PublicException(f"cluster {cluster.name} is not running")
+
+    async def _forwarded(self, cluster: Any, msg: dict[str, Any]) -> bool:
+        url, headers = f"{cluster.api_address}/api/comm", {"Authorization": f"token {cluster.token}"}
+        kept = {"headers": headers, "timeout": _SCHEDULER_TIMEOUT, "allow_redirects": False}
+        try:
+            async with self.session.post(url, json=msg, **kept) as response:
+                return bool(response.status == 200)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.log.warning("Could not reach the scheduler of %s: %s", cluster.name, type(error).__name__)
+            return False

@@ -1,0 +1,79 @@
+"""dask-gateway's local backend, bounded by launches: clusters are processes of this machine.
+
+Runs in the gateway of the local profile. What is the same for all backends is in `launches`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+from dask_gateway_server.backends.base import PublicException
+from dask_gateway_server.backends.local import UnsafeLocalBackend
+from traitlets import Unicode
+
+from ..layer import layer_of, search_path
+from ..model import Launch
+from ..processes import LAUNCH, STATE_DIR
+from .launches import LaunchBackendMixin
+from .options import Runtime
+
+
+class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
+    """Clusters as processes of this machine, each in its launch's own environment.
+
+    The root-capable LocalBackend is not used: its `setup_working_directory` changes the owner of `/`.
+    """
+
+    homes = Unicode(help="The directory that holds the launches' homes.", config=True)
+    state_dir = Unicode(help="The stack's state directory, which marks all its processes.", config=True)
+    storage_url = Unicode(help="The storage service's vending API.", config=True)
+    storage_token = Unicode(help="The gateway's token for the storage service.", config=True)
+
+    async def all_clusters(self) -> list[dict[str, Any]]:
+        """Return what the operator's command is told of each cluster."""
+        return [
+            {
+                "name": cluster.name,
+                "owner": cluster.username,
+                "status": cluster.model_status.name,
+                "workers": len(cluster.active_workers()),
+                "max_workers": cluster.config.cluster_max_workers,
+            }
+            for cluster in self.db.list_clusters()
+        ]
+
+    async def runtime(self, launch: Launch, ends_at: float) -> Runtime:
+        """Return the session's own interpreter and the environment its workers need, storage included."""
+        prefix, layer = Path(launch.environment.prefix), layer_of(Path(self.homes), launch.id)
+        environment = {
+            "HOME": str(layer.parent),
+            "PATH": search_path(layer, prefix),
+            "VIRTUAL_ENV": str(layer),
+            LAUNCH: launch.id,
+            STATE_DIR: self.state_dir,
+        }
+        return Runtime(str(layer / "bin" / "python"), {**await self._storage_environment(launch), **environment})
+
+    async def _storage_environment(self, launch: Launch) -> dict[str, str]:
+        if launch.grant.storage is None:
+            return {}
+        url = f"{self.storage_url}/launches/{launch.id}/environment"
+        headers = {"Authorization": f"Bearer {self.storage_token}"}
+        try:
+            async with self.session.get(url, headers=headers, raise_for_status=True) as response:
+                environment: dict[str, str] = (await response.json())["environment"]
+                return environment
+        except (aiohttp.ClientError, TimeoutError):
+            raise PublicException(
+                "The storage service did not answer, so the workers would have no scratch; try again in a minute."
+            ) from None
+
+    def _check_status(self, o: Any) -> bool:
+        """Return whether a process lives. After a restart ours are nobody's children and may stay as zombies."""
+        try:
+            return bool(psutil.Process(o.state.get("pid") or 0).status() != psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return False
