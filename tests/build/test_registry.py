@@ -1,0 +1,187 @@
+"""What the binder learns of a real registry: found, not found, not let in, not there."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pangeo_binder.build.registry import Registry, RegistrySettings, RegistryUnavailable
+from tests.build.registryserver import PASSWORD, USER, RegistryServer, basic, credentials, htpasswd, run_registry
+from tests.build.tokenserver import token_server
+
+if not shutil.which("docker-registry"):
+    pytest.skip("LEFT OUT: no docker-registry here", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry that lets everybody in."""
+    with run_registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry that wants a user and a password."""
+    folder = tmp_path_factory.mktemp("guarded")
+    with run_registry(folder, htpasswd(folder)) as running:
+        running.headers["Authorization"] = f"Basic {basic(USER, PASSWORD)}"
+        yield running
+
+
+@pytest.fixture
+async def asking() -> AsyncIterator[Callable[..., Registry]]:
+    """Make clients that are closed in the end."""
+    async with AsyncExitStack() as stack:
+
+        def make(address: str, file: Path | None = None, **more: object) -> Registry:
+            registry = Registry(RegistrySettings(address, plain_http=True, credentials=file, **more))
+            stack.push_async_callback(registry.close)
+            return registry
+
+        yield make
+
+
+async def refused(registry: Registry) -> str:
+    with pytest.raises(RegistryUnavailable) as caught:
+        await registry.digest("one")
+    assert caught.value.hint and "127.0.0.1" not in str(caught.value)
+    return caught.value.message
+
+
+async def test_an_image_is_found_by_its_digest(server, asking):
+    digest = server.push("environments", "one")
+    registry = asking(server.address)
+    assert await registry.digest("one") == digest
+    assert registry.settings.pull_reference(digest) == f"{server.address}/environments@{digest}"
+
+
+async def test_what_is_not_there_is_no_error(server, asking):
+    server.push("environments", "one")
+    assert await asking(server.address).digest("two") is None
+    assert await asking(server.address, name="nobody/knows").digest("one") is None
+
+
+async def test_each_asks_at_its_own_address(server, asking):
+    digest = server.push("environments", "one")
+    registry = asking("nodes.example.org", ask_address=server.address, push_address="pods.example.org:5000")
+    assert await registry.digest("one") == digest
+    assert registry.settings.push_reference("one") == "pods.example.org:5000/environments:one"
+    assert registry.settings.pull_reference(digest).startswith("nodes.example.org/environments@")
+
+
+@pytest.mark.parametrize("prefix", ["", "http://"])
+async def test_a_password_from_a_file_lets_in(guarded, asking, tmp_path, prefix):
+    digest = guarded.push("environments", "one")
+    file = credentials(tmp_path / "config.json", prefix + guarded.address)
+    assert await asking(guarded.address, file).digest("one") == digest
+
+
+@pytest.mark.parametrize("password", ["", "wrong"])
+async def test_without_the_password_it_says_so(guarded, asking, tmp_path, password, caplog):
+    file = credentials(tmp_path / "config.json", guarded.address, USER, password) if password else None
+    with caplog.at_level(logging.DEBUG):
+        assert "does not let this binder in" in await refused(asking(guarded.address, file))
+    assert basic(USER, password) not in caplog.text and guarded.address in caplog.text
+
+
+async def test_a_password_is_for_its_own_registry_only(guarded, asking, tmp_path):
+    file = credentials(tmp_path / "config.json", f"{guarded.address}.example.org")
+    assert "does not let this binder in" in await refused(asking(guarded.address, file))
+
+
+async def test_a_changed_password_is_read_anew(guarded, asking, tmp_path):
+    digest = guarded.push("environments", "one")
+    file = credentials(tmp_path / "config.json", guarded.address, USER, "wrong")
+    registry = asking(guarded.address, file)
+    await refused(registry)
+    credentials(file, guarded.address)
+    assert await registry.digest("one") == digest
+
+
+async def test_tokens_are_asked_for_once_and_again_when_too_old(asking, tmp_path):
+    with token_server(tmp_path) as tokens, run_registry(tmp_path / "registry", tokens.auth) as server:
+        server.headers["Authorization"] = f"Bearer {tokens.token('repository:environments:pull,push')}"
+        digest = server.push("environments", "one")
+        registry = asking(server.address, credentials(tmp_path / "config.json", server.address))
+        assert [await registry.digest("one"), await registry.digest("one")] == [digest, digest]
+        wanted = {"service": ["registry"], "scope": ["repository:environments:pull"]}
+        assert tokens.asked == [wanted]
+        tokens.seconds = -120
+        registry._authorization = f"Bearer {tokens.token('repository:environments:pull')}"
+        tokens.seconds = 300
+        assert await registry.digest("one") == digest and tokens.asked == [wanted, wanted]
+
+
+async def test_tokens_are_refused_without_a_login(asking, tmp_path):
+    with token_server(tmp_path) as tokens, run_registry(tmp_path / "registry", tokens.auth) as server:
+        assert "does not let this binder in" in await refused(asking(server.address))
+
+
+async def test_a_password_never_goes_to_a_token_service_in_the_clear(tmp_path):
+    with token_server(tmp_path) as tokens:
+        registry = Registry(RegistrySettings("registry.example.org", credentials=None))
+        assert await registry._login([f'Bearer realm="{tokens.auth["token"]["realm"]}"']) == ""
+        assert tokens.asked == []
+
+
+async def test_a_registry_that_is_down_is_told(asking, tmp_path, caplog):
+    with run_registry(tmp_path / "gone") as server:
+        registry = asking(server.address)
+        assert await registry.digest("one") is None
+    with caplog.at_level(logging.WARNING):
+        assert "does not answer" in await refused(registry)
+    assert "Connect" in caplog.text
+
+
+class _Sparse(BaseHTTPRequestHandler):
+    """Answers everything with one text, without the digest's header."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", self.server.kind)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(b"{}")
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def sparse() -> Iterator[ThreadingHTTPServer]:
+    """A server that gives no digests."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Sparse) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+async def test_a_registry_that_gives_no_digest_is_asked_for_the_manifest(sparse, asking):
+    sparse.kind = "application/vnd.oci.image.manifest.v1+json"
+    digest = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+    assert await asking(f"127.0.0.1:{sparse.server_port}").digest("one") == digest
+
+
+async def test_what_is_no_registry_is_told(sparse, asking):
+    sparse.kind = "text/html"
+    assert "does not answer as it should" in await refused(asking(f"127.0.0.1:{sparse.server_port}"))
+
+
+async def test_a_broken_file_of_credentials_is_told_without_its_text(guarded, asking, tmp_path, caplog):
+    (tmp_path / "config.json").write_text('{"auths": "s3cret')
+    assert "does not answer" in await refused(asking(guarded.address, tmp_path / "config.json"))
+    assert "s3cret" not in caplog.text
