@@ -13,9 +13,9 @@ from typing import Any
 
 from dask_gateway_server.options import Float, Options
 
+from ..limits import GIB, cluster_limits
 from ..model import DaskGrant
 from .auth import LaunchUser
-from .limits import GIB, cluster_limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pangeo_binder.gateway.limits import GIB, ClusterLimits, cluster_limits
 from pangeo_binder.gateway.options import Runtime, options_for
+from pangeo_binder.limits import GIB, ClusterLimits, cluster_limits
 from pangeo_binder.model import DaskGrant
 
 GRANT = DaskGrant(1, workers=20, cores=40, memory_bytes=160 * GIB, worker_cores=2, worker_memory_bytes=8 * GIB,

@@ -1,4 +1,4 @@
-"""Turns a launch's DaskGrant into the limits of one cluster. Pure.
+"""Turns a launch's DaskGrant into the limits of one cluster, for whoever makes it (gateway or hub). Pure.
 
 A launch's clusters share its grant evenly, so that all of them together can never exceed it whatever each is asked for.
 Schedulers do not count: they do no work of the user's.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..model import DaskGrant
+from .model import DaskGrant
 
 GIB = 2**30
 
