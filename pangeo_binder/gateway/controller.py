@@ -23,6 +23,7 @@ from traitlets import Float, default
 
 from .. import metrics
 from .notices import MESSAGE
+from .patience import Patient
 from .pods import COMPONENT_LABEL
 from .refusals import Refusal, Why, refusal_of
 from .schedulers import CONTAINER, ENDED_PHASES, why_ended, why_not_started
@@ -79,6 +80,24 @@ class LaunchController(KubeController):
         self._refusals: dict[str, Refusal] = {}
         add_metrics(self.app)
         await super().setup()
+
+    @property
+    def custom_client(self) -> Patient:
+        """The client for records and routes; the stock set-up assigns it just before its informers start."""
+        return self._custom_client
+
+    @custom_client.setter
+    def custom_client(self, client: Any) -> None:
+        self._custom_client = Patient(client)
+
+    @property
+    def core_client(self) -> Patient:
+        """The client for pods and what belongs to them."""
+        return self._core_client
+
+    @core_client.setter
+    def core_client(self, client: Any) -> None:
+        self._core_client = Patient(client)
 
     # what is seen
 

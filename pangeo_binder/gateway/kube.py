@@ -26,6 +26,7 @@ from .auth import LaunchUser
 from .launches import LaunchBackendMixin, too_many
 from .notices import launch_cluster, tell
 from .options import Runtime
+from .patience import Patient
 from .pods import COMPONENT_LABEL, Placement, cluster_config
 from .refusals import CLUSTER_COUNT, Refusal, Why, refusal_of
 from .scrape import add_metrics
@@ -70,6 +71,15 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
         app.middlewares.append(tell)
         add_metrics(app)
         await super().setup(app)
+
+    @property
+    def custom_client(self) -> Patient:
+        """The client for records; the stock set-up assigns it just before its informer starts."""
+        return self._custom_client
+
+    @custom_client.setter
+    def custom_client(self, client: Any) -> None:
+        self._custom_client = Patient(client)
 
     async def runtime(self, launch: Launch, ends_at: float) -> Runtime:
         """Return the launch's own image and where its pods run; their storage comes from the launch's Secret."""
