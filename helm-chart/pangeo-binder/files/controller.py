@@ -1,0 +1,3 @@
+from pangeo_binder.deploy.kube.controller import configure
+
+configure(c)  # noqa: F821

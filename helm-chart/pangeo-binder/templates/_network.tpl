@@ -1,0 +1,33 @@
+{{- /* Whom NetworkPolicies name. A list is always given, since an empty `from` would mean everybody. */ -}}
+
+{{- define "pangeo-binder.hubPods" -}}
+{{- dict "app.kubernetes.io/name" "jupyterhub" "app.kubernetes.io/instance" .root.Release.Name "app.kubernetes.io/component" .component | toJson }}
+{{- end }}
+
+{{- define "pangeo-binder.gatewayPods" -}}
+{{- $labels := dict "app.kubernetes.io/name" "dask-gateway" "app.kubernetes.io/instance" .root.Release.Name }}
+{{- with .component }}{{- $_ := set $labels "app.kubernetes.io/component" . }}{{- end }}
+{{- $labels | toJson }}
+{{- end }}
+
+{{- /* the pods of launches: servers, schedulers and workers, known by the labels of their namespace */ -}}
+{{- define "pangeo-binder.sessions" -}}
+{{- if eq .Values.launches.layout "shared" }}
+- namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ include "pangeo-binder.sharedNamespace" . }}}}
+  podSelector: {matchExpressions: [{key: pangeo-binder/launch, operator: Exists}]}
+{{- else }}
+- namespaceSelector: {matchExpressions: [{key: pangeo-binder/launch, operator: Exists}]}
+{{- end }}
+{{- end }}
+
+{{- define "pangeo-binder.toDns" -}}
+- to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}]
+  ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+{{- end }}
+
+{{- define "pangeo-binder.fromMonitoring" -}}
+{{- if .root.Values.serviceMonitors.enabled }}
+- from: [{namespaceSelector: {matchLabels: {{ .root.Values.serviceMonitors.namespaceLabels | toJson }}}}]
+  ports: [{port: {{ .port }}}]
+{{- end }}
+{{- end }}

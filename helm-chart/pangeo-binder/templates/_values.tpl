@@ -1,0 +1,29 @@
+{{- /* What Python is told: read by pangeo_binder/deploy/kube/values.py, which knows every key and refuses others. */ -}}
+{{- define "pangeo-binder.values" -}}
+site:
+  release: {{ .Release.Name }}
+  namespace: {{ .Release.Namespace }}
+  gatewayInstance: {{ include "pangeo-binder.gatewayInstance" . }}
+  gatewayApi: {{ include "pangeo-binder.gatewayApi" . }}
+  gatewayTraefik: {{ include "pangeo-binder.gatewayTraefik" . }}
+  gatewayPrefix: {{ index .Values "dask-gateway" "gateway" "prefix" }}
+  traefikPort: {{ dig "traefik" "service" "ports" "web" "port" 80 (index .Values "dask-gateway") }}
+  sharedNamespace: {{ include "pangeo-binder.sharedNamespace" . | quote }}
+  buildsNamespace: {{ include "pangeo-binder.buildsNamespace" . }}
+  priorityClasses: {{ include "pangeo-binder.priorityClasses" . | nindent 4 }}
+  builderImage: {{ include "pangeo-binder.image" .Values.images.builder }}
+  pullPolicy: {{ .Values.images.pullPolicy }}
+  pullSecrets: {{ .Values.images.pullSecrets | toJson }}
+binder: {{- omit .Values.binder "replicas" "resources" "nodeSelector" "tolerations" | toYaml | nindent 2 }}
+builds: {{- omit .Values.builds "namespace" | toYaml | nindent 2 }}
+registry: {{- .Values.registry | toYaml | nindent 2 }}
+launches: {{- omit .Values.launches "layout" | toYaml | nindent 2 }}
+dask: {{- omit .Values.dask "resources" | toYaml | nindent 2 }}
+logLevel: {{ .Values.logLevel }}
+{{- end }}
+
+{{- define "pangeo-binder.priorityClasses" -}}
+{{- range $kind := list "servers" "dask" "builds" }}
+{{ $kind }}: {{ $.Values.priorityClasses.create | ternary (printf "%s-%s" (include "pangeo-binder.clusterwide" $) $kind) "" | quote }}
+{{- end }}
+{{- end }}
