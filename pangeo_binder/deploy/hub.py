@@ -8,8 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ..hub.gateway_clusters import GatewayClusters, GatewayService
 from ..hub.local import LocalLaunchSpawner
-from ..hub.provision import Provisioner, Services
+from ..hub.provision import Provisioner, StorageService
 from ..hub.proxy import WatchedTraefikProxy
 from ..hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ..processes import STATE_DIR
@@ -64,7 +65,8 @@ def _spawner(c: Any, values: LocalValues) -> None:
     spawner.homes = str(values.folder("homes"))
     spawner.logs = str(values.folder("logs/servers"))
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
-    spawner.provisioner = Provisioner(_provision_services(values))
+    storage = StorageService(values.storage_admin_url, values.secrets.storage_hub_token)
+    spawner.provisioner = Provisioner(storage, GatewayClusters(_gateway_service(values)))
     # a room full of launches on a small machine takes its time
     spawner.start_timeout = spawner.http_timeout = 300
     # JupyterHub gives a server that ignores signals 65 s, but a launch has to be gone within 30; Jupyter ends in 6
@@ -73,8 +75,8 @@ def _spawner(c: Any, values: LocalValues) -> None:
     c.Spawner.poll_interval = 2
 
 
-def _provision_services(values: LocalValues) -> Services:
-    gateway = {
+def _gateway_service(values: LocalValues) -> GatewayService:
+    environment = {
         "DASK_GATEWAY__ADDRESS": f"{values.public_url.rstrip('/')}{GATEWAY_PREFIX}",
         "DASK_GATEWAY__PUBLIC_ADDRESS": GATEWAY_PREFIX,
         "DASK_GATEWAY__PROXY_ADDRESS": f"gateway://{LOOPBACK}:{values.ports.gateway_scheduler}",
@@ -82,13 +84,7 @@ def _provision_services(values: LocalValues) -> Services:
         "DASK_LABEXTENSION__FACTORY__MODULE": "pangeo_binder_session.dask",
         "DASK_LABEXTENSION__FACTORY__CLASS": "attach",
     }
-    return Services(
-        gateway_url=values.gateway_url,
-        gateway_token=values.secrets.launches_token,
-        gateway_environment=MappingProxyType(gateway),
-        storage_url=values.storage_admin_url,
-        storage_token=values.secrets.storage_hub_token,
-    )
+    return GatewayService(values.gateway_url, values.secrets.launches_token, MappingProxyType(environment))
 
 
 def _services(values: LocalValues) -> list[dict[str, Any]]:

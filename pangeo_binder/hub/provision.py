@@ -1,7 +1,9 @@
-"""Asks the storage service and dask-gateway for what a launch was granted, and gives it back when the launch ends.
+"""Gives a launch the storage and the Dask cluster it was granted, and takes them back when it ends.
 
-Runs in the hub, as a client of both. Errors of a service never fail a launch whose tier does not require it: they
-become a note for the person. What cannot be given back now is found later by the services' own reapers.
+`Provisioner` tells the story for every kind of cluster; a driver of `Clusters` (`gateway_clusters`,
+`operator_clusters`) makes, settles and releases them. Runs in the hub. Errors of a service never fail a launch whose
+tier does not require it: they become a note for the person. What cannot be given back now is found later by the
+services' own reapers.
 """
 
 from __future__ import annotations
@@ -9,71 +11,108 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
-from urllib.parse import quote
+from typing import Any, ClassVar
 
 import aiohttp
 
 from .. import metrics
-from ..errors import DaskUnavailable, StorageUnavailable
+from ..errors import DaskUnavailable, StorageUnavailable, UserError
 from ..model import Launch, to_wire
+from .connections import Connections
 
 log = logging.getLogger(__name__)
 
-_SERVICE_TIMEOUT = aiohttp.ClientTimeout(total=20)
-_SETTLE_SECONDS = 180
-"""As long as the gateway gives a scheduler to start (`cluster_start_timeout`); waiting longer finds nothing."""
+
+def _nothing() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A launch's first cluster, made but perhaps not yet running."""
+
+    name: str
+    environment: Mapping[str, str] = field(default_factory=_nothing, repr=False)
+    """What the session needs to reach it; may hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
     """What a launch was given: variables for its session, its first cluster, and notes for the person."""
 
-    environment: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    storage: Mapping[str, str] = field(default_factory=_nothing, repr=False)
+    """The variables of its storage, for its session and its workers alike; hold secrets."""
+    dask: Mapping[str, str] = field(default_factory=_nothing, repr=False)
+    """The variables with which its session finds its clusters; may hold secrets."""
     cluster: str = ""
     notes: tuple[str, ...] = ()
 
-    def __repr__(self) -> str:
-        return f"Provisioned(cluster={self.cluster!r})"
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """All variables of the session."""
+        return MappingProxyType({**self.storage, **self.dask})
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """Where the services are and what the hub may say to them."""
+class StorageService:
+    """Where the storage service is and what the hub says to be let in."""
 
-    gateway_url: str
-    """The gateway's address, ending before `/api`."""
-    gateway_token: str
-    """Of the hub service `launches`, which may end a launch's clusters."""
-    gateway_environment: MappingProxyType[str, str]
-    """What a session needs to find the gateway."""
-    storage_url: str
-    storage_token: str
+    url: str
+    """Of the vending API."""
+    token: str = field(repr=False)
 
-    def __repr__(self) -> str:
-        return f"Services({self.gateway_url!r}, {self.storage_url!r})"
+
+class Clusters(ABC):
+    """One way of making Dask clusters for launches; one for the life of the hub."""
+
+    on_request: ClassVar[bool]
+    """Whether a session can ask for clusters itself, later; else the first one is its only one."""
+    without: ClassVar[str]
+    """What a person is told whose launch goes on without its first cluster."""
+
+    @property
+    @abstractmethod
+    def environment(self) -> Mapping[str, str]:
+        """What every session that may have Dask is told, whether or not it has a cluster."""
+
+    @abstractmethod
+    async def make(self, launch: Launch, server_token: str) -> Cluster:
+        """Make the first cluster of `launch`, which has a Dask grant, and do not wait until it runs.
+
+        `server_token` is the server's own hub token. Raises DaskUnavailable.
+        """
+
+    @abstractmethod
+    async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
+        """Return once `cluster` runs and was asked for the tier's first workers.
+
+        Raises DaskUnavailable where it fails or does not run in time.
+        """
+
+    @abstractmethod
+    async def release(self, launch: Launch) -> None:
+        """Have all clusters of `launch` ended. Raises DaskUnavailable where that was not possible."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close connections; the next use opens them anew."""
 
 
 class Provisioner:
-    """A client of both services; one for the life of the hub."""
+    """What spawners ask for all that a launch was granted beside its server; one for the life of the hub."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, storage: StorageService, clusters: Clusters) -> None:
+        self._storage_service = storage
+        self._clusters = clusters
+        self._connections = Connections()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Provisioner:
-        """Stay one object though traitlets copies configuration values: the session's connections are shared."""
+        """Stay one object though traitlets copies configuration values: connections are shared."""
         return self
-
-    @property
-    def _http(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            # no limit on connections: a hundred launches at once must not queue behind one slow service
-            connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(timeout=_SERVICE_TIMEOUT, connector=connector)
-        return self._session
 
     async def provision(self, launch: Launch, server_token: str) -> Provisioned:
         """Return what `launch` gets, cluster and storage made side by side.
@@ -82,11 +121,24 @@ class Provisioner:
         or StorageUnavailable where the tier requires what cannot be had.
         """
         storage, dask = await asyncio.gather(self._storage(launch), self._dask(launch, server_token))
-        return Provisioned(
-            MappingProxyType({**storage.environment, **dask.environment}),
-            dask.cluster,
-            storage.notes + dask.notes,
-        )
+        return Provisioned(storage.storage, dask.dask, dask.cluster, storage.notes + dask.notes)
+
+    async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
+        """Return once `cluster` runs and was asked for the tier's first workers. Raises DaskUnavailable."""
+        await self._clusters.settle(launch, cluster, server_token)
+
+    async def release(self, launch: Launch) -> None:
+        """Give back the launch's clusters and credentials; what fails here is left to the services' reapers."""
+        releases = []
+        if launch.grant.dask:
+            releases.append(self._counted("clusters", self._clusters.release(launch)))
+        if launch.grant.storage:
+            releases.append(self._counted("credentials", self._revoke(launch)))
+        await asyncio.gather(*releases)
+
+    async def close(self) -> None:
+        """Close connections; the next use opens them anew."""
+        await asyncio.gather(self._connections.close(), self._clusters.close())
 
     async def _storage(self, launch: Launch) -> Provisioned:
         if launch.grant.storage is None:
@@ -96,96 +148,50 @@ class Provisioner:
             "owner": f"{launch.user}/{launch.server}",
             "expires_at": time.time() + launch.grant.server.max_age_seconds,
         }
-        headers = {"Authorization": f"Bearer {self._services.storage_token}"}
+        url, headers = self._vended(launch)
         try:
-            url = f"{self._services.storage_url}/launches/{launch.id}"
-            async with self._http.put(url, json=body, headers=headers, raise_for_status=True) as response:
+            async with self._connections.http.put(url, json=body, headers=headers, raise_for_status=True) as response:
                 answer = await response.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             log.error("No storage for launch %s: %s", launch.id, type(error).__name__)
             raise StorageUnavailable(
                 "The storage service did not give this launch its scratch storage.", "Try again in a minute."
             ) from None
-        return Provisioned(MappingProxyType(answer["environment"]))
+        return Provisioned(storage=MappingProxyType(answer["environment"]))
 
     async def _dask(self, launch: Launch, server_token: str) -> Provisioned:
-        if launch.grant.dask is None:
+        grant = launch.grant.dask
+        if grant is None:
             return Provisioned()
-        environment = dict(self._services.gateway_environment)
-        if not launch.grant.dask.precreate:
-            return Provisioned(MappingProxyType(environment))
+        told = self._clusters.environment
+        if self._clusters.on_request and not grant.precreate:
+            return Provisioned(dask=told)
         try:
-            cluster = await self._new_cluster(server_token)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            log.error("No Dask cluster for launch %s: %s", launch.id, type(error).__name__)
-            if launch.grant.dask.required:
-                raise DaskUnavailable(
-                    "dask-gateway did not give this launch its cluster.", "Try again in a minute."
-                ) from None
-            note = "No Dask cluster could be made now; make one later with Gateway().new_cluster()"
-            return Provisioned(MappingProxyType(environment), notes=(note,))
-        environment["DASK_GATEWAY_CLUSTER"] = cluster
-        return Provisioned(MappingProxyType(environment), cluster)
+            cluster = await self._clusters.make(launch, server_token)
+        except DaskUnavailable:
+            if grant.required:
+                raise
+            return Provisioned(dask=told, notes=(self._clusters.without,))
+        return Provisioned(dask=MappingProxyType({**told, **cluster.environment}), cluster=cluster.name)
 
-    def _clusters(self, *parts: str) -> str:
-        return "/".join((f"{self._services.gateway_url}/api/v1", *parts))
+    def _vended(self, launch: Launch) -> tuple[str, dict[str, str]]:
+        service = self._storage_service
+        return f"{service.url}/launches/{launch.id}", {"Authorization": f"Bearer {service.token}"}
 
-    async def _new_cluster(self, server_token: str) -> str:
-        headers = {"Authorization": f"jupyterhub {server_token}"}
-        url = self._clusters("clusters", "")
-        async with self._http.post(url, json={"cluster_options": {}}, headers=headers, raise_for_status=True) as made:
-            return str((await made.json())["name"])
-
-    async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
-        """Return once `cluster` runs and was asked for the tier's first workers.
-
-        Raises DaskUnavailable where it fails or does not run in time.
-        """
-        assert launch.grant.dask is not None
-        headers = {"Authorization": f"jupyterhub {server_token}"}
+    async def _revoke(self, launch: Launch) -> None:
+        url, headers = self._vended(launch)
         try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                await self._until_running(cluster, headers)
-            if launch.grant.dask.start_workers:
-                count = {"count": launch.grant.dask.start_workers}
-                url = self._clusters("clusters", cluster, "scale")
-                async with self._http.post(url, json=count, headers=headers, raise_for_status=True):
-                    pass
-        except (aiohttp.ClientError, TimeoutError):
-            raise DaskUnavailable(
-                f"The Dask cluster {cluster} did not start.", "The environment may lack a working dask and distributed."
-            ) from None
-
-    async def _until_running(self, cluster: str, headers: dict[str, str]) -> None:
-        url = self._clusters("clusters", cluster)
-        while True:
-            # `wait` makes the gateway hold the answer until something has changed, 20 s at most
-            async with self._http.get(f"{url}?wait", headers=headers, raise_for_status=True) as response:
-                status = (await response.json())["status"]
-            if status == "RUNNING":
-                return
-            if status != "PENDING":
-                raise TimeoutError
-
-    async def release(self, launch: Launch) -> None:
-        """Give back the launch's clusters and credentials; what fails here is left to the services' reapers."""
-        releases = []
-        if launch.grant.dask:
-            server = f"{quote(launch.user, safe='')}/{quote(launch.server, safe='')}"
-            url = self._clusters("launches", server)
-            releases.append(self._delete("clusters", url, f"jupyterhub {self._services.gateway_token}"))
-        if launch.grant.storage:
-            url = f"{self._services.storage_url}/launches/{launch.id}"
-            releases.append(self._delete("credentials", url, f"Bearer {self._services.storage_token}"))
-        await asyncio.gather(*releases)
-
-    async def _delete(self, component: str, url: str, authorization: str) -> None:
-        outcome = "released"
-        try:
-            headers = {"Authorization": authorization}
-            async with self._http.delete(url, headers=headers, raise_for_status=True):
+            async with self._connections.http.delete(url, headers=headers, raise_for_status=True):
                 pass
         except (aiohttp.ClientError, TimeoutError) as error:
-            outcome = "left to the reaper"
-            log.warning("Could not release %s (%s): %s", component, type(error).__name__, outcome)
-        metrics.CULLED.labels(component, outcome.replace(" ", "_")).inc()
+            log.warning("Could not revoke the credentials of launch %s: %s", launch.id, type(error).__name__)
+            raise StorageUnavailable("The storage service did not revoke this launch's credentials.") from None
+
+    @staticmethod
+    async def _counted(component: str, release: Any) -> None:
+        try:
+            await release
+        except UserError:
+            metrics.CULLED.labels(component, "left_to_the_reaper").inc()
+        else:
+            metrics.CULLED.labels(component, "released").inc()
