@@ -1,0 +1,117 @@
+"""Dask clusters by dask-gateway: the hub asks it in the launch's name, and ends them in its own.
+
+Runs in the hub, as a client of the gateway's API. Not for limits, which the gateway reads in the launch's grant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import quote
+
+import aiohttp
+
+from ..errors import DaskUnavailable
+from ..model import Launch
+from .connections import Connections
+from .provision import Cluster, Clusters
+
+log = logging.getLogger(__name__)
+
+_SETTLE_SECONDS = 180
+"""As long as the gateway gives a scheduler to start (`cluster_start_timeout`); waiting longer finds nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayService:
+    """Where the gateway is and what the hub says to be let in."""
+
+    url: str
+    """Its address, ending before `/api`."""
+    token: str = field(repr=False)
+    """Of the hub service `launches`, which may end a launch's clusters."""
+    environment: Mapping[str, str]
+    """What a session needs to find the gateway."""
+
+
+class GatewayClusters(Clusters):
+    """Clusters that dask-gateway makes, and sessions may ask for more of."""
+
+    on_request = True
+    without = "No Dask cluster could be made now; make one later with Gateway().new_cluster()"
+
+    def __init__(self, service: GatewayService) -> None:
+        self._service = service
+        self._connections = Connections()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a session needs to find the gateway."""
+        return self._service.environment
+
+    async def make(self, launch: Launch, server_token: str) -> Cluster:
+        """Ask for a cluster with the server's own token: it then belongs to the launch. Raises DaskUnavailable."""
+        url, headers = self._url("clusters", ""), _as(server_token)
+        body: dict[str, dict[str, str]] = {"cluster_options": {}}
+        try:
+            async with self._connections.http.post(url, json=body, headers=headers, raise_for_status=True) as made:
+                name = str((await made.json())["name"])
+        except (aiohttp.ClientError, TimeoutError) as error:
+            log.error("No Dask cluster for launch %s: %s", launch.id, type(error).__name__)
+            raise DaskUnavailable(
+                "dask-gateway did not give this launch its cluster.", "Try again in a minute."
+            ) from None
+        return Cluster(name, MappingProxyType({"DASK_GATEWAY_CLUSTER": name}))
+
+    async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
+        """Return once `cluster` runs and was asked for the tier's first workers. Raises DaskUnavailable."""
+        assert launch.grant.dask is not None
+        headers = _as(server_token)
+        try:
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self._until_running(cluster, headers)
+            if launch.grant.dask.start_workers:
+                count = {"count": launch.grant.dask.start_workers}
+                url = self._url("clusters", cluster, "scale")
+                async with self._connections.http.post(url, json=count, headers=headers, raise_for_status=True):
+                    pass
+        except (aiohttp.ClientError, TimeoutError):
+            raise DaskUnavailable(
+                f"The Dask cluster {cluster} did not start.", "The environment may lack a working dask and distributed."
+            ) from None
+
+    async def _until_running(self, cluster: str, headers: dict[str, str]) -> None:
+        url = self._url("clusters", cluster)
+        while True:
+            # `wait` makes the gateway hold the answer until something has changed, 20 s at most
+            async with self._connections.http.get(f"{url}?wait", headers=headers, raise_for_status=True) as response:
+                status = (await response.json())["status"]
+            if status == "RUNNING":
+                return
+            if status != "PENDING":
+                raise TimeoutError
+
+    async def release(self, launch: Launch) -> None:
+        """Have the gateway end all clusters of the launch. Raises DaskUnavailable."""
+        server = f"{quote(launch.user, safe='')}/{quote(launch.server, safe='')}"
+        url, headers = self._url("launches", server), _as(self._service.token)
+        try:
+            async with self._connections.http.delete(url, headers=headers, raise_for_status=True):
+                pass
+        except (aiohttp.ClientError, TimeoutError) as error:
+            log.warning("Could not end the clusters of launch %s: %s", launch.id, type(error).__name__)
+            raise DaskUnavailable("dask-gateway did not end this launch's clusters.") from None
+
+    async def close(self) -> None:
+        """Close the connections to the gateway."""
+        await self._connections.close()
+
+    def _url(self, *parts: str) -> str:
+        return "/".join((f"{self._service.url}/api/v1", *parts))
+
+
+def _as(token: str) -> dict[str, str]:
+    return {"Authorization": f"jupyterhub {token}"}
