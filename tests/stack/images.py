@@ -23,7 +23,6 @@ _BASE_PACKAGES = "python3.11-venv,git,ca-certificates,tini"
 _SLIM = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("man", "doc", "locale", "info")]
 _MACHINES_OWN = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/resolv.conf", "/usr/share/ca-certificates")
 """How this machine reaches the package indexes; seen by a build's steps, and no part of the image."""
-_CARRIED = ("PIP_", "UV_", "SSL_", "REQUESTS_", "CURL_", "HTTP", "http", "NO_PROXY", "no_proxy")
 
 
 def image(name: str) -> str:
@@ -90,12 +89,8 @@ def _context(folder: Path) -> None:
 
 def _bud(dockerfile: Path, reference: str, context: Path) -> None:
     volumes = [f"--volume={path}:{path}:ro" for path in _MACHINES_OWN if Path(path).exists()]
-    carried = [f"--build-arg={name}={value}" for name, value in os.environ.items() if name.startswith(_CARRIED)]
-    wheels = os.environ.get("PIP_FIND_LINKS", "")
-    if Path(wheels or "/none").is_dir():
-        volumes.append(f"--volume={wheels}:{wheels}:ro")
     arguments = ["--layers", f"--build-arg=BASE={BASE}", "--file", str(dockerfile), "--tag", reference]
-    _buildah("bud", *volumes, *carried, *arguments, str(context))
+    _buildah("bud", *volumes, *arguments, str(context))
 
 
 def _ensure_base() -> None:
