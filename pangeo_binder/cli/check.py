@@ -9,7 +9,8 @@ import click
 
 @click.command()
 @click.argument("policy", type=click.Path(path_type=Path))
-def check(policy: Path) -> None:
+@click.option("--values", "in_values", is_flag=True, help="The file holds values of the chart; check their `policy`.")
+def check(policy: Path, in_values: bool) -> None:
     """Check a policy file and print all its problems, each with its line.
 
     Exits with 1 where there are any, so that it can stand in a repository's checks.
@@ -17,12 +18,13 @@ def check(policy: Path) -> None:
     \b
     Example:
       pangeo-binder check policy.yaml
+      pangeo-binder check --values values.yaml
     """
     from ..errors import PolicyInvalid
-    from ..policy.load import load_policy
+    from ..policy.load import load_policy, load_policy_in_values
 
     try:
-        loaded = load_policy(policy)
+        loaded = load_policy_in_values(policy) if in_values else load_policy(policy)
     except PolicyInvalid as error:
         click.echo(error.message)
         raise SystemExit(1) from None

@@ -6,9 +6,9 @@ value, aliases. Not for what the data means (`model`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -75,12 +75,37 @@ _ALIAS = "while scanning an alias"  # PyYAML's own words where the text after `*
 
 def document_of(raw: bytes) -> Document:
     """Return what `raw` holds. Raises NotYaml where it cannot be read at all."""
+    return _reading(_read, raw)
+
+
+def part_of(raw: bytes, key: str) -> bytes:
+    """Return the document below `key` of the mapping in `raw`, with every line where it was.
+
+    Raises NotYaml where `raw` cannot be read at all, or has no such key.
+    """
+
+    def part(text: str) -> bytes:
+        root = yaml.compose(text, yaml.SafeLoader)
+        for name, node in root.value if isinstance(root, yaml.MappingNode) else ():
+            if name.value == key:
+                start, end = node.start_mark, node.end_mark
+                return ("\n" * start.line + " " * start.column + text[start.index : end.index]).encode()
+        raise NotYaml(1, f"There is no `{key}` in this file.")
+
+    return _reading(part, raw)
+
+
+_Read = TypeVar("_Read")
+
+
+def _reading(read: Callable[[str], _Read], raw: bytes) -> _Read:
+    """Return what `read` makes of the text in `raw`. Raises NotYaml with what is wrong with it as YAML."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise NotYaml(raw.count(b"\n", 0, error.start) + 1, "The file is not UTF-8 from here on.") from None
     try:
-        return _read(text)
+        return read(text)
     except yaml.reader.ReaderError as error:
         raise NotYaml(text.count("\n", 0, error.position) + 1, "There is a control character here.") from None
     except yaml.MarkedYAMLError as error:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import PolicyInvalid
 from .crosscheck import cross_check, parts_of
-from .document import Document, NotYaml, Problem, document_of
+from .document import Document, NotYaml, Problem, document_of, part_of
 from .model import Policy
 from .sentences import at, problems_of
 
@@ -23,12 +23,33 @@ _HINT = "docs/policy.md describes every key."
 
 def load_policy(path: Path) -> Policy:
     """Return the policy in the file at `path`. Raises PolicyInvalid with every problem of the file."""
+    return _policy_of(_read(path), path)
+
+
+def load_policy_in_values(path: Path) -> Policy:
+    """Return the policy below the key `policy` of a file of chart values; lines are told as they are in that file.
+
+    Raises PolicyInvalid with every problem of the policy; other keys are the chart's own schema's to check.
+    """
+    raw = _read(path)
     try:
-        document = document_of(path.read_bytes())
+        return _policy_of(part_of(raw, "policy"), path)
+    except NotYaml as error:
+        raise _invalid(path, [error.problem]) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except FileNotFoundError:
         raise PolicyInvalid(f"{path}: There is no such file.") from None
     except OSError as error:
         raise PolicyInvalid(f"{path}: The file cannot be read ({error.strerror}).") from None
+
+
+def _policy_of(raw: bytes, path: Path) -> Policy:
+    try:
+        document = document_of(raw)
     except NotYaml as error:
         raise _invalid(path, [error.problem]) from None
     policy, problems = _validated(document)

@@ -3,9 +3,11 @@
 site:
   release: {{ .Release.Name }}
   namespace: {{ .Release.Namespace }}
+  tiers: {{ keys .Values.policy.tiers | sortAlpha | toJson }}
   gatewayInstance: {{ include "pangeo-binder.gatewayInstance" . }}
   gatewayApi: {{ include "pangeo-binder.gatewayApi" . }}
   gatewayTraefik: {{ include "pangeo-binder.gatewayTraefik" . }}
+  gatewayMiddleware: {{ include "pangeo-binder.gatewayInstance" . | printf "clusters-prefix-%s" | trunc 63 | trimSuffix "-" }}
   gatewayPrefix: {{ index .Values "dask-gateway" "gateway" "prefix" }}
   traefikPort: {{ dig "traefik" "service" "ports" "web" "port" 80 (index .Values "dask-gateway") }}
   sharedNamespace: {{ include "pangeo-binder.sharedNamespace" . | quote }}

@@ -1,0 +1,210 @@
+"""What the chart tells the processes: its values, the names it gave, and each process's own secrets. Read, not written.
+
+`helm-chart/pangeo-binder/templates/_values.tpl` writes the document this reads; what is not known here is refused.
+Secrets are files of the one Secret that a process mounts. Not for the local profile's values.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from ...pods import TierPods
+
+CONFIG = Path("/etc/pangeo-binder/config")
+SECRETS = Path("/etc/pangeo-binder/secrets")
+STATE = Path("/var/lib/pangeo-binder")
+REGISTRY_LOGIN = Path("/etc/pangeo-binder/registry/config.json")
+VALUES_VARIABLE = "PANGEO_BINDER_VALUES"
+"""Holds the document itself where no file can be mounted, which is so in dask-gateway's chart."""
+HUB_PORT, SERVER_PORT, BINDER_PORT = 8081, 8888, 8585
+STORAGE_PORT, STORAGE_ADMIN_PORT, GATEWAY_API_PORT = 9100, 9101, 8000
+
+_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+
+def size_bytes(text: str) -> int:
+    """Return how many bytes a size such as `6Gi` is, as the chart's schema has them."""
+    return int(float(text[:-2]) * _UNITS[text[-2:]])
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class PriorityClasses(_Part):
+    """Names of PriorityClasses; empty for the cluster's default."""
+
+    servers: str = ""
+    dask: str = ""
+    builds: str = ""
+
+
+class Site(_Part):
+    """The names of things in the cluster."""
+
+    release: str
+    namespace: str
+    tiers: tuple[str, ...]
+    """The names of the policy's tiers."""
+    shared_namespace: str = ""
+    """The one namespace of all launches; empty where each has its own."""
+    gateway_instance: str
+    gateway_api: str
+    gateway_traefik: str
+    gateway_prefix: str
+    gateway_middleware: str
+    """The name of traefik's middleware that takes the prefix off clusters' addresses."""
+    traefik_port: int = 80
+    builds_namespace: str
+    priority_classes: PriorityClasses = PriorityClasses()
+    builder_image: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[Mapping[str, str], ...] = ()
+
+
+class ExampleValues(_Part):
+    """A repository the landing page offers."""
+
+    title: str
+    url: str
+    description: str = ""
+    ref: str = "HEAD"
+    urlpath: str = ""
+
+
+class BinderValues(_Part):
+    """`binder`."""
+
+    hosts: tuple[str, ...] = Field(min_length=1)
+    line_seconds: int = 600
+    require_build_token: bool = False
+    rate_limit: int = 60
+    rate_seconds: int = 3600
+    banned_networks: tuple[str, ...] = ()
+    cors_allow_origin: str = ""
+    examples: tuple[ExampleValues, ...] = ()
+
+
+class Pool(_Part):
+    """Which nodes pods run on."""
+
+    node_selector: Mapping[str, str] = {}
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+
+    def pods(self, priority_class: str) -> TierPods:
+        """Return it as launches and builds are told."""
+        return TierPods(self.node_selector, self.tolerations, priority_class)
+
+
+class BuildValues(Pool):
+    """`builds`."""
+
+    engine: Literal["buildah", "buildkit"] = "buildah"
+    base_image: str = ""
+    seccomp_profile: str = ""
+    apparmor_profile: str = ""
+    seconds: int = 1800
+    concurrent: int = 4
+    cpu: float = 2
+    memory: str = "6Gi"
+    disk: str = "20Gi"
+
+
+class RegistryValues(_Part):
+    """`registry`."""
+
+    address: str = Field(min_length=1)
+    name: str = "environments"
+    push_address: str = ""
+    ask_address: str = ""
+    plain_http: bool = False
+    read_secret: str = ""
+    push_secret: str = ""
+    networks: tuple[str, ...] = ()
+
+
+class LaunchValues(_Part):
+    """`launches`."""
+
+    prefix: str = "launch"
+    pull_secret: str = ""
+    start_seconds: int = 600
+    pools: Mapping[str, Pool] = {}
+    blocked_networks: tuple[str, ...] = ()
+
+
+class SchedulerValues(_Part):
+    """`dask.scheduler`."""
+
+    cpu: float = 0.25
+    memory: str = "1Gi"
+
+
+class DaskValues(_Part):
+    """`dask`."""
+
+    backend: Literal["gateway", "operator"] = "gateway"
+    scheduler: SchedulerValues = SchedulerValues()
+    start_seconds: int = 180
+
+
+class KubeValues(_Part):
+    """One release of the chart."""
+
+    site: Site
+    binder: BinderValues
+    builds: BuildValues = BuildValues()
+    registry: RegistryValues
+    launches: LaunchValues = LaunchValues()
+    dask: DaskValues = DaskValues()
+    log_level: str = "INFO"
+
+    def address(self, service: str, port: int) -> str:
+        """Return how `service` of the release is reached from anywhere in the cluster."""
+        return f"http://{service}.{self.site.namespace}.svc:{port}"
+
+    @property
+    def hub_url(self) -> str:
+        """The hub, without the proxy."""
+        return self.address("hub", HUB_PORT)
+
+    @property
+    def storage_admin_url(self) -> str:
+        """The vending API."""
+        return self.address("storage-admin", STORAGE_ADMIN_PORT)
+
+    @property
+    def gateway_api_url(self) -> str:
+        """dask-gateway's API server itself; paths begin with `/api`."""
+        return self.address(self.site.gateway_api, GATEWAY_API_PORT)
+
+    @property
+    def gateway_url(self) -> str:
+        """dask-gateway as clients reach it, dashboards included."""
+        return f"{self.address(self.site.gateway_traefik, self.site.traefik_port)}{self.site.gateway_prefix}"
+
+    def tier_pods(self, priority_class: str) -> dict[str, TierPods]:
+        """Return where the pods of each tier of the policy run, all with one PriorityClass."""
+        pools = self.launches.pools
+        return {tier: pools.get(tier, Pool()).pods(priority_class) for tier in self.site.tiers}
+
+
+def read_values(folder: Path = CONFIG) -> KubeValues:
+    """Return the release's values, of the file in `folder` or of the variable that takes its place.
+
+    Raises pydantic.ValidationError, FileNotFoundError.
+    """
+    text = os.environ.get(VALUES_VARIABLE) or (folder / "values.yaml").read_text()
+    return KubeValues.model_validate(yaml.safe_load(text))
+
+
+def read_secret(key: str, folder: Path = SECRETS) -> str:
+    """Return what this process's Secret holds under `key`. Raises FileNotFoundError where it is not for this process."""
+    return (folder / key).read_text().strip()
