@@ -35,6 +35,8 @@ Handled = tuple[dict[str, Any] | None, bool | None]
 """The status a cluster is to have (None: leave it), and whether to look at it again soon."""
 
 _WORKER = "dask-worker"
+_ENDED = frozenset({"Stopped", "Failed"})
+"""The phases of a cluster that is no more."""
 _DEADLINE_GRACE_SECONDS = 60
 """The reaper ends clusters in good order; this much later their pods end with or without it."""
 
@@ -56,7 +58,7 @@ class LaunchController(KubeController):
     start_seconds = Float(180, help="A cluster that does not run after this long has failed.", config=True)
     quota_seconds = Float(
         60,
-        help="How long a scheduler that a quota refuses is tried again: the pods of a former cluster may be ending.",
+        help="How long a scheduler that is refused is tried again, if a quota may have room or a permission come.",
         config=True,
     )
 
@@ -148,17 +150,29 @@ class LaunchController(KubeController):
             return requeue
         except ApiException as error:
             refusal = refusal_of(error.status, error.body)
-            if refusal is None or refusal.why is not Why.ENDING:
+            if refusal is None or refusal.why not in (Why.ENDING, Why.PERMISSION):
                 raise
-            self.log.info("Cluster %s is going, or its namespace is", cluster_key)
-            return False
+            self.log.info("Cluster %s is going, or its namespace is: %s", cluster_key, error.body)
+            return refusal.why is Why.PERMISSION
 
     async def handle_cluster(self, cluster: Cluster) -> Handled:
-        """Do what a cluster needs. The stock one leaves objects behind that it made but had not noted yet."""
+        """Do what a cluster needs.
+
+        The stock one leaves objects behind that it made but had not noted yet. And where the end of the pod it deleted
+        is seen before the status it wrote, it ends a cluster twice, and the second end has another reason.
+        """
+        if ".".join(_name(cluster)) in self.stopped_clusters and cluster.get("status", {}).get("phase") not in _ENDED:
+            return None, False
         if not cluster["spec"].get("active", True):
             cluster = {**cluster, "status": {**self._made(cluster), **cluster.get("status", {})}}
         handled: Handled = await super().handle_cluster(cluster)
         return handled
+
+    async def patch_cluster_status(self, namespace: str, name: str, status: dict[str, Any]) -> None:
+        """Write a cluster's status, and remember it where it is the last."""
+        await super().patch_cluster_status(namespace, name, status)
+        if status["phase"] in _ENDED:
+            self.stopped_clusters[f"{namespace}.{name}"] = parse_k8s_timestamp(status["completionTime"])
 
     def _made(self, cluster: Cluster) -> dict[str, str]:
         """Return what a cluster may have that has to be deleted; the rest belongs to these."""
@@ -193,7 +207,7 @@ class LaunchController(KubeController):
             raise error
         self._note_refusal(cluster, "scheduler", refusal, error)
         sentence = refusal.sentence("the scheduler of this Dask cluster")
-        if refusal.why is Why.QUOTA and _age_seconds(cluster) < self.quota_seconds:
+        if refusal.why in (Why.QUOTA, Why.PERMISSION) and _age_seconds(cluster) < self.quota_seconds:
             return {"phase": "Pending", **cluster.get("status", {}), MESSAGE: sentence}, True
         return await self._failed(cluster, sentence)
 

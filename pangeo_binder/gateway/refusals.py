@@ -16,7 +16,9 @@ CLUSTER_COUNT = "count/daskclusters.gateway.dask.org"
 """What a ResourceQuota calls the number of a namespace's clusters."""
 
 _QUOTA = re.compile(r"exceeded quota: (?P<name>[^,]+), requested: (?P<requested>.*), used: .*, limited: ")
-_WORDS = {"cpu": "cores", "memory": "memory", "pods": "pods"}
+_PERMISSION = re.compile(r' is forbidden: User "[^"]*" cannot ')
+_WORDS = {"limits.cpu": "cores", "requests.cpu": "cores", "limits.memory": "memory", "requests.memory": "memory"}
+_WORDS |= {"cpu": "cores", CLUSTER_COUNT: "clusters"}
 
 
 class Why(StrEnum):
@@ -26,6 +28,8 @@ class Why(StrEnum):
     """A ResourceQuota is used up; it may have room later."""
     ENDING = "ending"
     """The namespace is being deleted, or is gone."""
+    PERMISSION = "permission"
+    """The gateway itself may not: the namespace is going, and its RoleBindings went first, or was not made in full."""
     RULES = "rules"
     """Anything else that Kubernetes does not allow, which waiting will not change."""
 
@@ -44,10 +48,14 @@ class Refusal:
             return f"Kubernetes refused {what}, because the quota of {self._short()} is used up."
         if self.why is Why.ENDING:
             return f"Kubernetes refused {what}, because this session is ending."
+        if self.why is Why.PERMISSION:
+            return (
+                f"Kubernetes does not let the gateway make {what}: this session is ending, or was not set up in full."
+            )
         return f"Kubernetes' rules here do not allow {what}; the operator finds the reason in the gateway's log."
 
     def _short(self) -> str:
-        words = dict.fromkeys(_WORDS.get(each.rsplit(".", 1)[-1], each) for each in self.resources)
+        words = dict.fromkeys(_WORDS.get(each, each) for each in self.resources)
         return " and ".join(words) or "its namespace"
 
 
@@ -65,7 +73,7 @@ def refusal_of(status: int | None, body: str | bytes | None) -> Refusal | None:
         return Refusal(Why.ENDING)
     if found := _QUOTA.search(message):
         return Refusal(Why.QUOTA, tuple(each.split("=")[0] for each in found["requested"].split(",")))
-    return Refusal(Why.RULES)
+    return Refusal(Why.PERMISSION if _PERMISSION.search(message) else Why.RULES)
 
 
 def _said(body: str | bytes | None) -> tuple[str, set[str]]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pangeo_binder.gateway.kube import KubeLaunchBackend
 
 
 class StandBackend(KubeLaunchBackend):
-    """Finds schedulers where the file `scheduler` in its own directory says, since simulated pods have no address."""
+    """Finds schedulers where the file `scheduler` beside its configuration says: simulated pods have no address."""
 
-    async def sync_cluster(self, cluster_name: str) -> None:
-        await super().sync_cluster(cluster_name)
-        address = Path(self.parent.config_file).parent / "scheduler"
-        if cluster_name in self.clusters and address.exists():
-            self.clusters[cluster_name].api_address = address.read_text()
+    async def forward_message_to_scheduler(self, cluster: Any, msg: dict[str, Any]) -> None:
+        cluster.api_address = (Path(self.parent.config_file).parent / "scheduler").read_text()
+        await super().forward_message_to_scheduler(cluster, msg)
