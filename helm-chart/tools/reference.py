@@ -18,8 +18,8 @@ SCHEMA_JSON = CHART / "values.schema.json"
 REFERENCE = ROOT / "docs" / "reference" / "values.md"
 _INTRO = """# Values of the chart
 
-Generated from `helm-chart/pangeo-binder/values.schema.yaml` and `values.yaml`; [kubernetes.md](../kubernetes.md) says how
-they work together. Any other key is refused, except below `jupyterhub` and `dask-gateway`.
+Generated from `helm-chart/pangeo-binder/values.schema.yaml` and `values.yaml`; [kubernetes.md](../kubernetes.md) says
+how they work together. Any other key is refused, except below `jupyterhub` and `dask-gateway`.
 """
 Schema = dict[str, Any]
 

@@ -84,15 +84,16 @@ def part_of(raw: bytes, key: str) -> bytes:
     Raises NotYaml where `raw` cannot be read at all, or has no such key.
     """
 
-    def part(text: str) -> bytes:
+    def cut(text: str) -> bytes:
         root = yaml.compose(text, yaml.SafeLoader)
         for name, node in root.value if isinstance(root, yaml.MappingNode) else ():
             if name.value == key:
                 start, end = node.start_mark, node.end_mark
-                return ("\n" * start.line + " " * start.column + text[start.index : end.index]).encode()
+                part: str = "\n" * start.line + " " * start.column + text[start.index : end.index]
+                return part.encode()
         raise NotYaml(1, f"There is no `{key}` in this file.")
 
-    return _reading(part, raw)
+    return _reading(cut, raw)
 
 
 _Read = TypeVar("_Read")

@@ -206,5 +206,5 @@ def read_values(folder: Path = CONFIG) -> KubeValues:
 
 
 def read_secret(key: str, folder: Path = SECRETS) -> str:
-    """Return what this process's Secret holds under `key`. Raises FileNotFoundError where it is not for this process."""
+    """Return what this process's Secret holds under `key`. Raises FileNotFoundError where it has none."""
     return (folder / key).read_text().strip()

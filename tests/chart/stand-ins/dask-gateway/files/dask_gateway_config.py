@@ -9,7 +9,6 @@ c.KubeBackend.api_url = os.environ["API_URL"]  # noqa: F821
 c.KubeBackend.gateway_instance = os.environ["INSTANCE"]  # noqa: F821
 c.KubeClusterConfig.image = "dask/dask-gateway:2026.3.0"  # noqa: F821
 c.KubeClusterConfig.image_pull_secrets = []  # noqa: F821
-c.JupyterHubAuthenticator.jupyterhub_api_url = "http://{HUB_SERVICE_HOST}:{HUB_SERVICE_PORT}/hub/api".format(
-    **os.environ
-)  # noqa: F821
+hub = f"{os.environ['HUB_SERVICE_HOST']}:{os.environ['HUB_SERVICE_PORT']}"
+c.JupyterHubAuthenticator.jupyterhub_api_url = f"http://{hub}/hub/api"  # noqa: F821
 c.JupyterHubAuthenticator.jupyterhub_service_name = os.environ["HUB_SERVICE_NAME"]  # noqa: F821

@@ -1,8 +1,8 @@
 """What the official chart's configuration does that pangeo-binder's meets: proxy, addresses, database, pass-through."""
 
-import glob
 import json
 import os
+from pathlib import Path
 
 c.ConfigurableHTTPProxy.api_url = "http://proxy-api:8001"  # noqa: F821
 c.ConfigurableHTTPProxy.should_start = False  # noqa: F821
@@ -25,5 +25,5 @@ c.Spawner.consecutive_failure_limit = values["consecutiveFailureLimit"]  # noqa:
 for section, settings in values["config"].items():
     c[section].update(settings)  # noqa: F821
 
-for path in sorted(glob.glob("/usr/local/etc/jupyterhub/jupyterhub_config.d/*.py")):  # noqa: PTH207
-    exec(compile(open(path).read(), path, "exec"))  # noqa: PTH123
+for path in sorted(Path("/usr/local/etc/jupyterhub/jupyterhub_config.d").glob("*.py")):
+    exec(compile(path.read_text(), path, "exec"))
