@@ -1,0 +1,139 @@
+"""Follows one build's Job to its end: what it waits for, its log line by line and once, and why it failed.
+
+Following changes nothing, so any number of binders may follow one Job, and one that stops leaves it running. The one
+exception: a Job that can never start is deleted. Runs in the binder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Any, Final
+
+from ..command import CommandTimedOut
+from ..errors import UserError
+from ..events import Phase
+from ..policy.units import size_text
+from .base import BuildEvent
+from .job import KubeBuildSettings
+from .jobs import ClusterUnavailable, Jobs
+from .places import BUILD, PUSH
+from .podlog import LogCursor
+from .podstate import container_state, failure, job_ended, never_started, stuck, waits_for
+
+LOOK_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 120
+"""How long the Kubernetes API may not answer, and how long a pod may fail to start."""
+_LOG_TRIES: Final = 3
+
+
+class Patience:
+    """Lets a trouble that may pass last for a while."""
+
+    def __init__(self, seconds: float = _PATIENCE_SECONDS) -> None:
+        self._seconds = seconds
+        self._began: float | None = None
+
+    def over(self, in_trouble: bool = True) -> bool:
+        """Return whether the trouble has lasted too long; without trouble, begin anew."""
+        if not in_trouble:
+            self._began = None
+            return False
+        self._began = time.monotonic() if self._began is None else self._began
+        return time.monotonic() - self._began > self._seconds
+
+
+class JobFollower:
+    """Follows one Job."""
+
+    def __init__(self, jobs: Jobs, job: Any, settings: KubeBuildSettings) -> None:
+        self._jobs = jobs
+        self._job = job
+        self._settings = settings
+        self._cursors: dict[tuple[str, str], LogCursor] = {}
+        self._read: set[tuple[str, str]] = set()
+        self._pod: Any | None = None
+        self._starting = Patience()
+
+    async def events(self) -> AsyncGenerator[BuildEvent, None]:
+        """Yield the build's log until the Job is done.
+
+        Raises BuildFailed, RepoNotFound or RefNotFound; CommandTimedOut where its time was up; ClusterUnavailable.
+        """
+        told, answering, ended = "", Patience(), None
+        while ended is None:
+            try:
+                ended = await self._look()
+                async with aclosing(self._logs()) as lines:
+                    async for line in lines:
+                        yield BuildEvent(Phase.BUILDING, line)
+                answering.over(in_trouble=False)
+                waiting = "" if ended else self._waiting()
+                if waiting and waiting != told:
+                    told = waiting
+                    yield BuildEvent(Phase.FETCHING, waiting)
+                await self._give_up_if_stuck()
+            except ClusterUnavailable as error:
+                ended = None
+                if not error.may_pass or answering.over():
+                    raise
+            if ended is None:
+                await asyncio.sleep(LOOK_SECONDS)
+        if ended != "Complete":
+            raise self._failure(ended)
+
+    def _waiting(self) -> str:
+        """Return the line that says what the build waits for, or nothing."""
+        waiting = waits_for(self._pod)
+        return f"The build's node went away, and it begins anew. {waiting}" if waiting and self._read else waiting
+
+    async def _look(self) -> str | None:
+        """Look at the Job and its pod, and return how it ended, if it did."""
+        job = await self._jobs.get(self._job.metadata.name)
+        if job is None or job.metadata.uid != self._job.metadata.uid:
+            raise failure(None, "", "")
+        ended = job_ended(job)
+        # a pod that is gone is kept in mind: why it failed is still to be told
+        self._pod = await self._jobs.pod(job) or self._pod
+        return ended
+
+    def _failure(self, ended: str) -> UserError | CommandTimedOut:
+        if ended == "DeadlineExceeded":
+            return CommandTimedOut(f"{self._job.metadata.name} took too long")
+        return failure(self._pod, size_text(self._settings.memory_limit_bytes), size_text(self._settings.disk_bytes))
+
+    async def _give_up_if_stuck(self) -> None:
+        reason = stuck(self._pod) if self._pod else ""
+        if self._starting.over(in_trouble=bool(reason)):
+            await self._jobs.delete(self._job)
+            raise never_started(reason)
+
+    async def _logs(self) -> AsyncGenerator[str, None]:
+        """Yield what is new in the logs of the pod's containers, staying with each that runs until it ends."""
+        for container in (BUILD, PUSH):
+            if self._pod is not None:
+                async with aclosing(self._log(container)) as lines:
+                    async for line in lines:
+                        yield line
+
+    async def _log(self, container: str) -> AsyncGenerator[str, None]:
+        key, tries = (self._pod.metadata.uid, container), 0  # type: ignore[union-attr]  # `_logs` looks first
+        cursor = self._cursors.setdefault(key, LogCursor())
+        while key not in self._read:
+            state = container_state(self._pod, container)
+            if not state or not (state.running or state.terminated):
+                return
+            complete = False
+            with suppress(ClusterUnavailable):
+                async with aclosing(self._jobs.log(self._pod, container, cursor, follow=bool(state.running))) as lines:
+                    async for line in lines:
+                        yield line
+                complete = True
+            # a log that was followed is looked at once more after its end, since connections end in the middle too
+            tries += 1 if state.terminated else 0
+            if state.terminated and (complete or tries >= _LOG_TRIES):
+                self._read.add(key)
+            elif state.terminated or await self._look() is None or not complete:
+                await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,121 @@
+"""Builds environments as container images, each by one Kubernetes Job, and finds them in a registry.
+
+The Job's name follows from the environment, so all binders together make one Job per environment. It belongs to none of
+them: a binder that stops leaves it running, and whoever asks next follows it from its first line. A Job ends by its own
+time limit and is removed by its own time to live. Runs in the binder; the pod's side is `container`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from ..command import CommandTimedOut
+from ..errors import PangeoBinderError
+from ..events import Phase
+from ..model import Environment, Repo
+from ..names import environment_id
+from ..resources import resource
+from .base import Builder, BuildEvent
+from .follow import LOOK_SECONDS, JobFollower, Patience
+from .job import KubeBuildSettings, job_manifest, job_name
+from .jobs import AlreadyThere, ClusterUnavailable, Jobs, NoRoom
+from .podstate import job_ended
+from .registry import Registry
+from .session_needs import session_digest
+
+BUILDER_VERSION: Final = "kube-1"
+"""Part of every environment's id: a change of how they are made makes new ones."""
+
+_KNOWN_SECONDS: Final = 30
+"""How long an image that was found is not asked for again: a workshop's hundred clicks are one question."""
+
+
+class KubeBuilder(Builder):
+    """Makes images on a cluster; for the life of the binder."""
+
+    def __init__(self, settings: KubeBuildSettings, kubeconfig: str = "") -> None:
+        """`kubeconfig` is a file, or empty within the cluster."""
+        super().__init__(settings)
+        self.settings = settings
+        self._registry = Registry(settings.registry)
+        self._jobs = Jobs(settings.namespace, kubeconfig)
+        self._digest = session_digest(resource("session"))
+        self._known: dict[str, tuple[Environment, float]] = {}
+
+    def environment_id(self, repo: Repo) -> str:
+        """Return the id of the environment of `repo`, which is its image's tag; the same in every binder."""
+        return environment_id(repo.ref.url, repo.commit, BUILDER_VERSION, self.settings.base_image, self._digest)
+
+    async def find(self, repo: Repo) -> Environment | None:
+        """Return the environment of `repo` where its image is. Raises RegistryUnavailable."""
+        id_, now = self.environment_id(repo), time.monotonic()
+        if id_ in self._known and self._known[id_][1] > now:
+            return self._known[id_][0]
+        self._known = {name: pair for name, pair in self._known.items() if pair[1] > now}
+        if found := await self._pushed(id_):
+            self._known[id_] = (found, now + _KNOWN_SECONDS)
+        return found
+
+    async def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
+        id_, job = self.environment_id(repo), None
+        async with aclosing(self._joined(id_, repo)) as joining:
+            async for step in joining:
+                if isinstance(step, str):
+                    yield BuildEvent(Phase.FETCHING, step)
+                else:
+                    job = step
+        if job is not None:
+            async with aclosing(JobFollower(self._jobs, job, self.settings).events()) as following:
+                async for event in following:
+                    yield event
+        environment = await self._pushed(id_)
+        if environment is None:
+            raise PangeoBinderError(f"The image {id_} was pushed, and is not in the registry the binder asks")
+        yield BuildEvent(Phase.BUILT, "Built the environment.", environment)
+
+    async def discard(self, repo: Repo) -> None:
+        """Leave the Job: others may follow it, and it ends by itself."""
+
+    async def close(self) -> None:
+        """Close its connections; Jobs go on."""
+        await self._jobs.close()
+        await self._registry.close()
+
+    async def _pushed(self, id_: str) -> Environment | None:
+        digest = await self._registry.digest(id_)
+        return Environment(id_, self.settings.registry.pull_reference(digest)) if digest else None
+
+    async def _joined(self, id_: str, repo: Repo) -> AsyncGenerator[str | Any, None]:
+        """Yield what is waited for, and last the Job to follow: a new one, or one that runs; no Job where it is done.
+
+        One that ended without an image is replaced. Raises CommandTimedOut or ClusterUnavailable.
+        """
+        manifest, told, answering = job_manifest(id_, repo, self.settings), "", Patience()
+        deadline = time.monotonic() + self.settings.timeout_seconds
+        while time.monotonic() < deadline:
+            try:
+                yield await self._jobs.create(manifest)
+                return
+            except AlreadyThere:
+                job = await self._jobs.get(job_name(id_))
+                if job is not None and not job.metadata.deletion_timestamp:
+                    ended = job_ended(job)
+                    if ended is None:
+                        yield "This environment is being built already; following that build."
+                        yield job
+                        return
+                    if ended == "Complete" and await self._pushed(id_):
+                        return
+                    await self._jobs.delete(job)
+            except NoRoom:
+                if not told:
+                    yield (told := "Waiting for other builds to end.")
+            except ClusterUnavailable as error:
+                if not error.may_pass or answering.over():
+                    raise
+            await asyncio.sleep(LOOK_SECONDS)
+        raise CommandTimedOut(f"{job_name(id_)} found no room")
