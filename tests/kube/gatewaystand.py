@@ -98,15 +98,26 @@ class GatewayStand:
         times = {"start_seconds": start_seconds, "quota_seconds": quota_seconds}
         token = self.hub.service("dask-gateway")
         (self.folder / "config.py").write_text(CONFIG.format(**numbers, **times, token=token))
+        self._run_both()
+        return self
+
+    def _run_both(self) -> None:
         self._run(API, "-m", "dask_gateway_server")
         self._run(CONTROLLER, "-m", "pangeo_binder.gateway.controller")
         until("the gateway answers", self._answers, 60)
-        return self
+
+    def crash(self) -> None:
+        """Kill both processes and start them again."""
+        for process in self._processes:
+            process.kill()
+            process.wait(30)
+        self._processes.clear()
+        self._run_both()
 
     def _run(self, account: str, *command: str) -> None:
         kubeconfig = self.plane.kubeconfig_for(f"{SYSTEM}/{account}")
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(ROOT)}
-        with (self.folder / f"{account}.log").open("wb") as log:
+        with (self.folder / f"{account}.log").open("ab") as log:
             whole = [sys.executable, *command, "-f", str(self.folder / "config.py")]
             self._processes.append(subprocess.Popen(whole, cwd=ROOT, env=environment, stdout=log, stderr=log))
 
@@ -190,9 +201,13 @@ class GatewayStand:
         """Return what the controller counted."""
         return request(f"http://127.0.0.1:{self.controller_port}/metrics").body.decode()
 
+    def told(self) -> list[dict[str, Any]]:
+        """Return all active clusters, as the operator's command sees them."""
+        listed: list[dict[str, Any]] = self.ask(self.hub.service("status"), "GET", "launches/").json
+        return listed
+
     def owners(self) -> set[str]:
-        """Return who has active clusters, as the operator's command sees it."""
-        return {cluster["owner"] for cluster in self.ask(self.hub.service("status"), "GET", "launches/").json}
+        return {cluster["owner"] for cluster in self.told()}
 
     def pods(self, namespace: str, component: str) -> list[dict[str, Any]]:
         """Return the pods of a component that are not being deleted."""

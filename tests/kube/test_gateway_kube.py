@@ -319,6 +319,31 @@ def test_clusters_end_with_their_server_and_at_their_age(stand: GatewayStand) ->
     assert stand.ask(tokens[old.id], "GET", "clusters/").json == {}
 
 
+def test_a_cluster_is_taken_up_again_by_new_processes(stand: GatewayStand, running: Running) -> None:
+    stand.crash()
+    until("it runs", lambda: stand.cluster(running.token, running.name).get("status") == "RUNNING", 30)
+    assert stand.make(running.token).status == 422
+    assert stand.heartbeat(running.name, 3).status == 200
+    until("three workers", lambda: len(stand.pods(running.namespace, WORKER)) == 3, 30)
+    made = stand.objects("pod", running.namespace)
+    assert all(pod["metadata"]["labels"]["pangeo-binder/launch"] == running.launch.id for pod in made)
+
+
+def test_the_operator_is_told_what_runs(stand: GatewayStand, running: Running) -> None:
+    until("its workers are told", lambda: mine(stand, running)["workers"] == len(workers_of(stand, running)), 30)
+    owner = f"{running.launch.user}/"
+    told = {"name": running.name, "owner": owner, "status": "RUNNING", "max_workers": 4}
+    assert {**mine(stand, running), **told} == mine(stand, running)
+
+
+def mine(stand: GatewayStand, running: Running) -> dict[str, Any]:
+    return next(cluster for cluster in stand.told() if cluster["name"] == running.name)
+
+
+def workers_of(stand: GatewayStand, running: Running) -> list[dict[str, Any]]:
+    return stand.pods(running.namespace, WORKER)
+
+
 def test_another_launchs_cluster_is_out_of_reach(stand: GatewayStand, running: Running) -> None:
     token, _ = stand.launched(a_launch())
     asked = [("GET", "", None), ("GET", "?wait", None), ("DELETE", "", None), ("POST", "/scale", {"count": 1})]
