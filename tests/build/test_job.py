@@ -1,0 +1,115 @@
+"""The Job of a build, as a manifest: who holds the password, who may do what, and what a link can put into it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from pangeo_binder.build.job import KubeBuildSettings, job_manifest, job_name
+from pangeo_binder.build.registry import RegistrySettings
+from pangeo_binder.model import Repo, RepoRef
+from pangeo_binder.pods import TierPods
+
+REPO = Repo(RepoRef("git", "https://example.org/org/sea", "main"), "a" * 40)
+SETTINGS = KubeBuildSettings(
+    namespace="builds",
+    image="pangeo-binder/builder:1",
+    registry=RegistrySettings("nodes.example.org", push_address="pods.example.org:5000", ask_address="b.example.org"),
+    push_secret="push",
+    timeout_seconds=900,
+)
+
+
+def pod(settings: KubeBuildSettings = SETTINGS, repo: Repo = REPO) -> dict:
+    return job_manifest("abc", repo, settings)["spec"]["template"]["spec"]
+
+
+def test_only_the_half_that_pushes_holds_the_password():
+    spec = pod()
+    (build,), (push,) = spec["initContainers"], spec["containers"]
+    secrets = [volume["name"] for volume in spec["volumes"] if "secret" in volume]
+    assert secrets == ["push-secret"]
+    assert "push-secret" in [mount["name"] for mount in push["volumeMounts"]]
+    assert "secret" not in json.dumps(build)
+    assert spec["automountServiceAccountToken"] is False and "shareProcessNamespace" not in spec
+
+
+def test_the_halves_share_the_image_alone_and_only_the_first_writes_it():
+    spec = pod()
+    mounts = [each[0]["volumeMounts"] for each in (spec["initContainers"], spec["containers"])]
+    build, push = ({mount["name"]: mount.get("readOnly", False) for mount in listed} for listed in mounts)
+    assert set(build) & set(push) == {"image"}
+    assert (build["image"], push["image"]) == (False, True)
+
+
+def test_the_half_that_pushes_is_restricted_and_the_other_no_more_than_it_needs():
+    spec = pod()
+    security = spec["initContainers"][0]["securityContext"]
+    assert security["capabilities"] == {"drop": ["ALL"], "add": ["SETUID", "SETGID"]} and "privileged" not in security
+    assert security["seccompProfile"] == security["appArmorProfile"] == {"type": "Unconfined"}
+    push = spec["containers"][0]["securityContext"]
+    assert push["capabilities"] == {"drop": ["ALL"]} and push["allowPrivilegeEscalation"] is False
+    assert spec["securityContext"]["runAsNonRoot"] and spec["enableServiceLinks"] is False
+
+
+def test_profiles_of_the_nodes_take_the_place_of_none():
+    settings = dataclasses.replace(SETTINGS, seccomp_profile="builds.json", apparmor_profile="builds")
+    security = pod(settings)["initContainers"][0]["securityContext"]
+    assert security["seccompProfile"] == {"type": "Localhost", "localhostProfile": "builds.json"}
+    assert security["appArmorProfile"] == {"type": "Localhost", "localhostProfile": "builds"}
+
+
+def test_it_ends_by_itself():
+    spec = job_manifest("abc", REPO, SETTINGS)["spec"]
+    assert (spec["activeDeadlineSeconds"], spec["backoffLimit"]) == (900, 0)
+    assert spec["ttlSecondsAfterFinished"] == SETTINGS.keep_seconds > 0
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_nothing_of_a_link_is_an_option():
+    url, ref = "--upload-pack=/bin/sh", "--help"
+    (build,) = pod(repo=Repo(RepoRef("git", url, ref), "a" * 40))["initContainers"]
+    assert build["args"] == ["build", "--ref=--help", "--", url, "a" * 40]
+
+
+def test_annotations_are_bounded_and_hold_nothing_unprintable():
+    ref = RepoRef("git", "https://example.org/" + "x" * 5000, "m\x1b[2Jain\n")
+    notes = job_manifest("abc", Repo(ref, "a" * 40), SETTINGS)["metadata"]["annotations"]
+    assert len(notes["pangeo-binder/repo"]) == 1024
+    assert notes["pangeo-binder/ref"] == "m?[2Jain?" and notes["pangeo-binder/commit"] == "a" * 40
+
+
+def test_names_and_addresses():
+    manifest = job_manifest("abc", REPO, SETTINGS)
+    assert manifest["metadata"]["name"] == job_name("abc") == "build-abc"
+    assert manifest["metadata"]["labels"]["pangeo-binder/build"] == "abc"
+    (push,) = manifest["spec"]["template"]["spec"]["containers"]
+    credentials = "--credentials=/push-secret/.dockerconfigjson"
+    assert push["args"] == ["push", credentials, "--", "pods.example.org:5000/environments:abc"]
+
+
+def test_a_registry_within_the_cluster_needs_neither_tls_nor_a_password():
+    settings = dataclasses.replace(SETTINGS, push_secret="", registry=RegistrySettings("r:5000", plain_http=True))
+    spec = pod(settings)
+    assert spec["containers"][0]["args"] == ["push", "--plain-http", "--", "r:5000/environments:abc"]
+    assert not [volume for volume in spec["volumes"] if "secret" in volume]
+
+
+def test_placement_and_shares_are_the_operators():
+    tolerations = ({"key": "builds", "operator": "Exists"},)
+    placed = TierPods({"pool": "builds"}, tolerations, "low")
+    spec = pod(dataclasses.replace(SETTINGS, pods=placed, cpu_limit=1.5, variables={"HTTPS_PROXY": "http://p"}))
+    assert (spec["nodeSelector"], spec["priorityClassName"]) == ({"pool": "builds"}, "low")
+    assert spec["tolerations"] == list(tolerations)
+    for container in (*spec["initContainers"], *spec["containers"]):
+        assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
+        assert container["resources"]["limits"]["cpu"] == "1.5"
+    assert {"name": "HTTPS_PROXY", "value": "http://p"} in spec["initContainers"][0]["env"]
+    assert "env" not in spec["containers"][0]
+
+
+def test_an_unknown_engine_is_refused():
+    with pytest.raises(ValueError, match="buildah, buildkit"):
+        dataclasses.replace(SETTINGS, engine="docker")
