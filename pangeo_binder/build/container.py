@@ -25,7 +25,7 @@ from ..model import Repo, RepoRef
 from ..pods import USER_ID
 from .appendix import appendix
 from .checkout import Checkout
-from .places import BUILD, BUILD_DIR, IMAGE_DIR, PUSH, REPORT_FILE, SESSION_WHEELS
+from .places import BUILD, PUSH, Places
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # repo2docker's own imports
@@ -41,31 +41,29 @@ _REPORT_CHARACTERS = 2000
 class Image(Repo2Docker):
     """repo2docker, with an engine that leaves an image layout."""
 
-    layout: Path
-    session: Path
+    places: Places
 
     def get_engine(self) -> LayoutEngine:
         """Return the engine that the operator chose."""
         kind = BuildKitEngine if os.environ.get("PANGEO_BINDER_ENGINE") == "buildkit" else BuildahEngine
-        return kind(parent=self, layout=self.layout, session=self.session)
+        return kind(parent=self, layout=self.places.image, session=self.places.session)
 
 
-def build(url: str, ref: str, commit: str) -> None:
-    """Leave the image of a commit in IMAGE_DIR. Raises a UserError, mostly BuildFailed."""
-    if url.startswith("-") or not _COMMIT.fullmatch(commit):
+def build(repo: Repo, places: Places) -> None:
+    """Leave the image of `repo` in its place. Raises a UserError, mostly BuildFailed."""
+    if repo.ref.url.startswith("-") or not _COMMIT.fullmatch(repo.commit):
         raise BuildFailed("The build was asked for what is no commit of a repository.", "Tell the binder's operator.")
-    place = Path(BUILD_DIR)
     for name, folder in {"HOME": "home", "TMPDIR": "tmp", "XDG_RUNTIME_DIR": "run"}.items():
-        (place / folder).mkdir(mode=0o700, exist_ok=True)
-        os.environ[name] = str(place / folder)
-    _configure_registries(place / "home")
-    checkout = place / "checkout"
-    asyncio.run(_fetch(Repo(RepoRef("git", url, ref), commit), checkout))
+        (places.build / folder).mkdir(mode=0o700, exist_ok=True)
+        os.environ[name] = str(places.build / folder)
+    _configure_registries(places.build / "home")
+    checkout = places.build / "checkout"
+    asyncio.run(fetch(repo, checkout))
     image = Image(log=_log())
-    image.layout, image.session = Path(IMAGE_DIR), Path(SESSION_WHEELS)
-    image.repo, image.ref, image.output_image_spec = str(checkout), commit, "environment"
+    image.places = places
+    image.repo, image.ref, image.output_image_spec = str(checkout), repo.commit, "environment"
     image.user_id, image.user_name, image.run, image.push = USER_ID, "jovyan", False, False
-    image.appendix, image.labels = appendix(USER_ID), {"repo2docker.repo": url.translate(_UNQUOTED)}
+    image.appendix, image.labels = appendix(USER_ID), {"repo2docker.repo": repo.ref.url.translate(_UNQUOTED)}
     image.base_image = os.environ.get("PANGEO_BINDER_BASE_IMAGE") or image.base_image
     try:
         image.build()
@@ -80,7 +78,8 @@ def build(url: str, ref: str, commit: str) -> None:
 _UNQUOTED = {ord(mark): None for mark in '"\\$\n'}  # repo2docker writes labels into the Dockerfile as they are
 
 
-async def _fetch(repo: Repo, into: Path) -> None:
+async def fetch(repo: Repo, into: Path) -> None:
+    """Check out `repo`, and write git's lines. Raises what Checkout raises."""
     fetching = Checkout(repo, into, GitAccess(), time.monotonic() + _FETCH_SECONDS).run()
     async with aclosing(fetching) as lines:
         async for line in lines:
@@ -112,16 +111,16 @@ def _log() -> logging.Logger:
     return log
 
 
-def push(reference: str, credentials: str, plain_http: bool) -> None:
-    """Push the image in IMAGE_DIR as `reference`. Raises BuildFailed."""
+def push(reference: str, credentials: str, plain_http: bool, places: Places) -> None:
+    """Push the image as `reference`. Raises BuildFailed."""
     # `build` could have left a link to the password here for us to push; it has ended, and this directory is read-only
-    if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in Path(IMAGE_DIR).rglob("*")):
+    if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in places.image.rglob("*")):
         raise BuildFailed("The build left something that is no image.", "Nothing was kept of it.")
     options = ["--quiet", "--retry-times=3", *([f"--dest-authfile={credentials}"] if credentials else [])]
     options += ["--dest-tls-verify=false"] if plain_http else []
     sys.stdout.write("Pushing the image\n")
     sys.stdout.flush()
-    command = ["skopeo", "copy", *options, "--", f"oci:{IMAGE_DIR}", f"docker://{reference}"]
+    command = ["skopeo", "copy", *options, "--", f"oci:{places.image}", f"docker://{reference}"]
     if subprocess.run(command, stdout=sys.stdout, stderr=subprocess.STDOUT, check=False).returncode:
         raise BuildFailed("The image was built, but could not be pushed to this binder's registry.", "Try again later.")
 
@@ -140,19 +139,18 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], places: Places = Places()) -> int:  # noqa: B008 - frozen
     """Run one command and return its exit code."""
     wanted = _arguments(argv)
     try:
         if wanted.command == BUILD:
-            build(wanted.url, wanted.ref, wanted.commit)
+            build(Repo(RepoRef("git", wanted.url, wanted.ref), wanted.commit), places)
         else:
-            push(wanted.reference, wanted.credentials, wanted.plain_http)
+            push(wanted.reference, wanted.credentials, wanted.plain_http, places)
     except UserError as error:
         sys.stdout.write(f"{error}\n")
-        report = Path(REPORT_FILE)
-        if report.exists():
-            report.write_text(refusal_text(error)[:_REPORT_CHARACTERS])
+        if places.report.exists():
+            places.report.write_text(refusal_text(error)[:_REPORT_CHARACTERS])
         return 1
     return 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 ENGINES: Final = ("buildah", "buildkit")
@@ -16,7 +18,15 @@ BUILD_DIR: Final = "/build"
 """Where `build` has its home, the checkout and the layers."""
 SECRET_DIR: Final = "/push-secret"  # noqa: S105 - a place, not a secret
 SECRET_FILE: Final = f"{SECRET_DIR}/.dockerconfigjson"
-REPORT_FILE: Final = "/dev/termination-log"
-"""Where a container says in a sentence why it failed; Kubernetes' own default place for that."""
-SESSION_WHEELS: Final = "/opt/pangeo-binder/session"
-"""Where the image of build pods keeps the session distribution's wheel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a container of the pod finds and leaves things."""
+
+    image: Path = Path(IMAGE_DIR)
+    build: Path = Path(BUILD_DIR)
+    report: Path = Path("/dev/termination-log")
+    """Where a container says in a sentence why it failed; Kubernetes' own default place for that."""
+    session: Path = Path("/opt/pangeo-binder/session")
+    """Where the image of build pods keeps the session distribution's wheel."""

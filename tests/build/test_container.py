@@ -1,0 +1,146 @@
+"""The commands of a build pod, without the pod: what they refuse, and what they run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pangeo_binder.build import container
+from pangeo_binder.build.appendix import SESSION_DIR, appendix, install_script
+from pangeo_binder.build.engines import BuildahEngine, BuildError, BuildKitEngine, _lines
+from pangeo_binder.build.places import Places
+from pangeo_binder.build.session_needs import NEEDS
+from pangeo_binder.errors import BuildFailed, refusal_from
+from pangeo_binder.model import Repo, RepoRef
+from tests.build.registryserver import credentials, htpasswd, run_registry
+
+TOOLS = [name for name in ("skopeo", "docker-registry") if not shutil.which(name)]
+needs_tools = pytest.mark.skipif(bool(TOOLS), reason=f"LEFT OUT: no {', '.join(TOOLS)} here")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """The pod's directories, below one of the test's own."""
+    made = Places(*(tmp_path / name for name in ("image", "build", "report", "session")))
+    for folder in (made.image, made.build, made.session):
+        folder.mkdir()
+    made.report.touch()
+    return made
+
+
+@pytest.fixture
+def layout(places: Places) -> Path:
+    """An image layout with an image of no layers in it."""
+    image = places.image
+    config = b'{"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}'
+    (image / "blobs/sha256").mkdir(parents=True)
+
+    def blob(kind: str, data: bytes) -> dict:
+        digest = subprocess.run(["sha256sum"], input=data, capture_output=True, check=True).stdout[:64].decode()
+        (image / "blobs/sha256" / digest).write_bytes(data)
+        media = f"application/vnd.oci.image.{kind}.v1+json"
+        return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(data)}
+
+    manifest = {"schemaVersion": 2, "config": blob("config", config), "layers": []}
+    index = {"schemaVersion": 2, "manifests": [blob("manifest", json.dumps(manifest).encode())]}
+    (image / "index.json").write_text(json.dumps(index))
+    (image / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return image
+
+
+@needs_tools
+def test_an_image_is_pushed_with_the_password_from_the_file(layout, places, tmp_path, capfd):
+    (tmp_path / "registry").mkdir()
+    with run_registry(tmp_path / "registry", htpasswd(tmp_path / "registry")) as server:
+        file = credentials(tmp_path / "login.json", server.address)
+        reference = f"{server.address}/environments:abc"
+        assert container.main(["push", "--plain-http", f"--credentials={file}", "--", reference], places) == 0
+        assert container.main(["push", "--plain-http", "--", reference], places) == 1
+    error = refusal_from(places.report.read_text())
+    assert isinstance(error, BuildFailed) and "could not be pushed" in error.message
+    assert "s3cret" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("where", ["index.json", "blobs/sha256/x", "link"])
+def test_a_link_left_for_the_half_with_the_password_is_not_followed(layout, places, tmp_path, where):
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret")
+    (layout / where).unlink(missing_ok=True)
+    (layout / where).symlink_to(secret)
+    assert container.main(["push", "--plain-http", "--", "127.0.0.1:1/x:y"], places) == 1
+    assert "no image" in places.report.read_text()
+
+
+def test_a_pipe_left_for_it_is_not_waited_for(layout, places):
+    os.mkfifo(layout / "blobs/sha256/pipe")
+    assert container.main(["push", "--", "127.0.0.1:1/x:y"], places) == 1
+    assert "no image" in places.report.read_text()
+
+
+@pytest.mark.parametrize("url", ["--upload-pack=touch x", "-x"])
+def test_an_address_that_is_an_option_is_refused(places, url):
+    assert container.main(["build", "--ref=main", "--", url, "a" * 40], places) == 1
+    assert "no commit of a repository" in places.report.read_text()
+
+
+def test_a_commit_that_is_none_is_refused(places):
+    assert container.main(["build", "--ref=main", "--", "https://example.org/x", "HEAD"], places) == 1
+
+
+def test_what_cannot_be_fetched_is_told_in_a_sentence(places, git_server, monkeypatch):
+    for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):  # which a build sets for all it runs
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    assert container.main(["build", "--ref=main", "--", f"{git_server}/private/x", "a" * 40], places) == 1
+    assert refusal_from(places.report.read_text()).reason == "repo_not_found"
+
+
+async def test_the_checkout_is_of_the_commit(places, tmp_path, git_server, repo_of):
+    repo = repo_of({"README.md": "Sea"})
+    ref = RepoRef("git", f"{git_server}/git/{Path(repo.ref.url).relative_to(tmp_path)}", "main")
+    await container.fetch(Repo(ref, repo.commit), places.build / "checkout")
+    assert (places.build / "checkout" / "README.md").read_text() == "Sea"
+
+
+def test_what_a_dockerfile_step_says_when_it_fails():
+    code = "print('STEP 2/3: RUN false'); print('Error: building at STEP \"RUN false\": exit status 1'); exit(1)"
+    with pytest.raises(BuildError, match=r"^RUN false$"):
+        list(_lines([sys.executable, "-c", code]))
+    code = "print('failed to solve: process \"/bin/sh -c false\" did not complete: exit code: 1'); exit(1)"
+    with pytest.raises(BuildError, match=r"^false$"):
+        list(_lines([sys.executable, "-c", code]))
+    assert list(_lines([sys.executable, "-c", "print('\\x1b[31mred')"])) == ["red\n"]
+
+
+@pytest.mark.parametrize("kind", [BuildahEngine, BuildKitEngine])
+def test_engines_leave_a_layout_and_take_nothing_for_an_option(kind, tmp_path):
+    engine = kind(parent=None, layout=tmp_path / "out", session=tmp_path)
+    words = {"build-arg": {"NB_USER": "jovyan"}, "label": {"a": "--b"}}
+    commands = engine.commands(tmp_path, tmp_path / "Dockerfile", words)
+    joined = [word for command in commands for word in command]
+    assert any(f"{tmp_path}/out" in word for word in joined) and not any("docker://" in word for word in joined)
+    assert any(word.endswith("=NB_USER=jovyan") or word.endswith("build-arg:NB_USER=jovyan") for word in joined)
+    assert "--b" not in joined
+
+
+def test_the_appendix_is_one_copy_and_one_run():
+    lines = appendix(1000).splitlines()
+    assert lines[0] == f"COPY --chown=1000:1000 {SESSION_DIR} /tmp/{SESSION_DIR}"
+    assert lines[1].startswith("RUN ") and all(line.endswith("\\") for line in lines[1:-1])
+    assert all(need in appendix(1000) for need in NEEDS)
+    subprocess.run(["sh", "-n"], input=install_script("/nowhere"), text=True, check=True)
+
+
+def test_the_appendix_holds_what_is_installed_to_its_version(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    place = tmp_path / "session"
+    place.mkdir()
+    held = [line for line in install_script(str(place)).splitlines() if "install " not in line and "rm -r" not in line]
+    environment = {**os.environ, "NB_PYTHON_PREFIX": str(tmp_path / "venv")}
+    subprocess.run(["sh", "-e"], input="\n".join(held), text=True, check=True, env=environment)
+    assert {line.split("==")[0] for line in (place / "pins.txt").read_text().split()} >= {"pip"}
