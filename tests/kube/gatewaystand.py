@@ -188,6 +188,11 @@ class GatewayStand:
         until("it runs", lambda: self.cluster(token, name)["status"] == "RUNNING", 60)
         return name
 
+    def message(self, token: str, name: str) -> str:
+        """Return what a cluster's person is told about it."""
+        text: str = self.ask(token, "GET", f"clusters/{name}?message").json["message"]
+        return text
+
     def heartbeat(self, name: str, count: Any) -> Answer:
         """Say what a scheduler would: how many workers it wants."""
         namespace, cluster = name.split(".")

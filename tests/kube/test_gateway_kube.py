@@ -21,6 +21,8 @@ from .gatewaystand import API, CONTROLLER, IMAGE, SYSTEM, GatewayStand, a_launch
 
 pytestmark = pytest.mark.timeout(200)
 
+CLIENT_KNOWS = {"name", "dashboard_route", "status", "start_time", "stop_time", "options", "tls_cert", "tls_key"}
+"""The keys of a cluster's record; dask-gateway's client fails on any other."""
 SCHEDULER, WORKER = "dask-scheduler", "dask-worker"
 
 
@@ -108,7 +110,7 @@ def failed(stand: GatewayStand, token: str, name: str, seconds: float = 60) -> s
     """Wait until a cluster has failed, and return what its person is told."""
     until("it failed", lambda: stand.cluster(token, name)["status"] == "FAILED", seconds)
     waited = stand.ask(token, "GET", f"clusters/{name}?wait")
-    assert waited.status == 409 and waited.json["error"] == stand.cluster(token, name)["message"]
+    assert waited.status == 409 and waited.json["error"] == stand.message(token, name)
     text: str = waited.json["error"]
     return text
 
@@ -249,14 +251,15 @@ def test_workers_that_a_quota_refuses_are_told_of(stand: GatewayStand, scheduler
     name = stand.running(token)
     assert stand.heartbeat(name, 4).status == 200
     said = "Kubernetes refused more workers for this Dask cluster, because the quota of pods is used up."
-    until("it is told", lambda: stand.cluster(token, name).get("message") == said, 30)
+    until("it is told", lambda: stand.message(token, name) == said, 30)
+    assert set(stand.cluster(token, name)) == CLIENT_KNOWS
     scaled = stand.ask(token, "POST", f"clusters/{name}/scale", {"count": 4})
     assert scaled.json == {"ok": False, "msg": said}
     until("there is room for two", lambda: len(stand.pods(namespace, WORKER)) == 2, 30)
     counted = stand.metrics()
     assert 'pangeo_binder_dask_refusals_total{what="worker",why="quota"}' in counted
     assert stand.heartbeat(name, 2).status == 200
-    until("it is no longer told", lambda: "message" not in stand.cluster(token, name), 60)
+    until("it is no longer told", lambda: stand.message(token, name) == "", 60)
 
 
 def test_as_many_pending_workers_go_as_are_too_many(stand: GatewayStand) -> None:
@@ -346,7 +349,13 @@ def workers_of(stand: GatewayStand, running: Running) -> list[dict[str, Any]]:
 
 def test_another_launchs_cluster_is_out_of_reach(stand: GatewayStand, running: Running) -> None:
     token, _ = stand.launched(a_launch())
-    asked = [("GET", "", None), ("GET", "?wait", None), ("DELETE", "", None), ("POST", "/scale", {"count": 1})]
+    asked = [
+        ("GET", "", None),
+        ("GET", "?wait", None),
+        ("GET", "?message", None),
+        ("DELETE", "", None),
+        ("POST", "/scale", {"count": 1}),
+    ]
     for method, path, body in asked:
         assert stand.ask(token, method, f"clusters/{running.name}{path}", body).status == 403
     assert stand.ask(token, "DELETE", f"launches/{running.launch.user}/").status == 403
