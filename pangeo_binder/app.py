@@ -12,7 +12,7 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from binderhub.app import BinderHub
@@ -20,7 +20,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from traitlets import Bool, Dict, Float, Instance, Int, List, Tuple, Unicode
 
-from .build.base import BuildSettings
+from .build.base import Builder, BuildSettings
 from .build.venv import VenvBuilder
 from .errors import PangeoBinderError, UserError
 from .events import Event
@@ -37,6 +37,9 @@ from .repos.registry import provider_for
 from .web.context import Check, Example, LaunchRequest, ProviderInfo, WebContext
 from .web.limits import Limits
 from .web.routes import routes
+
+if TYPE_CHECKING:
+    from .build.kube import KubeBuilder
 
 _HEALTH_SECONDS = 5
 _HOUSEKEEPING_SECONDS = 3600
@@ -71,6 +74,12 @@ class PangeoBinderHub(BinderHub):
     ask_first = Bool(False, help="Whether people whom another page sent are asked before a launch.", config=True)
     examples = Tuple(help="The landing page's examples; the first is built when the binder starts.", config=True)
     health_urls = Dict(help="Addresses that have to answer for the binder to be healthy, by service.", config=True)
+    kube_builds = Instance(
+        "pangeo_binder.build.job.KubeBuildSettings",
+        help="How environments are built on a cluster; without, they are virtual environments of this machine.",
+        allow_none=True,
+        config=True,
+    )
     door = Instance(Limits, help="Rate, build tokens, banned networks.", allow_none=True, config=True)
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
@@ -87,11 +96,7 @@ class PangeoBinderHub(BinderHub):
     def _wire(self) -> None:
         self._hub = Hub(self.hub_api_url, self.hub_api_token, self.ticket_keys)
         policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
-        access = GitAccess(allow_local=self.allow_local_repositories)
-        settings = BuildSettings(cache_dir=Path(self.cache_dir), timeout_seconds=self.build_seconds, git=access)
-        self._builder = VenvBuilder(settings)
-        self._builder.prune_unfinished()
-        self._builds = SharedBuilds(self._builder)
+        self._builds = SharedBuilds(self._make_builder())
         self._providers = (GitProvider(allow_local=self.allow_local_repositories),)
         self._pipeline = Pipeline(
             Collaborators(
@@ -103,6 +108,20 @@ class PangeoBinderHub(BinderHub):
                 ticket_keys=self.ticket_keys,
             )
         )
+
+    def _make_builder(self) -> Builder:
+        self._venvs: VenvBuilder | None = None
+        self._images: KubeBuilder | None = None
+        if self.kube_builds is not None:
+            from .build.kube import KubeBuilder  # needs a library that is only there on a cluster
+
+            self._images = KubeBuilder(self.kube_builds)
+            return self._images
+        access = GitAccess(allow_local=self.allow_local_repositories)
+        settings = BuildSettings(cache_dir=Path(self.cache_dir), timeout_seconds=self.build_seconds, git=access)
+        self._venvs = VenvBuilder(settings)
+        self._venvs.prune_unfinished()
+        return self._venvs
 
     def _context(self) -> WebContext:
         return WebContext(
@@ -135,7 +154,8 @@ class PangeoBinderHub(BinderHub):
         self.http_server.listen(self.port, address=self.ip)
         self.log.info("The binder listens at http://%s:%d%s", self.ip, self.port, self.base_url)
         loop = IOLoop.current()
-        loop.add_callback(self._keep_house)
+        if self._venvs is not None:
+            loop.add_callback(self._keep_house, self._venvs)
         if self.examples:
             loop.add_callback(self._build_first, self.examples[0])
         if run_loop:
@@ -147,16 +167,18 @@ class PangeoBinderHub(BinderHub):
         self.http_server.stop()
         await self._builds.stop()
         await self._hub.close()
+        if self._images is not None:
+            await self._images.close()
         loop.stop()
 
-    async def _keep_house(self) -> None:
+    async def _keep_house(self, builder: VenvBuilder) -> None:
         """Remove environments that nobody used for long, or that no longer fit, but none that a server runs in."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
             try:
                 used = {server.launch.environment.id for server in await self._hub.servers()}
                 max_age = self.cache_days * 24 * 3600
-                gone = await asyncio.to_thread(self._builder.prune, used, self.cache_bytes, max_age)
+                gone = await asyncio.to_thread(builder.prune, used, self.cache_bytes, max_age)
                 self.log.info("Pruned %d environments", len(gone))
             except PangeoBinderError as error:
                 self.log.warning("Environments were not pruned: %s", error)

@@ -17,10 +17,11 @@ from pydantic.alias_generators import to_camel
 
 from ...pods import TierPods
 
-CONFIG = Path("/etc/pangeo-binder/config")
-SECRETS = Path("/etc/pangeo-binder/secrets")
+_ETC = Path(os.environ.get("PANGEO_BINDER_ETC", "/etc/pangeo-binder"))
+"""Where a pod finds what it is given; another place for a process that is tried outside of its pod."""
+CONFIG, SECRETS = _ETC / "config", _ETC / "secrets"
+REGISTRY_LOGIN = _ETC / "registry" / "config.json"
 STATE = Path("/var/lib/pangeo-binder")
-REGISTRY_LOGIN = Path("/etc/pangeo-binder/registry/config.json")
 VALUES_VARIABLE = "PANGEO_BINDER_VALUES"
 """Holds the document itself where no file can be mounted, which is so in dask-gateway's chart."""
 HUB_PORT, SERVER_PORT, BINDER_PORT = 8081, 8888, 8585

@@ -1,0 +1,94 @@
+"""Configures the binder on Kubernetes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ...build.job import KubeBuildSettings
+from ...build.registry import RegistrySettings
+from ...model import RepoRef
+from ...web.context import Example
+from ...web.limits import Limits
+from .values import BINDER_PORT, CONFIG, REGISTRY_LOGIN, STATE, KubeValues, read_secret, read_values, size_bytes
+
+_KEEP_SECONDS = 30
+"""How long a Job that ended is kept: it counts among the builds at a time, and its log was followed while it ran."""
+_POD_ADDRESS = "POD_IP"
+
+
+def configure(c: Any) -> None:
+    """Configure the binder."""
+    values, keys = read_values(), read_secret("ticket-keys").split()
+    binder = c.PangeoBinderHub
+    binder.ip = ""
+    binder.port = BINDER_PORT
+    binder.base_url = binder.hub_url = "/"
+    binder.hub_api_url = f"{values.hub_url}/hub/api"
+    binder.hub_api_token = read_secret("hub-token")
+    binder.ticket_keys = keys
+    binder.policy_file = str(CONFIG / "policy.yaml")
+    binder.cache_dir = str(STATE)
+    binder.line_seconds = float(values.binder.line_seconds)
+    binder.door = _door(values, keys[0])
+    binder.ask_first = False
+    binder.kube_builds = build_settings(values)
+    binder.examples = tuple(
+        Example(each.title, each.description, RepoRef("git", each.url, each.ref), each.urlpath)
+        for each in values.binder.examples
+    )
+    binder.health_urls = _health_urls(values)
+    binder.log_level = values.log_level
+
+
+def _door(values: KubeValues, key: str) -> Limits:
+    binder = values.binder
+    # the kubelet and Prometheus ask under the pod's own address, the proxy passes on the name that people used
+    within = ("binder", f"binder.{values.site.namespace}.svc", os.environ.get(_POD_ADDRESS, "localhost"))
+    return Limits(
+        build_token_key=key,
+        require_build_token=binder.require_build_token,
+        rate_limit=binder.rate_limit,
+        rate_seconds=binder.rate_seconds,
+        banned_networks=binder.banned_networks,
+        hosts=(*binder.hosts, *within),
+        cors_allow_origin=binder.cors_allow_origin,
+    )
+
+
+def build_settings(values: KubeValues) -> KubeBuildSettings:
+    """Return how environments are built, as the values say."""
+    builds, registry = values.builds, values.registry
+    memory = size_bytes(builds.memory)
+    return KubeBuildSettings(
+        timeout_seconds=builds.seconds,
+        namespace=values.site.builds_namespace,
+        image=values.site.builder_image,
+        registry=RegistrySettings(
+            address=registry.address,
+            name=registry.name,
+            push_address=registry.push_address,
+            ask_address=registry.ask_address,
+            plain_http=registry.plain_http,
+            credentials=REGISTRY_LOGIN if registry.read_secret else None,
+        ),
+        push_secret=registry.push_secret,
+        engine=builds.engine,
+        cpu_request=min(0.5, builds.cpu),
+        cpu_limit=builds.cpu,
+        memory_request_bytes=memory,
+        memory_limit_bytes=memory,
+        disk_bytes=size_bytes(builds.disk),
+        keep_seconds=_KEEP_SECONDS,
+        pods=builds.pods(values.site.priority_classes.builds),
+        base_image=builds.base_image,
+        seccomp_profile=builds.seccomp_profile,
+        apparmor_profile=builds.apparmor_profile,
+    )
+
+
+def _health_urls(values: KubeValues) -> dict[str, str]:
+    urls = {"hub": f"{values.hub_url}/hub/health", "storage": f"{values.storage_admin_url}/health"}
+    if values.dask.backend == "gateway":
+        urls["gateway"] = f"{values.gateway_api_url}/api/health"
+    return urls

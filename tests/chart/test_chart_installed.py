@@ -1,0 +1,227 @@
+"""The chart on a real API server without nodes: all is accepted, kept over upgrades, and held to its rights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pangeo_binder.build.job import KubeBuildSettings, job_manifest
+from pangeo_binder.build.registry import RegistrySettings
+from pangeo_binder.model import Repo, RepoRef
+from tests.chart.conftest import HERE, Helm
+from tests.chart.test_chart_values import EXAMPLES, NAMED
+from tests.stack.control_plane import ControlPlane
+
+SINGLE_NODE = EXAMPLES[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Helm on the cluster."""
+
+    helm: Helm
+    plane: ControlPlane
+
+    def apply(self, verb: str, name: str, *arguments: str | Path) -> None:
+        """Install or upgrade a release in a namespace of its name, without running its hook."""
+        common = ["-n", name, "--create-namespace", "--no-hooks", "--wait=false", "--kubeconfig", self.plane.kubeconfig]
+        done = self.helm.run(verb, name, self.helm.chart, *common, *arguments)
+        assert done.returncode == 0, done.stderr
+
+    def remove(self, name: str) -> None:
+        """Uninstall a release."""
+        self.helm.run("uninstall", name, "-n", name, "--kubeconfig", self.plane.kubeconfig)
+
+    def secrets(self, name: str) -> dict[str, Any]:
+        """Return what the release's Secrets hold."""
+        found = self.plane.get("secrets", "-n", name)["items"]
+        return {each["metadata"]["name"]: each["data"] for each in found if each["type"] == "Opaque"}
+
+
+@pytest.fixture(scope="module")
+def release(helm: Helm, control_plane: ControlPlane) -> Release:
+    """Helm on a cluster that knows the Prometheus operator's and the Gateway API's kinds."""
+    control_plane.kubectl("apply", "-f", str(HERE / "crds.yaml"))
+    control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    return Release(helm, control_plane)
+
+
+@pytest.fixture(scope="module")
+def installed(release: Release) -> Iterator[Release]:
+    """One release, `binder`, whose launches' namespaces begin with `launch-`."""
+    release.apply("install", "binder", "-f", SINGLE_NODE)
+    yield release
+    release.remove("binder")
+
+
+@pytest.mark.parametrize("example", NAMED)
+def test_a_cluster_takes_every_object_of_an_example_as_it_is_written(example: Path, release: Release) -> None:
+    name = f"try-{example.stem}"
+    release.apply("install", name, "-f", example, "--set", f"launches.prefix=of-{name}")
+    try:
+        # strictly: a field that the cluster does not know is an error, not dropped
+        written = release.helm.template("-f", example, "--set", f"launches.prefix=of-{name}", release=name)
+        ours = [each for each in written if "namespace" not in each["metadata"]]
+        arguments = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-")
+        for batch, where in ((ours, ("-n", name)), ([each for each in written if each not in ours], ())):
+            listed = {"apiVersion": "v1", "kind": "List", "items": [_without_data(each) for each in batch]}
+            release.plane.kubectl(*arguments, *where, stdin=json.dumps(listed))
+    finally:
+        release.remove(name)
+
+
+def _without_data(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return it without what cannot be the same twice."""
+    return {key: value for key, value in manifest.items() if manifest["kind"] != "Secret" or key != "data"}
+
+
+def test_an_upgrade_keeps_secrets_and_takes_new_values(release: Release) -> None:
+    release.apply("install", "kept", "-f", SINGLE_NODE, "--set", "launches.prefix=of-kept")
+    try:
+        before = release.secrets("kept")
+        arguments = ("--set", "launches.prefix=of-kept", "--set", "binder.lineSeconds=5")
+        release.apply("upgrade", "kept", "-f", SINGLE_NODE, *arguments)
+        assert release.secrets("kept") == before and len(before) >= 5
+        config = release.plane.get("configmap", "pangeo-binder", "-n", "kept")["data"]["values.yaml"]
+        assert "lineSeconds: 5" in config
+    finally:
+        release.remove("kept")
+    left = release.secrets("kept")
+    assert {name: left.get(name) for name in before if name.startswith("pangeo")} == {
+        name: data for name, data in before.items() if name.startswith("pangeo")
+    }, "scratch and tickets outlive the release"
+
+
+def test_secrets_agree_where_two_processes_share_one(installed: Release) -> None:
+    held = {name.removeprefix("pangeo-binder-"): data for name, data in installed.secrets("binder").items()}
+    hub = held["hub"]
+    assert held["binder"] == {"ticket-keys": hub["ticket-keys"], "hub-token": hub["binder-token"]}
+    assert held["gateway"] == {"hub-token": hub["gateway-token"]}
+    assert held["storage"]["vend-token"] == hub["vend-token"] and "master-key" not in hub
+    assert held["status"] == {"hub-token": hub["status-token"], "storage-token": held["storage"]["look-token"]}
+    assert (
+        len({value for data in (hub, held["storage"]) for value in data.values()})
+        == len({**hub, "storage-hub": "", **{f"storage-{key}": 0 for key in ("master-key", "look-token")}}) - 1
+    ), "no two are the same"
+
+
+def _can(plane: ControlPlane, account: str) -> Callable[..., bool]:
+    def can(verb: str, resource: str, *where: str) -> bool:
+        kind, _, part = resource.partition("/")
+        whole = (kind, f"--subresource={part}", *where)
+        arguments = ("auth", "can-i", verb, *whole, f"--as=system:serviceaccount:{account}")
+        return plane.kubectl(*arguments, check=False).strip().startswith("yes")
+
+    return can
+
+
+@pytest.mark.parametrize(
+    ("account", "may", "may_not"),
+    [
+        (
+            "hub",
+            ["create namespaces", "create pods", "create secrets", "create networkpolicies.networking.k8s.io"],
+            ["get secrets", "list secrets", "create pods/exec", "get nodes", "create rolebindings", "update pods"],
+        ),
+        (
+            "pangeo-binder-dask-controller",
+            ["create pods", "create secrets", "list endpoints", "create ingressroutes.traefik.io"],
+            ["get secrets", "list secrets", "create namespaces", "create pods/exec", "create deployments"],
+        ),
+        (
+            "pangeo-binder-gateway",
+            ["create daskclusters.gateway.dask.org", "get secrets"],
+            ["list secrets", "create secrets", "create pods", "list pods", "create namespaces"],
+        ),
+        (
+            "pangeo-binder-binder",
+            [],
+            ["create jobs", "list pods", "get secrets", "create namespaces", "list configmaps"],
+        ),
+        ("default", [], ["list pods", "get secrets", "create pods"]),
+    ],
+)
+def test_each_account_may_do_its_own_work_alone(
+    account: str, may: list[str], may_not: list[str], installed: Release
+) -> None:
+    can = _can(installed.plane, f"binder:{account}")
+    assert {rule: can(*rule.split(), "--all-namespaces") for rule in may} == dict.fromkeys(may, True)
+    assert {rule: can(*rule.split(), "--all-namespaces") for rule in may_not} == dict.fromkeys(may_not, False)
+
+
+def test_the_binder_may_build_in_the_builds_namespace_and_nowhere_else(installed: Release) -> None:
+    can = _can(installed.plane, "binder:pangeo-binder-binder")
+    assert can("create", "jobs", "-n", "binder-builds") and can("get", "pods/log", "-n", "binder-builds")
+    assert not can("get", "secrets", "-n", "binder-builds") and not can("create", "pods", "-n", "binder-builds")
+    assert not can("create", "jobs", "-n", "binder")
+
+
+def _namespace(name: str) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+def _secret(namespace: str) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "session", "namespace": namespace}})
+
+
+def test_the_hub_writes_in_launches_namespaces_alone(installed: Release) -> None:
+    plane = installed.plane
+    hub = plane.kubeconfig_for("binder/hub")
+    plane.kubectl("create", "-f", "-", stdin=_namespace("launch-abc"), config=hub)
+    plane.kubectl("create", "-f", "-", stdin=_secret("launch-abc"), config=hub)
+    refused = "pangeo-binder writes only in namespaces that begin with launch-"
+    for manifest in (_namespace("other"), _namespace("launcher"), _secret("binder"), _secret("kube-system")):
+        assert refused in plane.kubectl("create", "-f", "-", stdin=manifest, config=hub, check=False)
+    for name in ("binder", "binder-builds"):
+        assert refused in plane.kubectl("delete", "namespace", name, "--wait=false", config=hub, check=False)
+    assert refused in plane.kubectl("delete", "secrets", "pangeo-binder-hub", "-n", "binder", config=hub, check=False)
+    plane.kubectl("delete", "namespace", "launch-abc", "--wait=false", config=hub)
+
+
+def test_others_are_not_held_by_the_hubs_policy(installed: Release) -> None:
+    installed.plane.kubectl("create", "-f", "-", stdin=_namespace("elsewhere"))
+    installed.plane.kubectl("delete", "namespace", "elsewhere", "--wait=false")
+
+
+def _build(container: dict[str, Any] | None = None, **changes: Any) -> str:
+    """Return the pod that a build's Job makes, with `changes` of its spec and of its first container."""
+    registry = RegistrySettings("registry.example.org")
+    settings = KubeBuildSettings(namespace="binder-builds", image="pangeo-binder/builder:0.1.0", registry=registry)
+    repo = Repo(RepoRef("git", "https://git.example.org/some", "HEAD"), "0" * 40)
+    spec = job_manifest("some", repo, settings)["spec"]["template"]["spec"]
+    spec["initContainers"][0].update(container or {})
+    spec["volumes"] += changes.pop("more_volumes", [])
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "build"}, "spec": {**spec, **changes}}
+    return json.dumps(pod)
+
+
+def _made(plane: ControlPlane, manifest: str) -> str:
+    arguments = ("create", "--dry-run=server", "-n", "binder-builds", "-f", "-")
+    return plane.kubectl(*arguments, stdin=manifest, check=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"hostNetwork": True}, "does not share the node's namespaces"),
+        ({"hostPID": True}, "does not share the node's namespaces"),
+        ({"more_volumes": [{"name": "more", "hostPath": {"path": "/"}}]}, "mounts empty directories"),
+        ({"more_volumes": [{"name": "more", "secret": {"secretName": "other"}}]}, "mounts empty directories"),
+        ({"automountServiceAccountToken": True}, "has no token"),
+        ({"securityContext": {}}, "does not run as root"),
+        ({"container": {"securityContext": {"privileged": True}}}, "no privilege"),
+        ({"container": {"securityContext": {"runAsUser": 0, "capabilities": {"drop": ["ALL"]}}}}, "no privilege"),
+        ({"container": {"securityContext": {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}}}, "no privilege"),
+        ({"container": {"image": "evil:1"}}, "run the builder's image"),
+    ],
+)
+def test_whatever_is_made_of_the_binder_no_build_reaches_its_node(
+    changes: dict[str, Any], told: str, installed: Release
+) -> None:
+    assert "created" in _made(installed.plane, _build())
+    assert told in _made(installed.plane, _build(**changes))

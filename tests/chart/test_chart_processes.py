@@ -1,0 +1,144 @@
+"""Each process configures itself for real from what the chart gives its pod: values, policy, and its own Secret."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import Helm
+from tests.chart.test_chart_templates import one
+from tests.chart.test_chart_values import EXAMPLES, NAMED
+
+Run = Callable[[str, str, Path], Any]
+
+
+@pytest.fixture
+def process(helm: Helm, tmp_path: Path) -> Run:
+    """Run Python code as a process of a release has it, and return what it printed as JSON."""
+
+    def run(name: str, code: str, example: Path) -> Any:
+        manifests = helm.template("-f", example)
+        files = {"config": one(manifests, "ConfigMap", "pangeo-binder")["data"]}
+        if name in ("binder", "hub", "storage"):
+            held = one(manifests, "Secret", f"pangeo-binder-{name}")["data"]
+            files["secrets"] = {key: base64.b64decode(value).decode() for key, value in held.items()}
+        for folder, texts in files.items():
+            (tmp_path / folder).mkdir()
+            for file, text in texts.items():
+                (tmp_path / folder / file).write_text(text)
+        environment = {**os.environ, "PANGEO_BINDER_ETC": str(tmp_path), "POD_IP": "10.1.2.3"}
+        command = [sys.executable, "-W", "ignore", "-c", f"import json\n{code}"]
+        how: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+        done = subprocess.run(command, env=environment, cwd=tmp_path, **how)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+_BINDER = """
+from pangeo_binder.app import PangeoBinderHub
+app = PangeoBinderHub()
+app.initialize(["-f", "config/binder.py"])
+builds = app.kube_builds
+print(json.dumps([app.hub_api_url, list(app.door.hosts), builds.namespace, builds.registry.asked, len(app.ticket_keys),
+    builds.pods.priority_class, [example.title for example in app.examples], app.health_urls]))
+"""
+
+
+def test_the_binder_is_wired_to_the_release(process: Run) -> None:
+    hub, hosts, namespace, registry, keys, priority, examples, health = process("binder", _BINDER, EXAMPLES[-1])
+    assert hub == "http://hub.binder.svc:8081/hub/api" and keys == 1
+    assert hosts == ["binder.localhost", "binder", "binder.binder.svc", "10.1.2.3"]
+    assert (namespace, registry) == ("binder-builds", "registry.registry.svc:5000")
+    assert priority == "binder-pangeo-binder-builds" and examples == ["Pangeo tutorial"]
+    assert health["gateway"] == "http://api-binder-dask-gateway.binder.svc:8000/api/health"
+
+
+def test_a_binder_with_a_wrong_policy_does_not_start(process: Run, helm: Helm, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(EXAMPLES[-1].read_text().replace("tier: small", "tier: large"))
+    with pytest.raises(AssertionError, match="There is no tier `large`"):
+        process("binder", _BINDER, values)
+
+
+_STORAGE = """
+from pangeo_binder.deploy.kube.storage import settings
+held = settings()
+print(json.dumps([held.public_endpoint, held.hub_api_url, [sorted(caller.rights) for caller in held.admin_callers],
+    len({held.master_key, held.hub_api_token, *(caller.token for caller in held.admin_callers)})]))
+"""
+
+
+def test_the_storage_service_has_a_key_for_each_caller(process: Run) -> None:
+    endpoint, hub, rights, keys = process("storage", _STORAGE, EXAMPLES[0])
+    assert endpoint == "http://storage.binder.svc:9100" and hub == "http://hub.binder.svc:8081/hub/api"
+    assert rights == [["vend"], ["look"]] and keys == 4
+
+
+_CHART_FILE = """
+c.DaskGateway.address = ":1"
+c.KubeBackend.gateway_instance = "mine"
+c.KubeBackend.api_url = "http://api:8000/api"
+c.JupyterHubAuthenticator.jupyterhub_service_name = "dask-gateway"
+"""
+_GATEWAY = (
+    f"""
+import os, pathlib
+pathlib.Path("chart.py").write_text({_CHART_FILE!r})
+"""
+    """
+os.environ.update(PANGEO_BINDER_VALUES=pathlib.Path("config/values.yaml").read_text(), JUPYTERHUB_API_TOKEN="secret")
+from pangeo_binder.deploy.kube.gateway import ConfiguredGateway
+app = ConfiguredGateway()
+app.initialize(["--config", "chart.py"])
+tiers = {name: [dict(pods.node_selector), pods.priority_class] for name, pods in app.backend.tier_pods.items()}
+print(json.dumps([type(app.backend).__name__, app.backend.gateway_instance, app.backend.api_url, app.address, tiers,
+    type(app.authenticator).__name__, app.authenticator.jupyterhub_api_url,
+    app.backend.cluster_config_class(parent=app.backend).scheduler_memory_limit]))
+"""
+)
+
+
+def test_the_gateway_has_our_configuration_over_its_charts(process: Run) -> None:
+    backend, instance, api, address, tiers, authenticator, hub, memory = process("gateway", _GATEWAY, EXAMPLES[0])
+    assert (backend, instance, address) == ("KubeLaunchBackend", "mine", ":1"), "what the chart says holds"
+    assert api == "http://api-binder-dask-gateway.binder.svc:8000/api", "reached from other namespaces"
+    assert authenticator == "LaunchAuthenticator" and hub == "http://hub.binder.svc:8081/hub/api"
+    assert tiers["anonymous"] == [{"purpose": "sessions"}, "binder-pangeo-binder-dask"] and memory == 2**30
+
+
+_CONTROLLER = """
+from pangeo_binder.gateway.controller import LaunchController
+app = LaunchController()
+app.initialize(["-f", "config/controller.py"])
+print(json.dumps([app.gateway_instance, app.proxy_prefix, app.proxy_web_middlewares, app.address, app.start_seconds]))
+"""
+
+
+def test_the_controller_is_the_gateways(process: Run) -> None:
+    instance, prefix, middlewares, address, seconds = process("controller", _CONTROLLER, EXAMPLES[0])
+    assert instance == "binder-dask-gateway" and prefix == "/services/dask-gateway"
+    assert middlewares == [{"name": "clusters-prefix-binder-dask-gateway", "namespace": "binder"}]
+    assert (address, seconds) == (":8000", 180)
+
+
+_CULLER = """
+from jupyterhub_idle_culler import IdleCuller
+app = IdleCuller()
+app.load_config_file("config/culler.py")
+print(json.dumps([app.cull_arbiter_hook.__name__, app.cull_users]))
+"""
+
+
+@pytest.mark.parametrize("example", NAMED)
+def test_the_culler_asks_each_grant(example: Path, process: Run) -> None:
+    assert process("culler", _CULLER, example) == ["should_cull", True]

@@ -1,0 +1,173 @@
+"""What the chart makes of the examples' values, looked at before any cluster sees it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pangeo_binder.deploy.kube import values as kube_values
+from pangeo_binder.deploy.kube.values import KubeValues, read_values
+from pangeo_binder.policy.load import load_policy
+from tests.chart.conftest import ROOT, Helm
+from tests.chart.test_chart_values import EXAMPLES, NAMED
+from tests.stack.local import COMMAND
+
+CHART = ROOT / "helm-chart" / "pangeo-binder"
+Manifests = list[dict[str, Any]]
+
+
+def one(manifests: Manifests, kind: str, name: str) -> dict[str, Any]:
+    """Return the one manifest of a kind with a name."""
+    found = [each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name]
+    assert len(found) == 1, f"{kind} {name}: {len(found)}"
+    return found[0]
+
+
+def pods(manifests: Manifests) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the pods' specs of this chart itself."""
+    for each in manifests:
+        if each["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "pangeo-binder":
+            template = each.get("spec", {}).get("template")
+            if template:
+                yield each["metadata"]["name"], template["spec"]
+
+
+@pytest.mark.parametrize("example", NAMED)
+def test_the_values_document_is_what_python_reads(example: Path, helm: Helm, tmp_path: Path) -> None:
+    config = one(helm.template("-f", example), "ConfigMap", "pangeo-binder")["data"]
+    for name, text in config.items():
+        (tmp_path / name).write_text(text)
+    values, given = read_values(tmp_path), yaml.safe_load(example.read_text())
+    assert list(values.binder.hosts) == given["binder"]["hosts"]
+    assert load_policy(tmp_path / "policy.yaml").tiers.keys() == given["policy"]["tiers"].keys() == {*values.site.tiers}
+    assert {"hub.py", "binder.py", "culler.py", "controller.py"} < config.keys()
+
+
+def test_a_key_that_python_does_not_know_is_refused(helm: Helm) -> None:
+    config = one(helm.template("-f", EXAMPLES[0]), "ConfigMap", "pangeo-binder")["data"]
+    document = yaml.safe_load(config["values.yaml"])
+    document["binder"]["host"] = "binder.example.org"
+    with pytest.raises(ValueError, match=r"binder\.host\n.*Extra inputs"):
+        KubeValues.model_validate(document)
+
+
+def test_values_come_from_a_variable_where_no_file_can_be_mounted(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = one(helm.template("-f", EXAMPLES[0]), "ConfigMap", "pangeo-binder")["data"]
+    monkeypatch.setenv(kube_values.VALUES_VARIABLE, config["values.yaml"])
+    assert read_values(Path("/nowhere")).gateway_url == (
+        "http://traefik-binder-dask-gateway.binder.svc:80/services/dask-gateway"
+    )
+
+
+@pytest.mark.parametrize("example", NAMED)
+def test_our_pods_are_restricted_and_their_roots_read_only(example: Path, helm: Helm) -> None:
+    found = dict(pods(helm.template("-f", example)))
+    assert {"binder", "storage", "pangeo-binder-check"} <= found.keys()
+    for name, pod in found.items():
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] and security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod.get("automountServiceAccountToken") is False or pod["serviceAccountName"] != "default", name
+        for container in pod["containers"]:
+            held = container["securityContext"]
+            assert held["readOnlyRootFilesystem"] and not held["allowPrivilegeEscalation"], name
+            assert held["capabilities"] == {"drop": ["ALL"]} and container["resources"]["requests"], name
+
+
+@pytest.mark.parametrize("example", NAMED)
+def test_each_process_is_given_its_own_secrets_alone(example: Path, helm: Helm) -> None:
+    manifests = helm.template("-f", example)
+    keys = {
+        each["metadata"]["name"].removeprefix("pangeo-binder-"): set(each["data"])
+        for each in manifests
+        if each["kind"] == "Secret" and each["metadata"]["name"].startswith("pangeo-binder-")
+    }
+    assert keys["binder"] == {"ticket-keys", "hub-token"}
+    assert keys["gateway"] == {"hub-token"}
+    assert keys["storage"] == {"master-key", "hub-token", "vend-token", "look-token"}
+    assert keys["status"] == {"hub-token", "storage-token"}
+    mounted = {
+        name: {each["secret"]["secretName"] for each in pod.get("volumes", ()) if "secret" in each}
+        for name, pod in pods(manifests)
+    }
+    assert "pangeo-binder-binder" in mounted["binder"] and mounted["storage"] == {"pangeo-binder-storage"}
+    assert {name for pod in mounted.values() for name in pod} <= {
+        "pangeo-binder-binder", "pangeo-binder-storage", "registry-read"
+    }  # fmt: skip
+
+
+def test_no_secret_is_made_where_the_operator_makes_them(helm: Helm) -> None:
+    manifests = helm.template("-f", EXAMPLES[0], "--set", "secrets.create=false")
+    assert [each for each in manifests if each["kind"] == "Secret" and "pangeo" in each["metadata"]["name"]] == []
+
+
+def test_there_is_no_python_in_yaml() -> None:
+    python = re.compile(r"^\s*(from \S+ )?import \w|^\s*c\.\w+\.\w+ = |configure\(", re.MULTILINE)
+    files = [*CHART.rglob("*.yaml"), *CHART.rglob("*.tpl"), *EXAMPLES]
+    assert len(files) > 15
+    assert [str(path) for path in files if python.search(path.read_text())] == []
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in sorted((CHART / "files").glob("*.py"))])
+def test_a_configuration_file_is_an_import_and_a_call(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if line]
+    assert len(lines) == 2
+    code = f"{lines[0]}\nassert callable(configure)\n"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("text", "status"), [("tier: small", 0), ("tier: large", 1)])
+def test_the_hook_checks_the_policy_before_anything_changes(text: str, status: int, helm: Helm, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(EXAMPLES[-1].read_text().replace("tier: small", text))
+    manifests = helm.template("-f", values)
+    job, config = (one(manifests, kind, "pangeo-binder-check") for kind in ("Job", "ConfigMap"))
+    for each in (job, config):
+        assert each["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    (mount,) = container["volumeMounts"]
+    (tmp_path / "policy.yaml").write_text(config["data"]["policy.yaml"])
+    program, *arguments = [each.replace(mount["mountPath"], str(tmp_path)) for each in container["command"]]
+    assert program == "pangeo-binder"
+    done = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, done.stdout
+    assert ("There is no tier `large`" in done.stdout) == bool(status)
+
+
+def test_names_of_the_gateway_follow_its_charts_rule(helm: Helm) -> None:
+    for release, expected in (("binder", "binder-dask-gateway"), ("my-dask-gateway", "my-dask-gateway")):
+        manifests = helm.template("-f", EXAMPLES[0], "--set", "dask.backend=gateway", release=release)
+        site = yaml.safe_load(one(manifests, "ConfigMap", "pangeo-binder")["data"]["values.yaml"])["site"]
+        assert site["gatewayInstance"] == expected
+        for service in (site["gatewayApi"], site["gatewayTraefik"]):
+            assert one(manifests, "Service", service)
+        assert one(manifests, "Middleware", site["gatewayMiddleware"])
+
+
+def test_network_policies_name_pods_that_there_are(helm: Helm) -> None:
+    """A selector with a typing mistake would silently let nobody in, or hold nobody."""
+    manifests = helm.template("-f", EXAMPLES[-1])
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each in manifests if each["kind"] == "Deployment"]
+    selectors = [
+        rule["podSelector"]["matchLabels"]
+        for each in manifests
+        if each["kind"] == "NetworkPolicy" and each["metadata"].get("namespace") is None
+        for rule in [each["spec"], *_peers(each["spec"])]
+        if rule.get("podSelector", {}).get("matchLabels")
+    ]
+    assert len(selectors) > 12
+    unmatched = [wanted for wanted in selectors if not any(wanted.items() <= held.items() for held in labels)]
+    assert [each for each in unmatched if not any(key.startswith("hub.jupyter.org") for key in each)] == []
+
+
+def _peers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for direction, key in (("ingress", "from"), ("egress", "to")):
+        for rule in spec.get(direction) or ():
+            assert rule.get(key) or rule.get("ports"), "an empty rule lets everybody in"
+            yield from rule.get(key) or ()
