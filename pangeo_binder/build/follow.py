@@ -24,15 +24,13 @@ from .podlog import LogCursor
 from .podstate import container_state, failure, job_ended, never_started, stuck, waits_for
 
 LOOK_SECONDS: Final = 1.0
-_PATIENCE_SECONDS: Final = 120
-"""How long the Kubernetes API may not answer, and how long a pod may fail to start."""
 _LOG_TRIES: Final = 3
 
 
 class Patience:
     """Lets a trouble that may pass last for a while."""
 
-    def __init__(self, seconds: float = _PATIENCE_SECONDS) -> None:
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._began: float | None = None
 
@@ -55,14 +53,14 @@ class JobFollower:
         self._cursors: dict[tuple[str, str], LogCursor] = {}
         self._read: set[tuple[str, str]] = set()
         self._pod: Any | None = None
-        self._starting = Patience()
+        self._starting = Patience(settings.patience_seconds)
 
     async def events(self) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log until the Job is done.
 
         Raises BuildFailed, RepoNotFound or RefNotFound; CommandTimedOut where its time was up; ClusterUnavailable.
         """
-        told, answering, ended = "", Patience(), None
+        told, answering, ended = "", Patience(self._settings.patience_seconds), None
         while ended is None:
             try:
                 ended = await self._look()

@@ -94,7 +94,8 @@ class KubeBuilder(Builder):
 
         One that ended without an image is replaced. Raises CommandTimedOut or ClusterUnavailable.
         """
-        manifest, told, answering = job_manifest(id_, repo, self.settings), "", Patience()
+        manifest, told = job_manifest(id_, repo, self.settings), ""
+        answering = Patience(self.settings.patience_seconds)
         deadline = time.monotonic() + self.settings.timeout_seconds
         while time.monotonic() < deadline:
             try:
