@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -29,6 +29,14 @@ log = logging.getLogger(__name__)
 
 def _nothing() -> Mapping[str, str]:
     return MappingProxyType({})
+
+
+Keep = Callable[[Mapping[str, str]], Awaitable[None]]
+"""Puts a launch's storage variables where its workers find them."""
+
+
+async def _keep_nowhere(storage: Mapping[str, str]) -> None:
+    """Leave them to the gateway, which asks the storage service for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +122,14 @@ class Provisioner:
         """Stay one object though traitlets copies configuration values: connections are shared."""
         return self
 
-    async def provision(self, launch: Launch, server_token: str) -> Provisioned:
+    async def provision(self, launch: Launch, server_token: str, keep: Keep = _keep_nowhere) -> Provisioned:
         """Return what `launch` gets, cluster and storage made side by side.
 
-        `server_token` is the server's own hub token: the cluster then belongs to the launch. Raises DaskUnavailable
-        or StorageUnavailable where the tier requires what cannot be had.
+        `server_token` is the server's own hub token: the cluster then belongs to the launch. `keep` is told the
+        variables of its storage as soon as there are any. Raises DaskUnavailable or StorageUnavailable where the tier
+        requires what cannot be had.
         """
-        storage, dask = await asyncio.gather(self._storage(launch), self._dask(launch, server_token))
+        storage, dask = await asyncio.gather(self._storage(launch, keep), self._dask(launch, server_token))
         return Provisioned(storage.storage, dask.dask, dask.cluster, storage.notes + dask.notes)
 
     async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
@@ -140,7 +149,7 @@ class Provisioner:
         """Close connections; the next use opens them anew."""
         await asyncio.gather(self._connections.close(), self._clusters.close())
 
-    async def _storage(self, launch: Launch) -> Provisioned:
+    async def _storage(self, launch: Launch, keep: Keep) -> Provisioned:
         if launch.grant.storage is None:
             return Provisioned()
         body = {
@@ -157,6 +166,7 @@ class Provisioner:
             raise StorageUnavailable(
                 "The storage service did not give this launch its scratch storage.", "Try again in a minute."
             ) from None
+        await keep(answer["environment"])
         return Provisioned(storage=MappingProxyType(answer["environment"]))
 
     async def _dask(self, launch: Launch, server_token: str) -> Provisioned:

@@ -10,6 +10,8 @@ from typing import Any
 GATEWAY = "dask-gateway"
 LAUNCHES = "launches"
 """The service in whose name the hub itself ends a launch's clusters."""
+NAMESPACES = "namespaces"
+"""The service that removes what launches left in Kubernetes."""
 STATUS = "status"
 """The service in whose name the operator's command looks at what runs."""
 
@@ -39,10 +41,16 @@ _SERVICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def roles() -> list[dict[str, Any]]:
-    """Return all roles as `JupyterHub.load_roles` takes them; replaces the stock role `user`."""
+_ON_KUBERNETES: dict[str, tuple[str, ...]] = {NAMESPACES: ("read:users:name", "read:servers")}
+
+
+def roles(on_kubernetes: bool = False) -> list[dict[str, Any]]:
+    """Return all roles as `JupyterHub.load_roles` takes them; replaces the stock role `user`.
+
+    The hub knows only services it was told of, so those `on_kubernetes` are named there alone.
+    """
     user = {"name": "user", "scopes": [*USER_SCOPES, _GATEWAY_ACCESS]}
     return [user] + [
         {"name": f"pangeo-binder-{service}", "services": [service], "scopes": list(scopes)}
-        for service, scopes in _SERVICES.items()
+        for service, scopes in {**_SERVICES, **(_ON_KUBERNETES if on_kubernetes else {})}.items()
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ class LaunchSpawnerMixin(_Base):
             self._take_ticket()
             assert self.launch is not None
             await self.prepare(self.launch)
-            self._provisioned = await self.provisioner.provision(self.launch, self.api_token)
+            self._provisioned = await self.provisioner.provision(self.launch, self.api_token, self.keep)
             self._given.set()
         except UserError as error:
             if isinstance(error, TicketInvalid):
@@ -92,6 +92,9 @@ class LaunchSpawnerMixin(_Base):
         """Put the launch's limits on the server about to start, and make what it starts in. Drivers extend this."""
         self.cpu_limit = launch.grant.server.cpu
         self.mem_limit = launch.grant.server.memory_bytes
+
+    async def keep(self, storage: Mapping[str, str]) -> None:
+        """Put the launch's storage variables where its workers find them, if the driver has to."""
 
     async def discard(self, launch: Launch) -> None:
         """Remove what the driver made for a server that has ended."""

@@ -1,0 +1,49 @@
+"""The hub's way to Kubernetes' API: one connection pool, made when first used, with the pod's own service account.
+
+Runs in the hub process and in the reaper beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubernetes_asyncio import client, config
+
+NOT_FOUND, CONFLICT, FORBIDDEN = 404, 409, 403
+
+
+class KubeApi:
+    """A client of the API server, by the file `kubeconfig`; without one, as the pod this process runs in."""
+
+    def __init__(self, kubeconfig: str = "") -> None:
+        self._kubeconfig = kubeconfig
+        self._client: client.ApiClient | None = None
+
+    async def client(self) -> client.ApiClient:
+        """Return the client, connected."""
+        if self._client is None:
+            settings = client.Configuration()
+            if self._kubeconfig:
+                await config.load_kube_config(self._kubeconfig, client_configuration=settings)
+            else:
+                config.load_incluster_config(client_configuration=settings)
+            self._client = client.ApiClient(settings)
+        return self._client
+
+    async def core(self) -> Any:
+        """Return the core API."""
+        return client.CoreV1Api(await self.client())
+
+    async def networking(self) -> Any:
+        """Return the API of NetworkPolicies."""
+        return client.NetworkingV1Api(await self.client())
+
+    async def rbac(self) -> Any:
+        """Return the API of roles and their bindings."""
+        return client.RbacAuthorizationV1Api(await self.client())
+
+    async def close(self) -> None:
+        """Close connections; the next use opens them anew."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
