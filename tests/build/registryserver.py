@@ -59,11 +59,11 @@ def credentials(path: Path, address: str, user: str = USER, password: str = PASS
 
 
 @contextlib.contextmanager
-def run_registry(folder: Path, auth: dict[str, Any] | None = None) -> Iterator[RegistryServer]:
+def run_registry(folder: Path, auth: dict[str, Any] | None = None, host: str = "127.0.0.1") -> Iterator[RegistryServer]:
     """Run a registry that keeps its images in `folder`; `auth` is that part of its configuration."""
     folder.mkdir(exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with socket.create_server((host, 0)) as probe:
+        address = f"{host}:{probe.getsockname()[1]}"
     config = {
         "version": 0.1,
         "log": {"level": "error"},

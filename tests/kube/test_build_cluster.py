@@ -1,0 +1,151 @@
+"""Real builds in real pods: an image comes out, hostile steps find nothing, and each line is told once."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pangeo_binder.build.base import BuildEvent
+from pangeo_binder.build.job import KubeBuildSettings
+from pangeo_binder.build.kube import KubeBuilder
+from pangeo_binder.build.registry import RegistrySettings
+from pangeo_binder.errors import BuildFailed
+from pangeo_binder.model import Repo, RepoRef
+from tests.build.registryserver import RegistryServer, credentials, htpasswd, run_registry
+from tests.kube.builds import NAMESPACE, lines, prepare
+from tests.repos.gitrepo import git, make_repository
+from tests.repos.gitserver import _GitHandler
+from tests.stack.images import archive, base_archive, image
+from tests.stack.node import Cluster
+
+pytestmark = pytest.mark.timeout(600)
+COUNT = "RUN for i in $(seq 1 40); do echo counted $i; sleep 0.1; done"
+
+
+@pytest.fixture(scope="module")
+def base(cluster: Cluster) -> str:
+    """The image that the repositories' Dockerfiles begin with; also prepares the cluster for builds."""
+    prepare(cluster)
+    cluster.load(archive("builder"))
+    return cluster.push(base_archive(), "base:1")
+
+
+@pytest.fixture(scope="module")
+def guarded(cluster: Cluster, base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry for environments that wants a password, which is in a Secret of the builds' namespace."""
+    folder = tmp_path_factory.mktemp("guarded")
+    with run_registry(folder, htpasswd(folder), cluster.host) as server:
+        login = credentials(folder / "login.json", server.address).read_bytes()
+        secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson"}
+        data = {".dockerconfigjson": base64.b64encode(login).decode()}
+        cluster.apply(secret | {"metadata": {"name": "push", "namespace": NAMESPACE}, "data": data})
+        yield server
+
+
+@pytest.fixture
+def repo_with(cluster: Cluster, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable]:
+    """Make a repository with a Dockerfile on the base image, served where pods reach it."""
+    monkeypatch.setenv("GIT_PROJECT_ROOT", str(tmp_path))
+    monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
+    server = ThreadingHTTPServer((cluster.host, 0), _GitHandler)
+    server.backend = str(Path(git("--exec-path", cwd=tmp_path)) / "git-http-backend")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+
+    def make(*steps: str) -> Repo:
+        path = make_repository(tmp_path / "sea", {"Dockerfile": "\n".join([f"FROM {base}", *steps, ""])})
+        ref = RepoRef("git", f"http://{cluster.host}:{server.server_port}/git/sea", "main")
+        return Repo(ref, git("rev-parse", "HEAD", cwd=path))
+
+    yield make
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+async def builder(cluster: Cluster, base: str) -> AsyncIterator[Callable[..., KubeBuilder]]:
+    """Make builders with the binder's own rights."""
+    registry = RegistrySettings(cluster.registry, plain_http=True)
+    settings = KubeBuildSettings(
+        namespace=NAMESPACE, image=image("builder"), registry=registry, plain_http_registries=(cluster.registry,)
+    )
+    account = cluster.kubeconfig_for(f"{NAMESPACE}/binder")
+    async with AsyncExitStack() as stack:
+
+        def make(**changes: object) -> KubeBuilder:
+            made = KubeBuilder(dataclasses.replace(settings, **changes), str(account))
+            stack.push_async_callback(made.close)
+            return made
+
+        yield make
+    cluster.kubectl("delete", "jobs", "--all", "-n", NAMESPACE, "--cascade=foreground")
+
+
+async def test_an_image_is_built_pushed_and_runs(cluster, builder, repo_with):
+    repo = repo_with("RUN useradd -u 1000 jovyan && echo kept > /kept", "COPY . /srv/sea", "USER 1000")
+    told: list[BuildEvent] = []
+    await lines(builder(), told, repo)
+    environment = told[-1].environment
+    assert environment == await builder().find(repo) and environment.prefix.startswith(f"{cluster.registry}/")
+    command = ["--command", "--", "sh", "-c", "id -u; cat /kept; ls /srv/sea"]
+    run = ["run", "tried", f"--image={environment.prefix}", "--restart=Never", "-n", "default", *command]
+    cluster.kubectl(*run)
+    cluster.kubectl("wait", "pod/tried", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+    assert cluster.kubectl("logs", "tried").split() == ["1000", "kept", "Dockerfile"]
+
+
+async def test_hostile_steps_find_no_password_and_no_token(guarded, builder, repo_with, tmp_path):
+    login = credentials(tmp_path / "login.json", guarded.address)
+    settings = RegistrySettings(guarded.address, plain_http=True, credentials=login)
+    look = "env; ls /push-secret /image /var/run/secrets /proc/1/root/push-secret /proc/1/root/run/secrets"
+    find = "find / /proc/*/root/ -maxdepth 3 -name '*dockerconfig*' -o -maxdepth 5 -name token | sed s/^/found:/"
+    told: list[BuildEvent] = []
+    repo = repo_with(f"RUN {look}; {find}; cat /proc/*/environ | tr '\\0' '\\n'; id; echo looked")
+    await lines(builder(registry=settings, push_secret="push"), told, repo)
+    log = [event.line for event in told[:-1]]
+    assert told[-1].environment and "looked" in log and any(line.startswith("uid=0") for line in log)
+    for place in ("/push-secret", "/var/run/secrets", "/image"):
+        assert any(f"cannot access '{place}'" in line for line in log)
+    assert not [line for line in log if line.startswith("found:") or "s3cret" in line or "TOKEN" in line]
+
+
+async def test_a_failing_step_is_named_with_the_last_lines(builder, repo_with):
+    with pytest.raises(BuildFailed, match="failed at the step `RUN echo before; exit 3`") as caught:
+        await lines(builder(), repo=repo_with("RUN echo before; exit 3"))
+    assert "Last lines of the log:" in caught.value.hint and "\nbefore\n" in caught.value.hint
+
+
+async def test_a_binder_that_comes_later_gets_the_whole_log_and_every_line_once(builder, repo_with):
+    repo, told = repo_with(COUNT), []
+    first = builder()
+    following = asyncio.create_task(lines(first, told, repo))
+    async with asyncio.timeout(200):
+        while not any(event.line == "counted 3" for event in told):  # noqa: ASYNC110 - another process's log
+            await asyncio.sleep(0.1)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    log = [line for line in await lines(builder(), repo=repo) if line.startswith("counted ")]
+    assert log == [f"counted {number}" for number in range(1, 41)]
+
+
+async def test_a_build_over_its_time_is_ended_with_its_pod(cluster, builder, repo_with):
+    with pytest.raises(BuildFailed, match="took longer than 15s"):
+        await lines(builder(timeout_seconds=15), repo=repo_with("RUN sleep 1001"))
+    cluster.kubectl("wait", "pods", "--all", "-n", NAMESPACE, "--for=delete", "--timeout=60s")
+
+
+async def test_a_build_over_its_memory_is_told(builder, repo_with):
+    take = "RUN python3 -c 'x = bytearray(900 << 20); print(len(x))'"
+    small = {"memory_request_bytes": 200 << 20, "memory_limit_bytes": 600 << 20}
+    with pytest.raises(BuildFailed) as caught:
+        await lines(builder(**small), repo=repo_with(take))
+    assert "more memory" in caught.value.message or "at the step `RUN python3" in caught.value.message
