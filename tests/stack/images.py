@@ -17,7 +17,8 @@ from pathlib import Path
 from .node_objects import DNS_IMAGE, PAUSE_IMAGE
 from .tools import ClusterTools, cache_dir
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 BASE = "cluster.test/base:1"
 _BASE_PACKAGES = "python3.11-venv,git,ca-certificates,tini"
 _SLIM = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("man", "doc", "locale", "info")]
@@ -47,17 +48,22 @@ def base_archive() -> Path:
 
 def archive(name: str) -> Path:
     """Return an archive of the project's image `name`, built from `images/<name>/Dockerfile` where it has changed."""
-    return archive_of(ROOT / "images" / name / "Dockerfile", image(name))
+    return _made(ROOT / "images" / name / "Dockerfile", image(name), _sources())
 
 
-def archive_of(dockerfile: Path, reference: str) -> Path:
-    """Return an archive of the image that `dockerfile` makes of this checkout."""
-    inputs = (repr(sorted(_text(path) for path in _sources())), dockerfile.read_text(), _BASE_PACKAGES, repr(_SLIM))
-    target = cache_dir() / "images" / f"{reference.split('/')[-1].split(':')[0]}-{_digest(inputs)}.tar"
+def stand_in_archive(name: str) -> Path:
+    """Return an archive of an image that stands in for one of the official charts': `proxy` or `traefik`."""
+    return _made(HERE / "containers" / name / "Dockerfile", image(name), [ROOT / "constraints.txt"])
+
+
+def _made(dockerfile: Path, reference: str, sources: list[Path]) -> Path:
+    inputs = (repr(sorted(_text(path) for path in sources)), dockerfile.read_text(), _BASE_PACKAGES, repr(_SLIM))
+    name = reference.split("/")[-1].split(":")[0]
+    target = cache_dir() / "images" / f"{name}-{_digest(inputs)}.tar"
     if not target.exists():
         _ensure_base()
         with tempfile.TemporaryDirectory() as folder:
-            _context(Path(folder))
+            _context(sources, Path(folder))
             _bud(dockerfile, reference, Path(folder))
         _save(reference, target)
     return target
@@ -79,9 +85,9 @@ def _text(path: Path) -> str:
     return f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def _context(folder: Path) -> None:
+def _context(sources: list[Path], folder: Path) -> None:
     """Copy what images are made of, with nothing that lies around in a checkout beside it."""
-    for source in _sources():
+    for source in sources:
         target = folder / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)

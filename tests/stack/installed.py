@@ -1,0 +1,114 @@
+"""The whole chart, installed on the test cluster with images built here, and people's way to it.
+
+The charts it depends on are the small stand-ins of `tests/chart`, since the official ones cannot be fetched here: a real
+JupyterHub, configurable-http-proxy, dask-gateway and traefik under the official names and labels.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .images import ROOT, archive, image, stand_in_archive
+from .node import Cluster
+
+RELEASE = "binder"
+IMAGES = ("binder", "storage", "hub", "dask-gateway", "builder")
+STAND_INS = ("proxy", "traefik")
+NOTEBOOK = "notebook:1"
+_INSTALL_SECONDS = 240
+_VOLUMES = ("hub-db-dir", "pangeo-binder-storage")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A release of the chart that answers at `url`."""
+
+    cluster: Cluster
+    url: str
+    notebook: str
+    """The notebook image's address in the cluster's registry, for a Dockerfile to start from."""
+    namespace: str = RELEASE
+
+    def logs(self, deployment: str) -> str:
+        """Return the end of a deployment's log."""
+        return self.cluster.kubectl("logs", "-n", self.namespace, f"deploy/{deployment}", "--tail=80", check=False)
+
+
+def values(cluster: Cluster) -> dict[str, Any]:
+    """Return the values of the test release: everything small, everything from images on the node."""
+
+    def own(name: str) -> dict[str, str]:
+        reference, tag = image(name).rsplit(":", 1)
+        return {"name": reference, "tag": tag}
+
+    small = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}}
+    return {
+        "policy": json.loads((Path(__file__).with_name("installed_policy.json")).read_text()),
+        "binder": {"hosts": [cluster.address], "resources": small, "lineSeconds": 60, "rateLimit": 1000},
+        "builds": {"cpu": 1, "memory": "2Gi", "disk": "10Gi", "seconds": 600},
+        "registry": {"address": cluster.registry, "plainHttp": True, "networks": [f"{cluster.host}/32"]},
+        "storage": {"size": "1Gi", "resources": small},
+        "dask": {"scheduler": {"cpu": 0.1, "memory": "512Mi"}, "resources": small},
+        "images": {"pullPolicy": "Never", **{name: own(name) for name in ("binder", "storage", "builder")}},
+        "jupyterhub": {
+            "hub": {"image": own("hub"), "resources": small},
+            "proxy": {"service": {"type": "NodePort"}, "chp": {"image": own("proxy")}},
+        },
+        "dask-gateway": {
+            "gateway": {"image": own("dask-gateway")},
+            "traefik": {"image": own("traefik")},
+        },
+    }
+
+
+@contextmanager
+def installed(cluster: Cluster, folder: Path) -> Iterator[Installed]:
+    """Install the chart and return once everything of it is ready."""
+    cluster.load(*map(archive, IMAGES), *map(stand_in_archive, STAND_INS))
+    notebook = cluster.push(archive("notebook"), NOTEBOOK)
+    chart = folder / "pangeo-binder"
+    shutil.copytree(ROOT / "helm-chart" / "pangeo-binder", chart)
+    shutil.copytree(ROOT / "tests" / "chart" / "stand-ins", chart / "charts")
+    (folder / "values.json").write_text(json.dumps(values(cluster)))
+    cluster.apply(*_volumes(folder))
+    _helm(cluster, "upgrade", "--install", RELEASE, chart, f"--values={folder}/values.json", "--create-namespace")
+    port = cluster.kubectl(
+        "get", "service", "proxy-public", "-n", RELEASE, "-o", "jsonpath={.spec.ports[0].nodePort}"
+    ).strip()
+    yield Installed(cluster, f"http://{cluster.address}:{port}/", notebook)
+
+
+def _helm(cluster: Cluster, *arguments: object) -> None:
+    waiting = ["--namespace", RELEASE, "--wait", f"--timeout={_INSTALL_SECONDS}s"]
+    command = [cluster.tools.helm, f"--kubeconfig={cluster.kubeconfig}", *arguments, *waiting]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        state = cluster.kubectl("get", "pods,jobs,pvc", "-A", check=False)
+        events = cluster.kubectl("get", "events", "-n", RELEASE, "--field-selector=type=Warning", check=False)
+        raise AssertionError(f"{done.stderr}\n{state}\n{events}")
+
+
+def _volumes(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield volumes for the release's claims: directories of the machine, since nobody makes volumes here."""
+    for claim in _VOLUMES:
+        path = folder / claim
+        path.mkdir(mode=0o777)
+        path.chmod(0o777)
+        yield {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": f"{RELEASE}-{claim}"},
+            "spec": {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "claimRef": {"namespace": RELEASE, "name": claim},
+                "hostPath": {"path": str(path)},
+            },
+        }
