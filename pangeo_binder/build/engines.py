@@ -55,7 +55,9 @@ class LayoutEngine(ContainerEngine):
         with tempfile.TemporaryDirectory() as folder:
             if fileobj:  # a Dockerfile of repo2docker's own, whose appendix takes the session distribution from here
                 with tarfile.open(fileobj=fileobj) as archive:
-                    archive.extractall(folder)  # noqa: S202 - made by repo2docker, in a pod that holds nothing else
+                    # links lead where the repository has them lead: in the image, and in a pod that holds nothing else
+                    archive.extraction_filter = lambda member, path: member
+                    archive.extractall(folder)  # noqa: S202 - made by repo2docker itself
                 shutil.copytree(self._session, Path(folder) / SESSION_DIR, dirs_exist_ok=True)
                 path, dockerfile = folder, "Dockerfile"
             for command in self.commands(Path(path), Path(path) / dockerfile, words):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pangeo_binder.build import container
 from pangeo_binder.build.appendix import SESSION_DIR, appendix, install_script
-from pangeo_binder.build.engines import BuildahEngine, BuildError, BuildKitEngine, _lines
+from pangeo_binder.build.engines import BuildahEngine, BuildError, BuildKitEngine, LayoutEngine, _lines
 from pangeo_binder.build.places import Places
 from pangeo_binder.build.session_needs import NEEDS
 from pangeo_binder.errors import BuildFailed, refusal_from
@@ -126,6 +129,28 @@ def test_engines_leave_a_layout_and_take_nothing_for_an_option(kind, tmp_path):
     assert any(f"{tmp_path}/out" in word for word in joined) and not any("docker://" in word for word in joined)
     assert any(word.endswith("=NB_USER=jovyan") or word.endswith("build-arg:NB_USER=jovyan") for word in joined)
     assert "--b" not in joined
+
+
+class ListingEngine(LayoutEngine):
+    """Tells what it would build."""
+
+    def commands(self, context: Path, dockerfile: Path, words: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
+        return [["ls", str(context)], ["cat", str(dockerfile)], ["readlink", str(context / "src" / "link")]]
+
+
+def test_the_session_is_beside_a_dockerfile_of_repo2dockers(places, tmp_path):
+    (places.session / "session.whl").touch()
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "link").symlink_to("/data")
+    (tmp_path / "Dockerfile").write_text("FROM base\n")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(tmp_path / "Dockerfile", "Dockerfile")
+        archive.add(tmp_path / "src", "src")
+    packed.seek(0)
+    engine = ListingEngine(parent=None, layout=places.image, session=places.session)
+    told = list(engine.build(fileobj=packed, custom_context=True, buildargs={}, tag="x"))
+    assert told == ["Dockerfile\n", f"{SESSION_DIR}\n", "src\n", "FROM base\n", "/data\n"]
 
 
 def test_the_appendix_is_one_copy_and_one_run():
