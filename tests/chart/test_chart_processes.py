@@ -34,10 +34,12 @@ def process(helm: Helm, tmp_path: Path) -> Run:
             (tmp_path / folder).mkdir()
             for file, text in texts.items():
                 (tmp_path / folder / file).write_text(text)
+        (tmp_path / "pull").mkdir()
+        (tmp_path / "pull" / ".dockerconfigjson").write_text('{"auths": {}}')
         environment = {**os.environ, "PANGEO_BINDER_ETC": str(tmp_path), "POD_IP": "10.1.2.3"}
         command = [sys.executable, "-W", "ignore", "-c", f"import json\n{code}"]
-        how: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120, "check": False}
-        done = subprocess.run(command, env=environment, cwd=tmp_path, **how)
+        how: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120}
+        done = subprocess.run(command, env=environment, cwd=tmp_path, check=False, **how)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -142,3 +144,47 @@ print(json.dumps([app.cull_arbiter_hook.__name__, app.cull_users]))
 @pytest.mark.parametrize("example", NAMED)
 def test_the_culler_asks_each_grant(example: Path, process: Run) -> None:
     assert process("culler", _CULLER, example) == ["should_cull", True]
+
+
+_HUB = """
+from pathlib import Path
+from jupyterhub.app import JupyterHub
+Path("chart.py").write_text('c.JupyterHub.hub_connect_url = "http://hub:8081"\\nc.JupyterHub.services = []\\n'
+    'c.JupyterHub.load_roles = [{"name": "operators"}]\\nc.KubeSpawner.mem_guarantee = "1G"\\n'
+    'exec(open("config/hub.py").read())')
+app = JupyterHub()
+app.load_config_file("chart.py")
+spawner = app.config[app.spawner_class.__name__]
+site = spawner.surroundings.site
+clusters = spawner.provisioner._clusters
+print(json.dumps([app.hub_connect_url, app.public_url, app.hub_routespec, app.config.Proxy.extra_routes,
+    {service["name"]: service.get("url", "") for service in app.services}, [role["name"] for role in app.load_roles],
+    [site.release_namespace, site.namespace_prefix, site.shared_namespace, len(site.blocked_networks)],
+    {name: [dict(pods.node_selector), pods.priority_class] for name, pods in site.tiers.items()},
+    [dict(site.neighbours.proxy), dict(site.neighbours.gateway), list(site.cluster_kinds)],
+    type(clusters).__name__, dict(clusters.environment), bool(site.pull_login)]))
+"""
+
+
+def test_the_hub_is_wired_to_the_release(process: Run) -> None:
+    hub, public, route, routes, services, roles, site, tiers, near, clusters, told, pull = process(
+        "hub", _HUB, EXAMPLES[-1]
+    )
+    assert hub == "http://hub.binder.svc:8081", "sessions cannot use the chart's short name"
+    assert (public, route, routes) == ("http://binder.localhost/", "/hub/", {"/": "http://binder.binder.svc:80"})
+    traefik = "http://traefik-binder-dask-gateway.binder.svc:80"
+    assert services.pop("dask-gateway") == traefik and set(services) == {
+        "binder", "storage", "culler", "launches", "status"
+    }  # fmt: skip
+    assert "operators" in roles and "pangeo-binder-binder" in roles, "the operator's roles are kept"
+    assert site == ["binder", "launch", "", 5] and tiers == {"small": [{}, "binder-pangeo-binder-servers"]}
+    assert near[1] == {"app.kubernetes.io/name": "dask-gateway", "app.kubernetes.io/instance": "binder"}
+    assert clusters == "GatewayClusters" and told["DASK_GATEWAY__ADDRESS"] == f"{traefik}/services/dask-gateway"
+    assert told["DASK_GATEWAY__PROXY_ADDRESS"] == "gateway://traefik-binder-dask-gateway.binder.svc:80" and not pull
+
+
+def test_the_hub_uses_the_operator_where_it_is_chosen(process: Run) -> None:
+    example = next(path for path in EXAMPLES if path.stem == "azure")
+    *_, services, _, _, _, near, clusters, _, pull = process("hub", _HUB, example)
+    assert services["dask-gateway"] == "" and clusters == "OperatorClusters" and pull
+    assert near[1] == {} and near[2] == ["daskclusters.kubernetes.dask.org"]

@@ -14,7 +14,7 @@ from traitlets.config import Config
 
 from ...gateway.auth import LaunchAuthenticator
 from ...gateway.kube import KubeLaunchBackend
-from .values import read_values, size_bytes
+from .values import read_values
 
 _PROGRAM = "dask-gateway-server"
 
@@ -32,10 +32,12 @@ def configure(c: Any) -> None:
     backend.namespace_prefix = values.launches.prefix
     backend.shared_namespace = site.shared_namespace
     backend.tier_pods = values.tier_pods(site.priority_classes.dask)
-    scheduler, memory = values.dask.scheduler, size_bytes(values.dask.scheduler.memory)
-    cluster = c.LaunchClusterConfig
-    cluster.scheduler_cores, cluster.scheduler_cores_limit = scheduler.cpu, max(1.0, scheduler.cpu)
-    cluster.scheduler_memory = cluster.scheduler_memory_limit = memory
+    cluster, scheduler = c.LaunchClusterConfig, values.dask.scheduler
+    cluster.scheduler_cores, cluster.scheduler_cores_limit = scheduler.cpu, scheduler.cpu_limit
+    cluster.scheduler_memory = cluster.scheduler_memory_limit = scheduler.memory_bytes
+    if values.launches.pull_login and not site.shared_namespace:
+        # the hub puts it into each launch's namespace
+        cluster.image_pull_secrets = [{"name": "pull"}]
 
 
 class ConfiguredGateway(DaskGateway):

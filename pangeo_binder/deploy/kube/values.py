@@ -21,6 +21,7 @@ _ETC = Path(os.environ.get("PANGEO_BINDER_ETC", "/etc/pangeo-binder"))
 """Where a pod finds what it is given; another place for a process that is tried outside of its pod."""
 CONFIG, SECRETS = _ETC / "config", _ETC / "secrets"
 REGISTRY_LOGIN = _ETC / "registry" / "config.json"
+PULL_LOGIN = _ETC / "pull" / ".dockerconfigjson"
 STATE = Path("/var/lib/pangeo-binder")
 VALUES_VARIABLE = "PANGEO_BINDER_VALUES"
 """Holds the document itself where no file can be mounted, which is so in dask-gateway's chart."""
@@ -84,6 +85,7 @@ class BinderValues(_Part):
     """`binder`."""
 
     hosts: tuple[str, ...] = Field(min_length=1)
+    https: bool = True
     line_seconds: int = 600
     require_build_token: bool = False
     rate_limit: int = 60
@@ -135,7 +137,7 @@ class LaunchValues(_Part):
     """`launches`."""
 
     prefix: str = "launch"
-    pull_secret: str = ""
+    pull_login: bool = False
     start_seconds: int = 600
     pools: Mapping[str, Pool] = {}
     blocked_networks: tuple[str, ...] = ()
@@ -145,7 +147,18 @@ class SchedulerValues(_Part):
     """`dask.scheduler`."""
 
     cpu: float = 0.25
+    """What it is sure to get."""
     memory: str = "1Gi"
+
+    @property
+    def cpu_limit(self) -> float:
+        """The cores it may use; it is idle most of the time, so more than it is sure to get."""
+        return max(1.0, self.cpu)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Its memory."""
+        return size_bytes(self.memory)
 
 
 class DaskValues(_Part):
@@ -170,6 +183,11 @@ class KubeValues(_Part):
     def address(self, service: str, port: int) -> str:
         """Return how `service` of the release is reached from anywhere in the cluster."""
         return f"http://{service}.{self.site.namespace}.svc:{port}"
+
+    @property
+    def public_url(self) -> str:
+        """The address people use, ending in a slash."""
+        return f"http{'s' if self.binder.https else ''}://{self.binder.hosts[0]}/"
 
     @property
     def hub_url(self) -> str:
