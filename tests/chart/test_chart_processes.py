@@ -174,7 +174,7 @@ def test_the_hub_is_wired_to_the_release(process: Run) -> None:
     assert (public, route, routes) == ("http://binder.localhost/", "/hub/", {"/": "http://binder.binder.svc:80"})
     traefik = "http://traefik-binder-dask-gateway.binder.svc:80"
     assert services.pop("dask-gateway") == traefik and set(services) == {
-        "binder", "storage", "culler", "launches", "status"
+        "binder", "storage", "culler", "namespaces", "launches", "status"
     }  # fmt: skip
     assert "operators" in roles and "pangeo-binder-binder" in roles, "the operator's roles are kept"
     assert site == ["binder", "launch", "", 5] and tiers == {"small": [{}, "binder-pangeo-binder-servers"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from ...hub.namespaces import Namespaces
 from ...hub.operator_clusters import OperatorClusters
 from ...hub.operator_manifests import OperatorSettings
 from ...hub.provision import Clusters, Provisioner, StorageService
-from ...hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...hub.roles import GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...hub.site import Allowances, Neighbours, Ports, Site
 from .values import (
     CONFIG,
@@ -39,7 +40,8 @@ def configure(c: Any) -> None:
     _hub(c, values)
     _spawner(c, values)
     c.JupyterHub.services = [*c.JupyterHub.get("services", ()), *_services(values)]
-    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", ()), *roles()]
+    own_namespaces = not values.site.shared_namespace
+    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", ()), *roles(on_kubernetes=own_namespaces)]
 
 
 def _hub(c: Any, values: KubeValues) -> None:
@@ -143,8 +145,16 @@ def _services(values: KubeValues) -> list[dict[str, Any]]:
         {"name": LAUNCHES, "api_token": read_secret("launches-token"), "display": False},
         {"name": STATUS, "api_token": read_secret("status-token"), "display": False},
     ]
+    if not values.site.shared_namespace:
+        reaper = [sys.executable, "-m", "pangeo_binder.hub.namespace_reaper"]
+        services.append({"name": NAMESPACES, "command": reaper, "environment": _way_to_kubernetes(), "display": False})
     # a service of roles even where the operator makes clusters; the proxy leads to it only where it is
     gateway: dict[str, Any] = {"name": GATEWAY, "api_token": read_secret("gateway-token"), "display": False}
     if values.dask.backend == "gateway":
         gateway["url"] = values.address(values.site.gateway_traefik, values.site.traefik_port)
     return [*services, gateway]
+
+
+def _way_to_kubernetes() -> dict[str, str]:
+    """Return what a pod is told of the API server's address, which JupyterHub keeps from services it runs."""
+    return {name: value for name, value in os.environ.items() if name.startswith("KUBERNETES_SERVICE_")}
