@@ -117,21 +117,25 @@ class JobFollower:
                         yield line
 
     async def _log(self, container: str) -> AsyncGenerator[str, None]:
-        key, tries = (self._pod.metadata.uid, container), 0  # type: ignore[union-attr]  # `_logs` looks first
+        uid, tries = self._pod.metadata.uid, 0  # type: ignore[union-attr]  # `_logs` looks first
+        key = (uid, container)
         cursor = self._cursors.setdefault(key, LogCursor())
         while key not in self._read:
-            state = container_state(self._pod, container)
-            if not state or not (state.running or state.terminated):
+            pod, state = self._pod, container_state(self._pod, container)
+            if pod is None or pod.metadata.uid != uid or not state or not (state.running or state.terminated):
                 return
             complete = False
             with suppress(ClusterUnavailable):
-                async with aclosing(self._jobs.log(self._pod, container, cursor, follow=bool(state.running))) as lines:
+                async with aclosing(self._jobs.log(pod, container, cursor, follow=bool(state.running))) as lines:
                     async for line in lines:
                         yield line
                 complete = True
-            # a log that was followed is looked at once more after its end, since connections end in the middle too
-            tries += 1 if state.terminated else 0
-            if state.terminated and (complete or tries >= _LOG_TRIES):
-                self._read.add(key)
-            elif state.terminated or await self._look() is None or not complete:
+            if state.terminated:
+                tries += 1
+                if complete or tries >= _LOG_TRIES:
+                    self._read.add(key)
+            elif await self._look() and not container_state(self._pod, container).terminated:
+                return  # the Job was ended, and took the container with it
+            # else the log is looked at once more after its end: connections end in the middle, too
+            if not complete:
                 await asyncio.sleep(LOOK_SECONDS)

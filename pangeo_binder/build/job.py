@@ -23,6 +23,7 @@ from .registry import RegistrySettings
 _ANNOTATION_CHARACTERS: Final = 1024
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 _GIB: Final = 1 << 30
+_STAYS: Final = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}  # a node is not emptied during a build
 _TMP: Final = "/tmp"  # noqa: S108 - each container's own
 
 
@@ -92,7 +93,10 @@ def job_manifest(build_id: str, repo: Repo, settings: KubeBuildSettings) -> dict
             },
             "activeDeadlineSeconds": int(settings.timeout_seconds),
             "ttlSecondsAfterFinished": settings.keep_seconds,
-            "template": {"metadata": meta, "spec": _pod(build_id, repo, settings)},
+            "template": {
+                "metadata": {**meta, "annotations": {**annotations, **_STAYS}},
+                "spec": _pod(build_id, repo, settings),
+            },
         },
     }
 

@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
-from ..command import CommandTimedOut
-from ..errors import PangeoBinderError
+from ..errors import BuildFailed, PangeoBinderError
 from ..events import Phase
 from ..model import Environment, Repo
 from ..names import environment_id
+from ..policy.units import duration_text
 from ..resources import resource
 from .base import Builder, BuildEvent
 from .follow import LOOK_SECONDS, JobFollower, Patience
@@ -92,7 +92,7 @@ class KubeBuilder(Builder):
     async def _joined(self, id_: str, repo: Repo) -> AsyncGenerator[str | Any, None]:
         """Yield what is waited for, and last the Job to follow: a new one, or one that runs; no Job where it is done.
 
-        One that ended without an image is replaced. Raises CommandTimedOut or ClusterUnavailable.
+        One that ended without an image is replaced. Raises BuildFailed or ClusterUnavailable.
         """
         manifest, told = job_manifest(id_, repo, self.settings), ""
         answering = Patience(self.settings.patience_seconds)
@@ -119,4 +119,5 @@ class KubeBuilder(Builder):
                 if not error.may_pass or answering.over():
                     raise
             await asyncio.sleep(LOOK_SECONDS)
-        raise CommandTimedOut(f"{job_name(id_)} found no room")
+        waited = duration_text(int(self.settings.timeout_seconds))
+        raise BuildFailed(f"No place to build came free within {waited}.", "Open the link again later.")

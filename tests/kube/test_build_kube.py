@@ -142,20 +142,30 @@ async def test_time_is_limited_by_the_cluster_itself(stand):
     assert WAITING in caught.value.hint
 
 
-async def test_builds_over_the_quota_wait(stand):
+@pytest.fixture
+async def full(stand):
+    """A namespace whose quota has no room; deletes the quota in the end, unless the test did."""
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": NAMESPACE}}
     stand.plane.apply(quota | {"spec": {"hard": {"count/jobs.batch": "0"}}})
     used = ("get", "resourcequota", "q", "-n", NAMESPACE, "-o", "jsonpath={.status.used}")
     await until(lambda: "jobs" in stand.plane.kubectl(*used))
+    yield stand
+    stand.plane.kubectl("delete", "resourcequota", "q", "-n", NAMESPACE, "--ignore-not-found")
+
+
+async def test_builds_over_the_quota_wait(full):
     told: list[BuildEvent] = []
-    following = asyncio.create_task(lines(stand.builder(), told))
-    try:
-        await until(lambda: told)
-        assert told[0].line == "Waiting for other builds to end." and stand.jobs() == []
-    finally:
-        stand.plane.kubectl("delete", "resourcequota", "q", "-n", NAMESPACE)
-    await started(stand, told)
+    following = asyncio.create_task(lines(full.builder(), told))
+    await until(lambda: told)
+    assert told[0].line == "Waiting for other builds to end." and full.jobs() == []
+    full.plane.kubectl("delete", "resourcequota", "q", "-n", NAMESPACE)
+    await started(full, told)
     following.cancel()
+
+
+async def test_builds_over_the_quota_wait_no_longer_than_a_build_takes(full):
+    with pytest.raises(BuildFailed, match="No place to build came free within 2s"):
+        await lines(full.builder(timeout_seconds=2))
 
 
 async def test_a_pod_that_can_never_start_is_given_up(stand):
