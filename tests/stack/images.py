@@ -48,7 +48,7 @@ def base_archive() -> Path:
 
 def archive(name: str) -> Path:
     """Return an archive of the project's image `name`, built from `images/<name>/Dockerfile` where it has changed."""
-    return _made(ROOT / "images" / name / "Dockerfile", image(name), _sources())
+    return _made(ROOT / "images" / name / "Dockerfile", image(name), _sources(name))
 
 
 def stand_in_archive(name: str) -> Path:
@@ -73,10 +73,11 @@ def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _sources() -> list[Path]:
-    """Return the files that go into images: what git knows of them, changed or not."""
-    parts = ["pangeo_binder", "session", "templates", "examples", "images", "pyproject.toml", "constraints.txt"]
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *parts, "README.md", "LICENSE"]
+def _sources(name: str) -> list[Path]:
+    """Return the files that go into an image: what git knows of them, changed or not."""
+    parts = ["pangeo_binder", "templates", "examples", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"]
+    parts = ["session", f"images/{name}", *(parts if name != "notebook" else ())]
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *parts]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [ROOT / line for line in listed.splitlines() if (ROOT / line).is_file()]
 

@@ -1,7 +1,7 @@
 """The whole chart, installed on the test cluster with images built here, and people's way to it.
 
-The charts it depends on are the small stand-ins of `tests/chart`, since the official ones cannot be fetched here: a real
-JupyterHub, configurable-http-proxy, dask-gateway and traefik under the official names and labels.
+The charts it depends on are the small stand-ins of `tests/chart`, since the official ones cannot be fetched here: a
+real JupyterHub, configurable-http-proxy, dask-gateway and traefik under the official names and labels.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .images import ROOT, archive, image, stand_in_archive
+from .local import Answer, events_of, request
 from .node import Cluster
 
 RELEASE = "binder"
@@ -36,9 +37,41 @@ class Installed:
     """The notebook image's address in the cluster's registry, for a Dockerfile to start from."""
     namespace: str = RELEASE
 
+    def launch(self, repo: str, ref: str = "HEAD") -> Launched:
+        """Launch and return the session; fail with what was said where it does not come up."""
+        told = list(events_of(self.url, repo, ref))
+        if told[-1]["phase"] != "ready":
+            lines = "".join(str(event.get("message", "")) for event in told[-40:])
+            raise AssertionError(f"{lines}\n{self.logs('hub')}\n{self.logs('binder')}")
+        return Launched(self, told)
+
     def logs(self, deployment: str) -> str:
         """Return the end of a deployment's log."""
         return self.cluster.kubectl("logs", "-n", self.namespace, f"deploy/{deployment}", "--tail=80", check=False)
+
+
+class Launched:
+    """A launched server, with what its page was told."""
+
+    def __init__(self, release: Installed, told: list[dict[str, Any]]) -> None:
+        self.release, self.told = release, told
+        event = told[-1]
+        self.url, self.token, self.id = event["url"], event["token"], event["launch_id"]
+        self.namespace = f"launch-{self.id}"
+
+    def request(self, path: str, method: str = "GET", body: Any = None) -> Answer:
+        """Ask the server, with its token."""
+        return request(f"{self.url}{path}", method, body, Authorization=f"token {self.token}")
+
+    def pods(self, component: str = "") -> list[dict[str, Any]]:
+        """Return the launch's pods, or those of one component (`server`, `dask-scheduler`, `dask-worker`)."""
+        chosen = [f"--selector=app.kubernetes.io/component={component}"] if component else []
+        found: list[dict[str, Any]] = self.release.cluster.get("pods", "-n", self.namespace, *chosen)["items"]
+        return found
+
+    def stop(self) -> None:
+        """End the session as its person would."""
+        assert self.request("api/shutdown", "POST").status == 200
 
 
 def values(cluster: Cluster) -> dict[str, Any]:

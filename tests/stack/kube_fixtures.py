@@ -10,6 +10,8 @@ import pytest
 from .control_plane import ControlPlane
 from .control_plane import control_plane as run_control_plane
 from .images import system_archives
+from .installed import Installed
+from .installed import installed as run_installed
 from .node import Cluster
 from .node import cluster as run_cluster
 from .tools import BRING_THEM, ClusterTools, ToolsMissing, tools
@@ -41,3 +43,10 @@ def cluster(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPathFactor
     archives = system_archives(cluster_tools)
     with run_cluster(cluster_tools, tmp_path_factory.mktemp("cluster") / "node", archives) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """The whole chart on the cluster, answering."""
+    with run_installed(cluster, tmp_path_factory.mktemp("release")) as release:
+        yield release

@@ -62,6 +62,19 @@ def request(url: str, method: str = "GET", body: Any = None, **headers: str) -> 
         return Answer(error.code, error.read())
 
 
+def events_of(binder: str, repo: str, ref: str = "HEAD") -> Iterator[dict[str, Any]]:
+    """Yield the events of a launch at `binder` as any BinderHub client gets them."""
+    url = f"{binder}build/git/{quote(repo, safe='')}/{quote(ref)}"
+    asked = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+    with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as response:
+        for line in response:
+            if line.startswith(b"data:"):
+                event = json.loads(line[5:])
+                yield event
+                if event["phase"] in ("ready", "failed"):
+                    return
+
+
 class LocalStack:
     """One running stack."""
 
@@ -112,15 +125,7 @@ class LocalStack:
 
     def events(self, repo: str, ref: str = "HEAD") -> Iterator[dict[str, Any]]:
         """Yield a launch's events as any BinderHub client gets them."""
-        url = f"{self.url}build/git/{quote(repo, safe='')}/{quote(ref)}"
-        asked = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
-        with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as response:
-            for line in response:
-                if line.startswith(b"data:"):
-                    event = json.loads(line[5:])
-                    yield event
-                    if event["phase"] in ("ready", "failed"):
-                        return
+        yield from events_of(self.url, repo, ref)
 
     def last_event(self, repo: str, ref: str = "HEAD") -> dict[str, Any]:
         return list(self.events(repo, ref))[-1]

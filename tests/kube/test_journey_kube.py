@@ -1,0 +1,136 @@
+"""The journey on a real cluster: a Dockerfile repository is built by a Job, launched, computed in, and ended."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.repos.gitrepo import git, make_repository
+from tests.repos.gitserver import _GitHandler
+from tests.stack.installed import Installed, Launched
+from tests.stack.kernel import Kernel
+from tests.stack.local import until
+
+pytestmark = pytest.mark.timeout(900)
+
+_COMPUTE = """
+import os
+from dask_gateway import Gateway
+cluster = Gateway().connect(os.environ["DASK_GATEWAY_CLUSTER"])
+cluster.scale(1)
+client = cluster.get_client()
+client.wait_for_workers(1, timeout=240)
+import dask.array as da
+print(float(da.ones((400, 400), chunks=(200, 200)).sum().compute()))
+"""
+_SCRATCH = """
+import s3fs
+def write():
+    import os, s3fs
+    path = os.environ["SCRATCH_BUCKET"].removeprefix("s3://") + "/from-worker"
+    s3fs.S3FileSystem().pipe(path, b"worker")
+    return path
+path = client.submit(write).result()
+print(s3fs.S3FileSystem().cat(path).decode())
+"""
+
+
+@pytest.fixture(scope="module")
+def repositories(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a git server that pods reach, and the folder of its repositories."""
+    folder = tmp_path_factory.mktemp("repositories")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("GIT_PROJECT_ROOT", str(folder))
+        patched.setenv("GIT_HTTP_EXPORT_ALL", "1")
+        server = ThreadingHTTPServer((installed.cluster.host, 0), _GitHandler)
+        server.backend = str(Path(git("--exec-path", cwd=folder)) / "git-http-backend")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{installed.cluster.host}:{server.server_port}/git", folder
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def repository(installed: Installed, repositories: tuple[str, Path]) -> str:
+    """A repository with a Dockerfile that starts from the notebook image."""
+    address, folder = repositories
+    docker = f"FROM {installed.notebook}\nRUN echo sea > /home/jovyan/made\nCOPY --chown=1000:1000 . /home/jovyan/\n"
+    make_repository(folder / "sea", {"Dockerfile": docker, "answer.txt": "42\n"})
+    return f"{address}/sea"
+
+
+@pytest.fixture(scope="module")
+def launched(installed: Installed, repository: str) -> Launched:
+    """A session of it."""
+    return installed.launch(repository)
+
+
+@pytest.fixture(scope="module")
+def kernel(launched: Launched) -> Iterator[Kernel]:
+    """A kernel in the session."""
+    with Kernel(launched) as running:
+        yield running
+
+
+def _image(pod: dict[str, Any]) -> str:
+    return str(pod["spec"]["containers"][0]["image"])
+
+
+def test_the_session_is_of_the_built_image(launched: Launched, kernel: Kernel) -> None:
+    (server,) = launched.pods("server")
+    assert "@sha256:" in _image(server) and _image(server).startswith(launched.release.cluster.registry)
+    assert kernel.value("print(open('answer.txt').read(), open('made').read())").split() == ["42", "sea"]
+
+
+def test_the_pod_is_held_to_its_grant_and_restricted(launched: Launched) -> None:
+    (server,) = launched.pods("server")
+    container = server["spec"]["containers"][0]
+    assert container["resources"]["limits"]["cpu"] == "200m"
+    assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+    assert server["spec"]["automountServiceAccountToken"] is False
+    text = json.dumps(server)
+    assert launched.token not in text and "SECRET_ACCESS_KEY" not in text and "JUPYTERHUB_API_TOKEN" not in text
+
+
+def test_workers_run_the_same_image(launched: Launched, kernel: Kernel) -> None:
+    assert kernel.value(_COMPUTE, 400) == "160000.0"
+    images = {_image(pod) for pod in launched.pods()}
+    assert len(launched.pods("dask-worker")) == 1 and images == {_image(launched.pods("server")[0])}
+
+
+def test_scratch_works_from_pod_and_worker(launched: Launched, kernel: Kernel) -> None:
+    assert kernel.value(_SCRATCH) == "worker"
+
+
+def test_many_workers_are_what_the_tier_allows_with_a_sentence(kernel: Kernel) -> None:
+    warned = kernel.value(
+        "import warnings\nwith warnings.catch_warnings(record=True) as said:\n"
+        "    warnings.simplefilter('always')\n    cluster.scale(1000)\nprint(said[0].message)\ncluster.scale(1)"
+    )
+    assert "exceed resource limit of 2 workers" in warned
+
+
+def test_a_second_cluster_is_refused_with_a_sentence(kernel: Kernel) -> None:
+    said = kernel.value("try:\n    Gateway().new_cluster()\nexcept ValueError as error:\n    print(error)")
+    assert said.startswith("This launch may have 1 Dask cluster at a time and has 1")
+
+
+def test_nothing_is_left_after_the_stop(installed: Installed, launched: Launched, kernel: Kernel) -> None:
+    keys = json.loads(
+        kernel.value("import json; print(json.dumps({k: v for k, v in os.environ.items() if 'AWS' in k}))")
+    )
+    assert keys["AWS_ACCESS_KEY_ID"]
+    launched.stop()
+    gone = ["get", "namespace", launched.namespace, "--ignore-not-found", "-o", "name"]
+    until("the namespace is gone", lambda: not installed.cluster.kubectl(*gone).strip(), 90)
+    clusters = ["get", "daskclusters.gateway.dask.org", "-A", "-o", "name"]
+    assert launched.id not in installed.cluster.kubectl(*clusters)
+    assert "revoked" in installed.logs("storage") or launched.id in installed.logs("storage")
