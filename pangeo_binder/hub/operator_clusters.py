@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import aiohttp
-from kubernetes_asyncio import client, config
+from kubernetes_asyncio import client
 
 from ..errors import DaskUnavailable
 from ..model import Launch
+from .kube_api import FORBIDDEN, NOT_FOUND, KubeApi
 from .operator_keys import new_keys
 from .operator_manifests import (
     AUTOSCALERS,
@@ -23,24 +24,27 @@ from .operator_manifests import (
     CLUSTERS,
     GROUP,
     KEYS_SECRET,
+    OPERATOR_POLICY,
     VERSION,
     OperatorSettings,
     cluster_name,
     dask_autoscaler,
     dask_cluster,
     keys_secret,
+    operator_policy,
     session_variables,
 )
-from .operator_status import Trouble, broken, is_ready, refusal, refused, refused_by_events
+from .operator_status import Trouble, broken, has_pod, is_not_yet, is_ready, refusal, refused, refused_to_operator
 from .provision import Cluster, Clusters
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LOOK_SECONDS = 2.0
+_POD_LOOKS, _POD_LOOK_SECONDS = 10, 0.5
+_TRY_SECONDS = 0.25
+"""How soon a namespace that was too new to be asked is asked again."""
 _ANSWER_SECONDS = 20.0
-_FORBIDDEN, _NOT_FOUND = 403, 404
-_AGAIN = "Try again in a minute."
 _SESSION = {
     "DASK_LABEXTENSION__FACTORY__MODULE": "pangeo_binder_session.dask",
     "DASK_LABEXTENSION__FACTORY__CLASS": "attach",
@@ -55,8 +59,8 @@ class OperatorClusters(Clusters):
 
     def __init__(self, settings: OperatorSettings, kubeconfig: str = "") -> None:
         """Speak to the API server named by the file `kubeconfig`; without, to that of the pod the hub runs in."""
-        self._settings, self._kubeconfig = settings, kubeconfig
-        self._client: client.ApiClient | None = None
+        self._settings = settings
+        self._api = KubeApi(kubeconfig)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -64,16 +68,24 @@ class OperatorClusters(Clusters):
         return _SESSION
 
     async def make(self, launch: Launch, server_token: str) -> Cluster:
-        """Write the cluster, its autoscaler and its keys. Raises DaskUnavailable."""
-        namespace, keys = self._settings.namespace(launch), new_keys(launch.grant.server.max_age_seconds)
-        api = await self._api()
-        secrets, objects = client.CoreV1Api(api), client.CustomObjectsApi(api)
-        secret = client.V1Secret(**keys_secret(launch, keys))
-        made, scaled = dask_cluster(launch, self._settings), dask_autoscaler(launch)
-        await _said(launch, secrets.create_namespaced_secret(namespace, secret))
-        await _said(launch, objects.create_namespaced_custom_object(*_where(namespace, CLUSTERS), made))
-        await _said(launch, objects.create_namespaced_custom_object(*_where(namespace, AUTOSCALERS), scaled))
-        return Cluster(cluster_name(launch), session_variables(launch, self._settings, keys))
+        """Write the cluster, its autoscaler, its keys, and the operator's way to it. Raises DaskUnavailable."""
+        settings, keys = self._settings, new_keys(launch.grant.server.max_age_seconds)
+        namespace, core, objects = settings.namespace(launch), await self._api.core(), await self._objects()
+        policies = await self._api.networking()
+        await _written(launch, core.create_namespaced_secret, namespace, keys_secret(launch, keys))
+        await _written(launch, policies.create_namespaced_network_policy, namespace, operator_policy(launch, settings))
+        write, where = objects.create_namespaced_custom_object, (GROUP, VERSION, namespace)
+        await _written(launch, write, *where, CLUSTERS, dask_cluster(launch, settings))
+        await self._until_pod(launch)
+        await _written(launch, write, *where, AUTOSCALERS, dask_autoscaler(launch))
+        return Cluster(cluster_name(launch), session_variables(launch, settings, keys))
+
+    async def _until_pod(self, launch: Launch) -> None:
+        """Return once the scheduler has a pod, or soon: an autoscaler that finds none looks again after a minute."""
+        for _ in range(_POD_LOOKS):
+            if has_pod(await self._deployments(launch, cluster_name(launch))):
+                return
+            await asyncio.sleep(_POD_LOOK_SECONDS)
 
     async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
         """Return once the scheduler is ready. Raises DaskUnavailable, at once where Kubernetes refuses a pod."""
@@ -98,58 +110,53 @@ class OperatorClusters(Clusters):
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _deployments(self, launch: Launch, cluster: str) -> list[client.V1Deployment]:
-        namespace, apps = self._settings.namespace(launch), client.AppsV1Api(await self._api())
+        namespace, apps = self._settings.namespace(launch), client.AppsV1Api(await self._api.client())
         listing = apps.list_namespaced_deployment(namespace, label_selector=f"{CLUSTER_LABEL}={cluster}")
         return (await _said(launch, listing)).items
 
     async def _trouble(self, launch: Launch, cluster: str) -> Trouble | None:
-        namespace, core = self._settings.namespace(launch), client.CoreV1Api(await self._api())
+        namespace, core, objects = self._settings.namespace(launch), await self._api.core(), await self._objects()
         pods = core.list_namespaced_pod(namespace, label_selector=f"{CLUSTER_LABEL}={cluster}")
-        events = core.list_namespaced_event(namespace, field_selector=f"involvedObject.name={cluster}")
-        return broken((await _said(launch, pods)).items) or refused_by_events((await _said(launch, events)).items)
+        if trouble := broken((await _said(launch, pods)).items):
+            return trouble
+        record = objects.get_namespaced_custom_object(GROUP, VERSION, namespace, CLUSTERS, cluster)
+        return refused_to_operator(await _said(launch, record))
 
     async def release(self, launch: Launch) -> None:
         """Delete the cluster with all that belongs to it. Raises DaskUnavailable."""
-        namespace, name, api = self._settings.namespace(launch), cluster_name(launch), await self._api()
-        objects, secrets = client.CustomObjectsApi(api), client.CoreV1Api(api)
-        # the cluster first: whatever fails then, its pods end
-        await _gone(launch, objects.delete_namespaced_custom_object(*_where(namespace, CLUSTERS), name))
-        await _gone(launch, objects.delete_namespaced_custom_object(*_where(namespace, AUTOSCALERS), name))
-        await _gone(launch, secrets.delete_namespaced_secret(KEYS_SECRET, namespace))
+        namespace, name, objects = self._settings.namespace(launch), cluster_name(launch), await self._objects()
+        apps, core, policies = client.AppsV1Api(await self._api.client()), await self._api.core(), self._api.networking
+        delete, where = objects.delete_namespaced_custom_object, (GROUP, VERSION, namespace)
+        await _gone(launch, delete(*where, CLUSTERS, name))
+        # they would go with the cluster, but that waits for the operator, which may be away
+        pods = apps.delete_collection_namespaced_deployment(namespace, label_selector=f"{CLUSTER_LABEL}={name}")
+        await _gone(launch, pods)
+        await _gone(launch, delete(*where, AUTOSCALERS, name))
+        await _gone(launch, core.delete_namespaced_secret(KEYS_SECRET, namespace))
+        await _gone(launch, (await policies()).delete_namespaced_network_policy(OPERATOR_POLICY, namespace))
 
     async def close(self) -> None:
         """Close the connections to the API server."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        await self._api.close()
 
-    async def _api(self) -> client.ApiClient:
-        if self._client is None:
-            settings = client.Configuration()
-            if self._kubeconfig:
-                await config.load_kube_config(self._kubeconfig, client_configuration=settings)
-            else:
-                config.load_incluster_config(client_configuration=settings)
-            self._client = client.ApiClient(settings)
-        return self._client
+    async def _objects(self) -> client.CustomObjectsApi:
+        return client.CustomObjectsApi(await self._api.client())
 
 
-def _where(namespace: str, plural: str) -> tuple[str, str, str, str]:
-    return GROUP, VERSION, namespace, plural
+async def _written(launch: Launch, create: Callable[..., Awaitable[Any]], *where_and_what: Any) -> None:
+    """Create an object, again where its namespace is too new to be asked. Raises DaskUnavailable."""
 
+    async def write() -> None:
+        while True:
+            try:
+                await create(*where_and_what)
+                return
+            except client.ApiException as error:
+                if not is_not_yet(str(error.body)):
+                    raise
+            await asyncio.sleep(_TRY_SECONDS)
 
-async def _said(launch: Launch, request: Awaitable[T]) -> T:
-    """Return what the API server answers. Raises DaskUnavailable."""
-    try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            return await request
-    except client.ApiException as error:
-        if error.status == _FORBIDDEN:
-            raise _unavailable(launch, refusal("the Dask cluster", str(error.body))) from None
-        what = f"{error.status}: {error.body!r}"
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        what = type(error).__name__
-    raise _unavailable(launch, Trouble("Kubernetes did not give this launch its Dask cluster.", _AGAIN, what))
+    await _said(launch, write())
 
 
 async def _gone(launch: Launch, deletion: Awaitable[object]) -> None:
@@ -159,10 +166,25 @@ async def _gone(launch: Launch, deletion: Awaitable[object]) -> None:
         try:
             await deletion
         except client.ApiException as error:
-            if error.status != _NOT_FOUND:
+            if error.status != NOT_FOUND:
                 raise
 
     await _said(launch, delete())
+
+
+async def _said(launch: Launch, request: Awaitable[T]) -> T:
+    """Return what the API server answers. Raises DaskUnavailable."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return await request
+    except client.ApiException as error:
+        if error.status == FORBIDDEN:
+            raise _unavailable(launch, refusal("the Dask cluster", str(error.body))) from None
+        what = f"{error.status} {error.reason}"  # not the body, which may repeat what was sent
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        what = type(error).__name__
+    again = "Try again in a minute."
+    raise _unavailable(launch, Trouble("Kubernetes did not give this launch its Dask cluster.", again, what))
 
 
 def _unavailable(launch: Launch, trouble: Trouble) -> DaskUnavailable:

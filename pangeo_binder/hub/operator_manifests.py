@@ -15,6 +15,7 @@ from .. import names
 from ..limits import GIB, ClusterLimits, cluster_limits
 from ..model import DaskGrant, Launch
 from ..pods import TierPods, restricted_container, restricted_pod
+from .manifests import SERVER_ANNOTATION, launch_labels
 
 GROUP, VERSION = "kubernetes.dask.org", "v1"
 CLUSTERS, AUTOSCALERS = "daskclusters", "daskautoscalers"
@@ -22,6 +23,7 @@ CLUSTERS, AUTOSCALERS = "daskclusters", "daskautoscalers"
 CLUSTER_LABEL = "dask.org/cluster-name"
 """The operator's own, on each Deployment and pod of a cluster."""
 KEYS_SECRET = "dask-keys"  # noqa: S105 - its name
+OPERATOR_POLICY = "dask-operator"
 _COMM_PORT, _DASHBOARD_PORT = 8786, 8787
 _WORKER_DEATH_SECONDS = 60
 _TERMINATION_SECONDS = 10
@@ -52,6 +54,12 @@ class OperatorSettings:
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     """Names of Secrets in the launch's namespace with which its image is pulled."""
+    operator_namespace: str = "dask-operator"
+    """Where the operator runs: the namespace its documentation installs it in."""
+    operator_labels: Mapping[str, str] = field(
+        default_factory=lambda: {"app.kubernetes.io/name": "dask-kubernetes-operator"}
+    )
+    """Of its pods; those of its chart."""
     start_seconds: float = 180
     """How long a scheduler may take until it is ready."""
 
@@ -82,8 +90,22 @@ def session_variables(launch: Launch, settings: OperatorSettings, keys: Mapping[
 
 
 def keys_secret(launch: Launch, keys: Mapping[str, str]) -> dict[str, Any]:
-    """Return metadata and data of the Secret with the keys of the cluster's encryption, as variables of its pods."""
-    return {"metadata": {"name": KEYS_SECRET, "labels": _labels(launch)}, "string_data": dict(keys)}
+    """Return the Secret with the keys of the cluster's encryption, as variables of its pods."""
+    return {"metadata": {"name": KEYS_SECRET, "labels": _labels(launch)}, "stringData": dict(keys)}
+
+
+def operator_policy(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
+    """Return the NetworkPolicy that lets the operator ask schedulers over HTTP, beside what else the launch allows."""
+    operator = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.operator_namespace}},
+        "podSelector": {"matchLabels": dict(settings.operator_labels)},
+    }
+    spec = {
+        "podSelector": {"matchLabels": _scheduler_labels(launch)},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [operator], "ports": [{"port": _DASHBOARD_PORT, "protocol": "TCP"}]}],
+    }
+    return {"metadata": {"name": OPERATOR_POLICY, "labels": _labels(launch)}, "spec": spec}
 
 
 def dask_autoscaler(launch: Launch) -> dict[str, Any]:
@@ -114,13 +136,16 @@ def dask_cluster(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
 def _object(kind: str, launch: Launch, spec: dict[str, Any]) -> dict[str, Any]:
     metadata = {"name": cluster_name(launch), "labels": _labels(launch)}
     if kind == "DaskCluster":  # the operator copies them to each Deployment, Service and pod
-        metadata["annotations"] = {f"{names.LABEL}/server": f"{launch.user}/{launch.server}"}
+        metadata["annotations"] = {SERVER_ANNOTATION: f"{launch.user}/{launch.server}"}
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "metadata": metadata, "spec": spec}
 
 
 def _labels(launch: Launch) -> dict[str, str]:
-    ours = {names.LAUNCH_LABEL: launch.id, names.TIER_LABEL: launch.grant.tier, **names.MANAGED_LABELS}
-    return {**ours, "app.kubernetes.io/component": "dask"}
+    return {**launch_labels(launch), "app.kubernetes.io/component": "dask"}
+
+
+def _scheduler_labels(launch: Launch) -> dict[str, str]:
+    return {CLUSTER_LABEL: cluster_name(launch), "dask.org/component": "scheduler"}
 
 
 def _host(launch: Launch, settings: OperatorSettings) -> str:
@@ -137,11 +162,12 @@ def _service(launch: Launch) -> dict[str, Any]:
     Under that name the operator would look for it when a scheduler answers its HTTP requests with errors, and speak
     Dask's own protocol with it: that unpickles, so launched code would run in the operator, which rules all pods.
     """
-    ports = [("comm", _COMM_PORT), ("http-dashboard", _DASHBOARD_PORT)]
+    ports = [("comm", _COMM_PORT, "comm"), ("http-dashboard", _DASHBOARD_PORT, "http")]
     return {
         "type": "ClusterIP",
-        "selector": {CLUSTER_LABEL: cluster_name(launch), "dask.org/component": "scheduler"},
-        "ports": [{"name": name, "protocol": "TCP", "port": port, "targetPort": port} for name, port in ports],
+        "selector": _scheduler_labels(launch),
+        # by name, since the operator's definition of a DaskCluster takes no numbers here
+        "ports": [{"name": name, "protocol": "TCP", "port": port, "targetPort": to} for name, port, to in ports],
     }
 
 
@@ -169,7 +195,7 @@ def _pod(launch: Launch, settings: OperatorSettings, container: dict[str, Any]) 
 
 def _scheduler(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
     options = ["--protocol", "tls", "--port", str(_COMM_PORT), "--dashboard-address", f":{_DASHBOARD_PORT}"]
-    health = {"httpGet": {"path": "/health", "port": _DASHBOARD_PORT}, "periodSeconds": 2, "timeoutSeconds": 5}
+    health = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2, "timeoutSeconds": 5}
     memory = settings.scheduler_memory_bytes
     return {
         "name": "scheduler",

@@ -1,4 +1,4 @@
-"""Reads from a cluster's Deployments, pods and events whether its scheduler is ready, or why it never will be; pure.
+"""Reads from a cluster's Deployments, pods and record whether its scheduler is ready, or why it never will be; pure.
 
 A DaskCluster's own status is no help: it says `Running` when the scheduler's Service exists, and sometimes never does.
 What Kubernetes says in full goes to the log alone, since it names limits that are not the launch's. Quota refusals have
@@ -8,15 +8,18 @@ no machine-readable form (https://kubernetes.io/docs/concepts/policy/resource-qu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kubernetes_asyncio.client import CoreV1Event, V1ContainerStatus, V1Deployment, V1Pod
+    from kubernetes_asyncio.client import V1ContainerStatus, V1Deployment, V1Pod
 
 COMPONENT_LABEL = "dask.org/component"
 _QUOTA = re.compile(r"exceeded quota: [^,]+, requested: (?P<requested>.*?), used: ")
+_NOT_YET = ("status unknown for quota", "error looking up service account")
+"""Why a new namespace refuses things for a moment: its quota is not counted yet, or it has no account yet."""
+_NOTES = "kopf.zalando.org/"
 _WORDS = {"cpu": "cores", "memory": "memory", "pods": "pods"}
 _NO_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName"})
 _ENDS_BY_ITSELF = 2
@@ -36,25 +39,42 @@ class Trouble:
     """What Kubernetes said, for the log."""
 
 
+def is_not_yet(message: str) -> bool:
+    """Return whether a refusal is only of a namespace that is too new, so that it is to be tried again."""
+    return any(text in message for text in _NOT_YET)
+
+
+def has_pod(deployments: Iterable[V1Deployment]) -> bool:
+    """Return whether the scheduler among a cluster's Deployments has a pod, ready or not."""
+    return any(_component(each) == "scheduler" and each.status.replicas for each in deployments)
+
+
 def is_ready(deployments: Iterable[V1Deployment]) -> bool:
     """Return whether the scheduler among a cluster's Deployments can be spoken to."""
     return any(_component(each) == "scheduler" and each.status.ready_replicas for each in deployments)
 
 
 def refused(deployments: Iterable[V1Deployment]) -> Trouble | None:
-    """Return why a pod of one of a cluster's Deployments may not be made, or None where all may."""
-    for deployment in deployments:
+    """Return why a pod of one of a cluster's Deployments may not be made, or None where all may; the scheduler's first.
+
+    Without a scheduler, workers are the smaller trouble.
+    """
+    for deployment in sorted(deployments, key=_component):
         for condition in deployment.status.conditions or ():
-            if condition.type == "ReplicaFailure" and condition.status == "True":
+            failed = condition.type == "ReplicaFailure" and condition.status == "True"
+            if failed and not is_not_yet(condition.message or ""):
                 return refusal(f"the Dask cluster's {_component(deployment)}", condition.message or "")
     return None
 
 
-def refused_by_events(events: Iterable[CoreV1Event]) -> Trouble | None:
-    """Return why the operator may not make a Deployment or Service, which only its events about a cluster tell."""
-    for event in events:
-        if event.type != "Normal" and _QUOTA.search(event.message or ""):
-            return refusal("the Dask cluster", event.message)
+def refused_to_operator(cluster: Mapping[str, Any]) -> Trouble | None:
+    """Return why the operator may not make what a DaskCluster needs, or None where it may.
+
+    Its framework notes in annotations what its last try met (https://docs.kopf.dev/en/stable/continuity/).
+    """
+    for name, note in (cluster["metadata"].get("annotations") or {}).items():
+        if name.startswith(_NOTES) and _QUOTA.search(note):
+            return refusal("the Dask cluster", note)
     return None
 
 
