@@ -73,6 +73,7 @@ def build_settings(values: KubeValues) -> KubeBuildSettings:
             credentials=REGISTRY_LOGIN if registry.read_secret else None,
         ),
         push_secret=registry.push_secret,
+        plain_http_registries=(registry.push_address or registry.address,) if registry.plain_http else (),
         engine=builds.engine,
         cpu_request=min(0.5, builds.cpu),
         cpu_limit=builds.cpu,
