@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pangeo_binder.build.job import KubeBuildSettings, job_manifest
 from pangeo_binder.build.registry import RegistrySettings
@@ -126,17 +127,17 @@ def _can(plane: ControlPlane, account: str) -> Callable[..., bool]:
         (
             "hub",
             ["create namespaces", "create pods", "create secrets", "create networkpolicies.networking.k8s.io"],
-            ["get secrets", "list secrets", "create pods/exec", "get nodes", "create rolebindings", "update pods"],
+            ["get secrets", "list secrets", "create pods/exec", "get nodes", "create clusterroles", "update pods"],
         ),
         (
             "pangeo-binder-dask-controller",
-            ["create pods", "create secrets", "list endpoints", "create ingressroutes.traefik.io"],
-            ["get secrets", "list secrets", "create namespaces", "create pods/exec", "create deployments"],
+            ["list pods", "list endpoints", "watch daskclusters.gateway.dask.org"],
+            ["create pods", "create secrets", "get secrets", "create namespaces", "create pods/exec", "list services"],
         ),
         (
             "pangeo-binder-gateway",
-            ["create daskclusters.gateway.dask.org", "get secrets"],
-            ["list secrets", "create secrets", "create pods", "list pods", "create namespaces"],
+            ["list daskclusters.gateway.dask.org"],
+            ["create daskclusters.gateway.dask.org", "get secrets", "list secrets", "create pods", "list pods"],
         ),
         (
             "pangeo-binder-binder",
@@ -181,6 +182,25 @@ def test_the_hub_writes_in_launches_namespaces_alone(installed: Release) -> None
         assert refused in plane.kubectl("delete", "namespace", name, "--wait=false", config=hub, check=False)
     assert refused in plane.kubectl("delete", "secrets", "pangeo-binder-hub", "-n", "binder", config=hub, check=False)
     plane.kubectl("delete", "namespace", "launch-abc", "--wait=false", config=hub)
+
+
+def test_the_gateways_accounts_work_where_the_hub_let_them_and_nowhere_else(installed: Release) -> None:
+    plane = installed.plane
+    config = plane.get("configmap", "pangeo-binder", "-n", "binder")["data"]["values.yaml"]
+    roles = yaml.safe_load(config)["site"]["launchRoles"]
+    hub = plane.kubeconfig_for("binder/hub")
+    plane.kubectl("create", "-f", "-", stdin=_namespace("launch-bound"), config=hub)
+    for each in roles:
+        bind = ("create", "rolebinding", each["account"], f"--clusterrole={each['role']}", "-n", "launch-bound")
+        plane.kubectl(*bind, f"--serviceaccount=binder:{each['account']}", config=hub)
+    gateway, controller = (_can(plane, f"binder:{each['account']}") for each in roles)
+    for can, rule in ((gateway, "get secrets"), (controller, "create pods"), (controller, "patch daskclusters/status")):
+        assert can(*rule.split(), "-n", "launch-bound") and not can(*rule.split(), "-n", "binder")
+    other = ("create", "rolebinding", "other", "--clusterrole=cluster-admin", "--serviceaccount=binder:hub")
+    assert "attempting to grant RBAC" in plane.kubectl(*other, "-n", "launch-bound", config=hub, check=False)
+    allowed = ("create", "rolebinding", "other", f"--clusterrole={roles[0]['role']}", "--serviceaccount=binder:hub")
+    assert "writes only in namespaces" in plane.kubectl(*allowed, "-n", "binder", config=hub, check=False)
+    plane.kubectl("delete", "namespace", "launch-bound", "--wait=false", config=hub)
 
 
 def test_others_are_not_held_by_the_hubs_policy(installed: Release) -> None:

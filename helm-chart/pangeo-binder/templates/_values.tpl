@@ -11,6 +11,13 @@ site:
   gatewayPrefix: {{ index .Values "dask-gateway" "gateway" "prefix" }}
   traefikPort: {{ dig "traefik" "service" "ports" "web" "port" 80 (index .Values "dask-gateway") }}
   sharedNamespace: {{ include "pangeo-binder.sharedNamespace" . | quote }}
+  launchRoles:
+    {{- if include "pangeo-binder.usesGateway" . }}
+    {{- range $process := list "gateway" "dask-controller" }}
+    - {role: {{ include "pangeo-binder.clusterwide" $ }}-{{ $process }}-launches, account: pangeo-binder-{{ $process }}}
+    {{- end }}
+    {{- else }} []
+    {{- end }}
   buildsNamespace: {{ include "pangeo-binder.buildsNamespace" . }}
   priorityClasses: {{ include "pangeo-binder.priorityClasses" . | nindent 4 }}
   builderImage: {{ include "pangeo-binder.image" .Values.images.builder }}

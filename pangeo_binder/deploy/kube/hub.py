@@ -16,7 +16,7 @@ from ...hub.operator_clusters import OperatorClusters
 from ...hub.operator_manifests import OperatorSettings
 from ...hub.provision import Clusters, Provisioner, StorageService
 from ...hub.roles import GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
-from ...hub.site import Allowances, Neighbours, Ports, Site
+from ...hub.site import Allowances, Binding, Neighbours, Ports, Site
 from .values import (
     CONFIG,
     GATEWAY_API_PORT,
@@ -85,6 +85,7 @@ def site_of(values: KubeValues) -> Site:
         ),
         tiers=values.tier_pods(site.priority_classes.servers),
         blocked_networks=values.launches.blocked_networks,
+        bindings=tuple(Binding(each.role, each.account, site.namespace) for each in site.launch_roles),
         cluster_kinds=("daskclusters.kubernetes.dask.org" if operated else "daskclusters.gateway.dask.org",),
         pull_login=PULL_LOGIN.read_text() if values.launches.pull_login else "",
     )

@@ -48,6 +48,13 @@ class PriorityClasses(_Part):
     builds: str = ""
 
 
+class LaunchRole(_Part):
+    """A ClusterRole that an account of the release has in launches' namespaces."""
+
+    role: str
+    account: str
+
+
 class Site(_Part):
     """The names of things in the cluster."""
 
@@ -64,6 +71,7 @@ class Site(_Part):
     gateway_middleware: str
     """The name of traefik's middleware that takes the prefix off clusters' addresses."""
     traefik_port: int = 80
+    launch_roles: tuple[LaunchRole, ...] = ()
     builds_namespace: str
     priority_classes: PriorityClasses = PriorityClasses()
     builder_image: str
