@@ -94,7 +94,7 @@ class BuildKitEngine(LayoutEngine):
 
     def commands(self, context: Path, dockerfile: Path, words: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
         # https://github.com/moby/buildkit/blob/master/docs/rootless.md
-        client = "buildctl" if shutil.which("buildctl-daemonless.sh") is None else "buildctl-daemonless.sh"
+        client = "buildctl" if os.environ.get("BUILDKIT_HOST") else "buildctl-daemonless.sh"
         build = [client, "build", "--progress=plain", "--frontend=dockerfile.v0", f"--local=context={context}"]
         options = [f"--opt={word}:{name}={value}" for word, pairs in words.items() for name, value in pairs.items()]
         file = [f"--local=dockerfile={dockerfile.parent}", f"--opt=filename={dockerfile.name}"]

@@ -131,6 +131,14 @@ def test_engines_leave_a_layout_and_take_nothing_for_an_option(kind, tmp_path):
     assert "--b" not in joined
 
 
+@pytest.mark.parametrize(("address", "client"), [("", "buildctl-daemonless.sh"), ("tcp://b:1", "buildctl")])
+def test_a_buildkit_of_the_operators_is_used_where_there_is_one(tmp_path, monkeypatch, address, client):
+    monkeypatch.setenv("BUILDKIT_HOST", address)
+    engine = BuildKitEngine(parent=None, layout=tmp_path, session=tmp_path)
+    ((first, *_),) = engine.commands(tmp_path, tmp_path / "Dockerfile", {})
+    assert first == client
+
+
 class ListingEngine(LayoutEngine):
     """Tells what it would build."""
 
