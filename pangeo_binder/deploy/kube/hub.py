@@ -158,4 +158,6 @@ def _services(values: KubeValues) -> list[dict[str, Any]]:
 
 def _way_to_kubernetes() -> dict[str, str]:
     """Return what a pod is told of the API server's address, which JupyterHub keeps from services it runs."""
-    return {name: value for name, value in os.environ.items() if name.startswith("KUBERNETES_SERVICE_")}
+    told = {name: value for name, value in os.environ.items() if name.startswith("KUBERNETES_SERVICE_")}
+    # the client library looks for a home when it is imported, and the pod's user has none
+    return {"HOME": os.environ.get("HOME", "/tmp"), **told}  # noqa: S108 - nothing is written there
