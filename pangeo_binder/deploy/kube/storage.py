@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+import time
 
 from ...storage.app import AdminCaller, Right, StorageSettings, run
 from .values import STATE, STORAGE_ADMIN_PORT, STORAGE_PORT, read_secret, read_values
@@ -10,16 +12,23 @@ from .values import STATE, STORAGE_ADMIN_PORT, STORAGE_PORT, read_secret, read_v
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - a pod's own address; NetworkPolicies say who reaches it
 
 
-def settings() -> StorageSettings:
-    """Return the service's settings. Workers get a launch's variables from Kubernetes, so the gateway asks nothing."""
+_RESOLVE_SECONDS, _RESOLVE_TRIES = 2, 30
+
+
+def settings(address: str) -> StorageSettings:
+    """Return the service's settings; sessions reach its data port at the IP `address`.
+
+    Workers get a launch's variables from Kubernetes, so the gateway asks for nothing.
+    """
     values = read_values()
+    host = f"[{address}]" if ":" in address else address
     return StorageSettings(
         state_dir=STATE,
         data_host=_EVERYWHERE,
         data_port=STORAGE_PORT,
         admin_host=_EVERYWHERE,
         admin_port=STORAGE_ADMIN_PORT,
-        public_endpoint=values.address("storage", STORAGE_PORT),
+        public_endpoint=f"http://{host}:{STORAGE_PORT}",
         master_key=read_secret("master-key"),
         admin_callers=(
             AdminCaller(read_secret("vend-token"), frozenset({Right.VEND})),
@@ -30,10 +39,24 @@ def settings() -> StorageSettings:
     )
 
 
+def service_address(name: str) -> str:
+    """Return the IP address of a Service, which it keeps for life; waits while the cluster's DNS does not know it yet.
+
+    boto3 asks `<bucket>.<host>` of a host with a name, which no DNS here knows, and `<host>/<bucket>` of an address; a
+    file that says otherwise, as on one machine, would have to be in every environment. Raises OSError.
+    """
+    for _ in range(_RESOLVE_TRIES):
+        try:
+            return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
+        except socket.gaierror:
+            time.sleep(_RESOLVE_SECONDS)
+    raise OSError(f"The cluster's DNS does not know {name}")
+
+
 def main() -> None:
     """Run the service until SIGTERM."""
     logging.basicConfig(level=read_values().log_level, format="%(levelname)s %(name)s: %(message)s")
-    run(settings())
+    run(settings(service_address(f"storage.{read_values().site.namespace}.svc")))
 
 
 if __name__ == "__main__":
