@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.repos.gitrepo import git, make_repository
-from tests.repos.gitserver import _GitHandler
 from tests.stack.installed import Installed, Launched
 from tests.stack.kernel import Kernel
 from tests.stack.local import until
@@ -39,32 +34,6 @@ def write():
 path = client.submit(write).result()
 print(s3fs.S3FileSystem().cat(path).decode())
 """
-
-
-@pytest.fixture(scope="module")
-def repositories(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The address of a git server that pods reach, and the folder of its repositories."""
-    folder = tmp_path_factory.mktemp("repositories")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("GIT_PROJECT_ROOT", str(folder))
-        patched.setenv("GIT_HTTP_EXPORT_ALL", "1")
-        server = ThreadingHTTPServer((installed.cluster.host, 0), _GitHandler)
-        server.backend = str(Path(git("--exec-path", cwd=folder)) / "git-http-backend")
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://{installed.cluster.host}:{server.server_port}/git", folder
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@pytest.fixture(scope="module")
-def repository(installed: Installed, repositories: tuple[str, Path]) -> str:
-    """A repository with a Dockerfile that starts from the notebook image."""
-    address, folder = repositories
-    docker = f"FROM {installed.notebook}\nRUN echo sea > /home/jovyan/made\nCOPY --chown=1000:1000 . /home/jovyan/\n"
-    make_repository(folder / "sea", {"Dockerfile": docker, "answer.txt": "42\n"})
-    return f"{address}/sea"
 
 
 @pytest.fixture(scope="module")

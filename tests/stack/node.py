@@ -49,11 +49,14 @@ class Cluster(ControlPlane):
 
     def load(self, *archives: Path) -> None:
         """Put images on the node, as if it had pulled them before."""
-        init = next(process.pid for name, process in self._processes if name == "node")
-        inside = ["nsenter", f"--target={_child_of(init)}", "--mount", "--pid", "--net"]
         for archive in archives:
-            command = [*inside, "ctr", "-n", "k8s.io", "images", "import", str(archive)]
-            subprocess.run(command, check=True, capture_output=True)
+            assert self.inside("ctr", "-n", "k8s.io", "images", "import", str(archive)).wait() == 0, archive
+
+    def inside(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a program on the node, in its namespaces; it ends with the node."""
+        init = next(process.pid for name, process in self._processes if name == "node")
+        entered = ["nsenter", f"--target={_child_of(init)}", "--mount", "--pid", "--net"]
+        return subprocess.Popen([*entered, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def push(self, archive: Path, reference: str) -> str:
         """Push an image to the cluster's registry as `reference`, and return its address there."""

@@ -1,0 +1,129 @@
+"""What a session on a real cluster cannot reach, each beside somebody who can: the wall is tested, not the air."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack.installed import Installed, Launched
+from tests.stack.kernel import Kernel
+from tests.stack.local import until
+
+pytestmark = pytest.mark.timeout(900)
+
+METADATA = "169.254.169.254"
+_REACH = """
+import socket
+def reaches(host, port):
+    try:
+        socket.create_connection((host, port), timeout=4).close()
+        return True
+    except OSError:
+        return False
+"""
+
+
+@pytest.fixture(scope="module")
+def other(installed: Installed, repository: str) -> Launched:
+    """Another launch, of another person as it were."""
+    return installed.launch(repository)
+
+
+@pytest.fixture(scope="module")
+def kernel(installed: Installed, repository: str, other: Launched) -> Iterator[Kernel]:
+    """A kernel in a session of one's own."""
+    session = installed.launch(repository)
+    with Kernel(session) as running:
+        running.value(_REACH)
+        yield running
+    session.stop()
+    other.stop()
+
+
+@pytest.fixture(scope="module")
+def outsider(installed: Installed) -> Iterator[str]:
+    """A pod that no policy bounds, beside a stand-in for a cloud's metadata service on the node."""
+    cluster = installed.cluster
+    assert cluster.inside("ip", "addr", "add", f"{METADATA}/32", "dev", "lo").wait() == 0
+    serving = cluster.inside(sys.executable, "-m", "http.server", "80", "--bind", METADATA, "--directory", "/var/log")
+    command = ["--command", "--", "sleep", "3600"]
+    cluster.kubectl("run", "outsider", f"--image={installed.notebook}", "-n", "default", *command)
+    cluster.kubectl("wait", "pod/outsider", "-n", "default", "--for=condition=Ready", "--timeout=180s")
+    yield "outsider"
+    cluster.kubectl("delete", "pod", "outsider", "-n", "default", "--grace-period=0", "--force", check=False)
+    serving.kill()
+    serving.wait()
+
+
+def _outsider_reaches(installed: Installed, host: str, port: int) -> bool:
+    code = f"{_REACH}\nprint(reaches({host!r}, {port}))"
+    command = ["exec", "-n", "default", "outsider", "--", "python", "-c", code]
+    return installed.cluster.kubectl(*command).strip() == "True"
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        (METADATA, 80),
+        ("kubernetes.default.svc.cluster.local", 443),
+    ],
+)
+def test_the_clusters_own_addresses_are_closed(
+    installed: Installed, kernel: Kernel, outsider: str, host: str, port: int
+) -> None:
+    until(f"somebody reaches {host}", lambda: _outsider_reaches(installed, host, port), 60)
+    assert kernel.value(f"print(reaches({host!r}, {port}))") == "False"
+
+
+def test_the_api_server_and_the_kubelet_are_closed(installed: Installed, kernel: Kernel, outsider: str) -> None:
+    cluster = installed.cluster
+    for host, port in ((cluster.host, cluster.port), (cluster.address, 10250)):
+        assert _outsider_reaches(installed, host, port)
+        assert kernel.value(f"print(reaches({host!r}, {port}))") == "False"
+
+
+def test_another_launchs_pods_are_closed(kernel: Kernel, other: Launched) -> None:
+    (server,) = other.pods("server")
+    address, own = server["status"]["podIP"], "socket.gethostbyname(socket.gethostname())"
+    assert kernel.value(f"print(reaches({own}, 8888), reaches({address!r}, 8888))") == "True False"
+    until("its scheduler runs", lambda: other.pods("dask-scheduler")[0]["status"].get("podIP"), 120)
+    scheduler = other.pods("dask-scheduler")[0]["status"]["podIP"]
+    for port in (8786, 8787, 8788):
+        assert kernel.value(f"print(reaches({scheduler!r}, {port}))") == "False"
+
+
+def test_storage_is_open_for_data_and_closed_for_administration(kernel: Kernel) -> None:
+    data, admin = "storage.binder.svc.cluster.local", "storage-admin.binder.svc.cluster.local"
+    assert kernel.value(f"print(reaches({data!r}, 9100), reaches({admin!r}, 9101))") == "True False"
+
+
+def test_of_the_release_only_what_a_session_needs_is_open(kernel: Kernel) -> None:
+    closed = [("binder", 80), ("proxy-api", 8001), ("proxy-public", 80), ("dask-controller", 8000)]
+    names = [(f"{name}.binder.svc.cluster.local", port) for name, port in closed]
+    assert kernel.value("print(reaches('hub.binder.svc.cluster.local', 8081))") == "True"
+    assert kernel.value(f"print([reaches(*each) for each in {names!r}])") == str([False] * len(names))
+
+
+def test_a_session_has_no_token_of_the_cluster(kernel: Kernel) -> None:
+    look = "import os; print(os.path.exists('/var/run/secrets/kubernetes.io'), os.getuid())"
+    assert kernel.value(look) == "False 1000"
+    told = json.loads(kernel.value("import json; print(json.dumps(sorted(os.environ)))"))
+    assert "JUPYTERHUB_API_TOKEN" in told and not [name for name in told if name.startswith("KUBERNETES_")]
+
+
+def test_a_session_cannot_become_root_or_open_the_node(kernel: Kernel) -> None:
+    held = kernel.value("print(open('/proc/self/status').read())")
+    status = dict(line.split(":\t", 1) for line in held.splitlines() if ":\t" in line)
+    assert (status["NoNewPrivs"], status["CapEff"].strip("0"), status["CapBnd"].strip("0")) == ("1", "", "")
+    assert status["Seccomp"] == "2"
+
+
+def test_another_launchs_scratch_is_closed(kernel: Kernel, other: Launched) -> None:
+    attempt = (
+        "import s3fs\ntry:\n    s3fs.S3FileSystem().ls('scratch/" + other.id + "')\n    print('open')\n"
+        "except PermissionError:\n    print('closed')"
+    )
+    assert kernel.value(attempt) == "closed"
