@@ -40,7 +40,7 @@ NODE: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Node",
     "metadata": {"name": "pretended", "annotations": {"kwok.x-k8s.io/node": "fake"}},
-    "status": {"allocatable": {"cpu": "64", "memory": "256Gi", "pods": "200"}},
+    "status": {"allocatable": {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "500Gi", "pods": "200"}},
 }
 
 

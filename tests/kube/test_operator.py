@@ -17,8 +17,11 @@ import pytest
 from aiohttp import web
 
 from pangeo_binder.errors import DaskUnavailable
+from pangeo_binder.hub.kube_api import KubeApi
+from pangeo_binder.hub.namespaces import Namespaces
 from pangeo_binder.hub.operator_clusters import OperatorClusters
 from pangeo_binder.hub.operator_manifests import OperatorSettings, cluster_name, dask_cluster
+from pangeo_binder.hub.site import Neighbours, Site
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant
 from pangeo_binder.names import new_launch_id
 from pangeo_binder.pods import TierPods
@@ -69,7 +72,11 @@ class Stand:
         metadata = {"name": "launch", "namespace": namespace}
         spec = {"hard": {name.replace("_", "."): amount for name, amount in hard.items()}}
         self.plane.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec})
-        until("the quota holds", lambda: self.namespaced(launch, "resourcequotas")[0]["status"].get("hard"))
+        # of kinds that are new to the cluster it takes half a minute until they are counted
+        until(
+            "it holds",
+            lambda: self.namespaced(launch, "resourcequotas")[0]["status"].get("used", {}).keys() >= {*spec["hard"]},
+        )
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +238,22 @@ async def test_a_quota_refusal_is_told_instead_of_waited_for(stand, clusters, ne
             await clusters.settle(launch, made.name, TOKEN)
             await asyncio.sleep(2)
     assert refused.value.message == f"Kubernetes refused {sentence}"
+
+
+async def test_it_fits_into_what_the_hub_makes_for_a_launch(stand, clusters, new_launch):
+    kind = "daskclusters.kubernetes.dask.org"
+    stand.quota(new_launch(), **{f"count/{kind.replace('.', '_')}": "1"})  # so that quotas have begun to count these
+    launch = replace(new_launch(clusters=1, start_workers=6), id=new_launch_id())
+    nobody = Neighbours(hub={"a": "hub"}, proxy={"a": "proxy"}, storage={"a": "storage"})
+    api = KubeApi(str(stand.plane.kubeconfig))
+    surroundings = Namespaces(Site("default", nobody, cluster_kinds=(kind,)), api)
+    await surroundings.make(launch)
+    made = await clusters.make(launch, TOKEN)
+    await clusters.settle(launch, made.name, TOKEN)
+    await soon("all it was granted runs", lambda: len(stand.namespaced(launch, "pods")) == 7)
+    await clusters.settle(launch, made.name, TOKEN)
+    await surroundings.remove(launch)
+    await api.close()
 
 
 async def test_a_cluster_that_may_not_be_is_refused_when_it_is_made(stand, clusters, new_launch):
