@@ -21,7 +21,11 @@
 {{- end }}
 
 {{- define "pangeo-binder.toDns" -}}
-- to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}]
+- to:
+    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}
+    {{- range .Values.launches.dnsNetworks }}
+    - ipBlock: {cidr: {{ . }}}
+    {{- end }}
   ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- end }}
 

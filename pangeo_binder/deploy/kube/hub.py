@@ -40,8 +40,7 @@ def configure(c: Any) -> None:
     _hub(c, values)
     _spawner(c, values)
     c.JupyterHub.services = [*c.JupyterHub.get("services", ()), *_services(values)]
-    own_namespaces = not values.site.shared_namespace
-    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", ()), *roles(on_kubernetes=own_namespaces)]
+    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", ()), *roles(on_kubernetes=True)]
 
 
 def _hub(c: Any, values: KubeValues) -> None:
@@ -85,6 +84,8 @@ def site_of(values: KubeValues) -> Site:
         ),
         tiers=values.tier_pods(site.priority_classes.servers),
         blocked_networks=values.launches.blocked_networks,
+        internet=values.launches.internet,
+        dns_networks=values.launches.dns_networks,
         bindings=tuple(Binding(each.role, each.account, site.namespace) for each in site.launch_roles),
         cluster_kinds=("daskclusters.kubernetes.dask.org" if operated else "daskclusters.gateway.dask.org",),
         pull_login=PULL_LOGIN.read_text() if values.launches.pull_login else "",
@@ -146,9 +147,9 @@ def _services(values: KubeValues) -> list[dict[str, Any]]:
         {"name": LAUNCHES, "api_token": read_secret("launches-token"), "display": False},
         {"name": STATUS, "api_token": read_secret("status-token"), "display": False},
     ]
-    if not values.site.shared_namespace:
-        reaper = [sys.executable, "-m", "pangeo_binder.hub.namespace_reaper"]
-        services.append({"name": NAMESPACES, "command": reaper, "environment": _way_to_kubernetes(), "display": False})
+    reaper = [sys.executable, "-m", "pangeo_binder.hub.namespace_reaper"]
+    reaper += [values.site.shared_namespace] if values.site.shared_namespace else []
+    services.append({"name": NAMESPACES, "command": reaper, "environment": _way_to_kubernetes(), "display": False})
     # a service of roles even where the operator makes clusters; the proxy leads to it only where it is
     gateway: dict[str, Any] = {"name": GATEWAY, "api_token": read_secret("gateway-token"), "display": False}
     if values.dask.backend == "gateway":

@@ -149,6 +149,8 @@ class LaunchValues(_Part):
     start_seconds: int = 600
     pools: Mapping[str, Pool] = {}
     blocked_networks: tuple[str, ...] = ()
+    internet: bool = True
+    dns_networks: tuple[str, ...] = ()
 
 
 class SchedulerValues(_Part):
