@@ -54,13 +54,13 @@ def _image(pod: dict[str, Any]) -> str:
 
 
 def test_the_session_is_of_the_built_image(launched: Launched, kernel: Kernel) -> None:
-    (server,) = launched.pods("server")
+    server = launched.server
     assert "@sha256:" in _image(server) and _image(server).startswith(launched.release.cluster.registry)
     assert kernel.value("print(open('answer.txt').read(), open('made').read())").split() == ["42", "sea"]
 
 
 def test_the_pod_is_held_to_its_grant_and_restricted(launched: Launched) -> None:
-    (server,) = launched.pods("server")
+    server = launched.server
     container = server["spec"]["containers"][0]
     assert container["resources"]["limits"]["cpu"] == "200m"
     assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
@@ -72,7 +72,7 @@ def test_the_pod_is_held_to_its_grant_and_restricted(launched: Launched) -> None
 def test_workers_run_the_same_image(launched: Launched, kernel: Kernel) -> None:
     assert kernel.value(_COMPUTE, 400) == "160000.0"
     images = {_image(pod) for pod in launched.pods()}
-    assert len(launched.pods("dask-worker")) == 1 and images == {_image(launched.pods("server")[0])}
+    assert len(launched.pods("dask-worker")) == 1 and images == {_image(launched.server)}
 
 
 def test_scratch_works_from_pod_and_worker(launched: Launched, kernel: Kernel) -> None:

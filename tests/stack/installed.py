@@ -63,8 +63,14 @@ class Launched:
         """Ask the server, with its token."""
         return request(f"{self.url}{path}", method, body, Authorization=f"token {self.token}")
 
+    @property
+    def server(self) -> dict[str, Any]:
+        """The server's pod."""
+        pod: dict[str, Any] = self.release.cluster.get("pod", f"server-{self.id}", "-n", self.namespace)
+        return pod
+
     def pods(self, component: str = "") -> list[dict[str, Any]]:
-        """Return the launch's pods, or those of one component (`server`, `dask-scheduler`, `dask-worker`)."""
+        """Return the launch's pods, or those of one component (`dask-scheduler`, `dask-worker`)."""
         chosen = [f"--selector=app.kubernetes.io/component={component}"] if component else []
         found: list[dict[str, Any]] = self.release.cluster.get("pods", "-n", self.namespace, *chosen)["items"]
         return found
