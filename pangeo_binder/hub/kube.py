@@ -8,26 +8,38 @@ privileged init container, which no launch may have.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+import aiohttp
 from kubernetes_asyncio.client.rest import ApiException
 from kubespawner import KubeSpawner
-from traitlets import Instance
+from traitlets import Instance, default
 
-from ..errors import QuotaExceeded, SpawnFailed
+from ..errors import SpawnFailed, UserError
 from ..model import Launch
 from ..pods import USER_ID, restricted_container, restricted_pod
 from .kube_api import FORBIDDEN
 from .manifests import launch_annotations, launch_labels
 from .namespaces import Namespaces
+from .pod_news import news, refused, too_slow, trouble
+from .site import shared_name
 from .spawner import LaunchSpawnerMixin, Refused
+
+T = TypeVar("T")
 
 _COMPONENT = "server"
 _SECRETS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
 """Variables of JupyterHub's and ours that let somebody in; what was provisioned is secret as a whole."""
 _NOT_YET = ("status unknown for quota", "error looking up service account")
 """Why a new namespace refuses pods for some milliseconds: its quota is not counted yet, or it has no account yet."""
+_LOOK_SECONDS = 0.5
+_TELL_SECONDS = 5
+"""How much earlier than the hub this gives up, which says only that it took too long."""
+_END_SECONDS = 10
+"""How long a server gets to end by itself where its namespace is deleted; it has nothing to save."""
 
 
 class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
@@ -35,15 +47,21 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
 
     surroundings = Instance(Namespaces, help="Makes and removes what surrounds a launch's server.", config=True)
 
-    enable_user_namespaces = True
-    """One watch over all namespaces, and servers are found again in the one that their state names."""
+    @property
+    def enable_user_namespaces(self) -> bool:
+        """Whether there is one watch over all namespaces; in a shared one the hub has no right to more than that."""
+        return not self.surroundings.site.shared_namespace
+
+    @default("namespace")
+    def _namespace_default(self) -> str:
+        return str(self.surroundings.site.shared_namespace or super()._namespace_default())
 
     async def prepare(self, launch: Launch) -> None:
         """Make the launch's surroundings, and hold the pod about to start to the launch's grant."""
         await super().prepare(launch)
         site = self.surroundings.site
         self.namespace = site.namespace(launch)
-        self.pod_name = f"server-{launch.id}"
+        self.pod_name = shared_name("server", launch.id)
         self.image, self.image_pull_policy = launch.environment.prefix, site.pull_policy
         self.image_pull_secrets = [site.secret("pull", launch)] if site.pull_login else []
         self._hold(launch)
@@ -63,6 +81,8 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         self.container_security_context = restricted_container()["securityContext"]
         # whatever the hub's own end, a pod ends when its launch is too old
         held["activeDeadlineSeconds"] = grant.max_age_seconds + self.start_timeout
+        # a second start would find neither its files nor its notebooks: what it wrote goes with the container
+        held["restartPolicy"], held["terminationGracePeriodSeconds"] = "Never", _END_SECONDS
         self.extra_pod_config = held
         self.automount_service_account_token = False
 
@@ -95,8 +115,12 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         await self.surroundings.remove(launch)
 
     def get_env(self) -> dict[str, str]:
-        """Return what stands in the pod's own description: what is no secret."""
-        return {name: value for name, value in super().get_env().items() if name not in self._secret_names()}
+        """Return what stands in the pod's own description: what is no secret.
+
+        Kubernetes would put other variables, secret ones too, where a repository's address or ref says `$(NAME)`.
+        """
+        secret = self._secret_names()
+        return {name: value.replace("$", "$$") for name, value in super().get_env().items() if name not in secret}
 
     def _secret_names(self) -> set[str]:
         return {*_SECRETS, *self._provisioned.environment}
@@ -129,21 +153,39 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
     async def _started(self) -> str:
         assert self.launch is not None
         self.cmd = [*self.launch.environment.start, "python", "-m", "jupyterlab"]
-        await self.surroundings.keep("session", self.launch, self._session())
+        seconds = self.start_timeout - _TELL_SECONDS
         try:
-            url: str = await self._start()
+            async with asyncio.timeout(seconds):
+                await self.surroundings.keep("session", self.launch, self._session())
+                url = await self._while_it_may(self._start())
+                await self._while_it_may(_listens(url))
+                await self.settle()
+        except UserError as error:
+            raise Refused(error) from None
+        except TimeoutError:
+            raise Refused(trouble(self._pod()) or too_slow(self._pod(), seconds)) from None
         except ApiException as error:
             self.log.error("Kubernetes refused the pod of %s: %s", self._log_name, error.reason)
-            raise Refused(_refused(error)) from None
-        except TimeoutError:
-            raise Refused(self._too_slow()) from None
-        await self.settle()
+            raise Refused(refused(error.status, str(error.body))) from None
+        except aiohttp.ClientError:
+            raise Refused(SpawnFailed("Kubernetes does not answer the hub.", "Try again in a minute.")) from None
         return url
 
-    def _too_slow(self) -> SpawnFailed:
-        last = [str(event["message"]) for event in self.events[-2:]]
-        seconds = self.start_timeout
-        return SpawnFailed(f"The session's server did not start within {seconds} s.", "\n".join(last))
+    def _pod(self) -> dict[str, Any] | None:
+        """Return the pod as Kubernetes described it last."""
+        watch = self.pod_reflector
+        return watch.pods.get(f"{self.namespace}/{self.pod_name}") if watch else None
+
+    async def _while_it_may(self, coming: Coroutine[Any, Any, T]) -> T:
+        """Return what `coming` does; raise SpawnFailed as soon as the pod can never run."""
+        task = asyncio.ensure_future(coming)
+        try:
+            while not (await asyncio.wait([task], timeout=_LOOK_SECONDS))[0]:
+                if failed := trouble(self._pod()):
+                    raise failed
+            return task.result()
+        finally:
+            task.cancel()
 
     async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
         """Ask for the pod, again where the namespace is too new to be asked."""
@@ -163,11 +205,8 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         async for event in super().progress():
             yield event
         async for event in KubeSpawner.progress(self):
-            raw = event.get("raw_event")
-            yield {
-                "progress": 50 + event.get("progress", 0) // 3,
-                "message": raw["message"] if raw else event["message"],
-            }
+            if told := news(event.get("raw_event") or {}):
+                yield {"progress": 50 + event["progress"] // 3, "message": told}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a server that outlived the hub, with the limits it was started with."""
@@ -176,9 +215,12 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
             self.image = self.launch.environment.prefix
 
 
-def _refused(error: ApiException) -> QuotaExceeded | SpawnFailed:
-    if error.status == FORBIDDEN and "exceeded quota" in str(error.body):
-        return QuotaExceeded("This launch's quota has no room for its server.", "Tell the operator of this binder.")
-    return SpawnFailed(
-        "Kubernetes refused the session's server.", "Try again in a minute; if it happens again, tell the operator."
-    )
+async def _listens(url: str) -> None:
+    """Return once somebody listens at `url`; the hub's own wait looks seldom, and not at the pod."""
+    address = urlsplit(url)
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.close()
+            return
+        await asyncio.sleep(_LOOK_SECONDS)

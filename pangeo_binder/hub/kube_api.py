@@ -5,9 +5,11 @@ Runs in the hub process and in the reaper beside it.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from kubernetes_asyncio import client, config
+from kubernetes_asyncio.client.rest import ApiException
 
 NOT_FOUND, CONFLICT, FORBIDDEN = 404, 409, 403
 
@@ -47,3 +49,13 @@ class KubeApi:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+
+async def gone(deletion: Awaitable[Any]) -> None:
+    """Return once what `deletion` deletes is going or gone. Raises ApiException."""
+    try:
+        await deletion
+    except ApiException as error:
+        # a conflict tells of a namespace that is going already
+        if error.status not in (NOT_FOUND, CONFLICT):
+            raise

@@ -6,17 +6,17 @@ Everything carries the launch's label, so that the reaper can always tell whose 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from .. import names
 from ..model import Launch
-from .site import Binding, Site
+from .site import Binding, Site, shared_name
 
 SERVER_ANNOTATION = f"{names.LABEL}/server"
 _ANNOTATION_LENGTH = 500
-_DNS_NAMESPACE = {"kubernetes.io/metadata.name": "kube-system"}
+_NEVER = ("169.254.0.0/16",)
+"""Clouds' metadata services and nodes' own addresses, which hand out nodes' identities to whoever asks."""
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 Manifest = dict[str, Any]
 
@@ -35,8 +35,8 @@ def launch_annotations(launch: Launch) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Return `text` without control characters, and no longer than anybody reads."""
-    return re.sub(r"[^\x20-\x7e\u00a1-\uffff]", "?", text)[:_ANNOTATION_LENGTH]
+    """Return `text` without what is not seen or turns what is around it, and no longer than anybody reads."""
+    return "".join(each if each.isprintable() else "?" for each in text[:_ANNOTATION_LENGTH])
 
 
 def namespace(launch: Launch, site: Site) -> Manifest:
@@ -99,8 +99,9 @@ def network_policy(launch: Launch, site: Site) -> Manifest:
         "ingress": [{"from": [{"podSelector": mine}]}, *_ingress(site)],
         "egress": [{"to": [{"podSelector": mine}]}, *_egress(site)],
     }
-    name = f"launch-{launch.id}" if site.shared_namespace else "launch"
-    return {"metadata": _metadata(name, launch), "spec": spec}
+    name = shared_name("launch", launch.id) if site.shared_namespace else "launch"
+    # in a shared namespace the reaper learns from it whose it is
+    return {"metadata": {**_metadata(name, launch), "annotations": launch_annotations(launch)}, "spec": spec}
 
 
 def _ingress(site: Site) -> list[Manifest]:
@@ -114,12 +115,16 @@ def _ingress(site: Site) -> list[Manifest]:
 def _egress(site: Site) -> list[Manifest]:
     near, ports = site.neighbours, site.ports
     dns = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    servers = [{"ipBlock": {"cidr": network}} for network in site.dns_networks]
     rules: list[Manifest] = [
-        {"to": [{"namespaceSelector": {"matchLabels": _DNS_NAMESPACE}}], "ports": dns},
+        {"to": [{"namespaceSelector": {"matchLabels": dict(site.dns)}}, *servers], "ports": dns},
         {"to": [_peer(site, near.hub)], "ports": _ports(ports.hub)},
         {"to": [_peer(site, near.storage)], "ports": _ports(ports.storage)},
-        {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": list(site.blocked_networks)}}]},
     ]
+    if site.internet:
+        # IPv6 is closed as a whole, and an exception to IPv4 that is none would be refused
+        blocked = sorted({*_NEVER, *(network for network in site.blocked_networks if ":" not in network)})
+        rules.append({"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": blocked}}]})
     if near.gateway:
         rules.append({"to": [_peer(site, near.gateway)], "ports": _ports(*ports.gateway)})
     return rules

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import aiohttp
@@ -15,9 +15,9 @@ from kubernetes_asyncio.client.rest import ApiException
 
 from ..errors import SpawnFailed
 from ..model import Launch
-from .kube_api import CONFLICT, NOT_FOUND, KubeApi
+from .kube_api import CONFLICT, FORBIDDEN, KubeApi, gone
 from .manifests import Manifest, limit_range, namespace, network_policy, pull_secret, quota, role_binding, secret
-from .site import Site
+from .site import SECRETS, Site, shared_name
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +39,13 @@ class Namespaces:
         """Make all that bounds `launch`, its namespace first. Raises SpawnFailed, with nothing left behind."""
         try:
             if self.site.shared_namespace:
-                await asyncio.gather(*await self._common(launch))
+                await _all(await self._common(launch))
             else:
                 await self._own(launch)
         except (ApiException, aiohttp.ClientError, TimeoutError) as error:
             log.error("No surroundings for launch %s: %s", launch.id, _reason(error))
             await self.remove(launch)
-            raise _refused() from None
+            raise _refused(error) from None
 
     async def _own(self, launch: Launch) -> None:
         site, place, core = self.site, self.site.namespace(launch), await self.api.core()
@@ -54,11 +54,11 @@ class Namespaces:
         # API servers take a moment to notice who may do what, so this is said before all else
         for binding in site.bindings:
             await self._make(rbac.create_namespaced_role_binding, place, role_binding(launch, binding))
-        await asyncio.gather(
+        bounds = [
             self._make(core.create_namespaced_resource_quota, place, quota(launch, site)),
             self._make(core.create_namespaced_limit_range, place, limit_range(launch, site)),
-            *await self._common(launch),
-        )
+        ]
+        await _all([*bounds, *await self._common(launch)])
 
     async def _common(self, launch: Launch) -> list[Coroutine[Any, Any, None]]:
         """Return what is to be written in either layout."""
@@ -81,32 +81,18 @@ class Namespaces:
             )
         except (ApiException, aiohttp.ClientError, TimeoutError) as error:
             log.error("No Secret %s for launch %s: %s", kind, launch.id, _reason(error))
-            raise _refused() from None
+            raise _refused(error) from None
 
     async def remove(self, launch: Launch) -> None:
         """Have all that surrounds `launch` removed; what fails here is left to the reaper."""
         try:
             if self.site.shared_namespace:
-                await self._remove_from_shared(launch)
+                await remove_shared(self.api, self.site.shared_namespace, launch.id)
             else:
-                await self.delete(self.site.namespace(launch))
+                core = await self.api.core()
+                await gone(core.delete_namespace(self.site.namespace(launch), _request_timeout=_REQUEST_SECONDS))
         except (ApiException, aiohttp.ClientError, TimeoutError) as error:
             log.warning("The surroundings of launch %s are left to the reaper: %s", launch.id, _reason(error))
-
-    async def delete(self, name: str) -> None:
-        """Delete a namespace; one that is gone is fine. Raises ApiException."""
-        core = await self.api.core()
-        await _gone(core.delete_namespace(name, _request_timeout=_REQUEST_SECONDS))
-
-    async def _remove_from_shared(self, launch: Launch) -> None:
-        site, place = self.site, self.site.namespace(launch)
-        core, networking = await self.api.core(), await self.api.networking()
-        for kind in ("session", "storage", "pull"):
-            await _gone(core.delete_namespaced_secret(site.secret(kind, launch), place))
-        # the policy goes last: without it what still runs would be open
-        await _gone(
-            networking.delete_namespaced_network_policy(network_policy(launch, site)["metadata"]["name"], place)
-        )
 
     async def _make(self, create: Callable[..., Awaitable[Any]], *where_and_what: str | Manifest) -> None:
         """Create an object; one that is there already is from an attempt whose answer was lost."""
@@ -117,12 +103,20 @@ class Namespaces:
                 raise
 
 
-async def _gone(deletion: Awaitable[Any]) -> None:
-    try:
-        await deletion
-    except ApiException as error:
-        if error.status not in (NOT_FOUND, CONFLICT):
-            raise
+async def remove_shared(api: KubeApi, namespace: str, launch_id: str) -> None:
+    """Remove from a shared namespace what surrounded a launch. Raises ApiException and what connections raise."""
+    core, networking = await api.core(), await api.networking()
+    for kind in SECRETS:
+        await gone(core.delete_namespaced_secret(shared_name(kind, launch_id), namespace))
+    # the policy goes last: without it what still runs would be open, and the reaper would not find the rest
+    await gone(networking.delete_namespaced_network_policy(shared_name("launch", launch_id), namespace))
+
+
+async def _all(writes: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Return when all are done; raise the first failure only then, so that nothing is written after the removal."""
+    for outcome in await asyncio.gather(*writes, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 def _reason(error: Exception) -> str:
@@ -130,7 +124,13 @@ def _reason(error: Exception) -> str:
     return f"{error.status} {error.reason}" if isinstance(error, ApiException) else type(error).__name__
 
 
-def _refused() -> SpawnFailed:
+def _refused(error: Exception) -> SpawnFailed:
+    if not isinstance(error, ApiException):
+        return SpawnFailed("Kubernetes does not answer the hub.", "Try again in a minute.")
+    if error.status == FORBIDDEN:
+        return SpawnFailed(
+            "The hub may not make what this launch needs in Kubernetes.", "Tell the operator of this binder."
+        )
     return SpawnFailed(
         "Kubernetes refused what this launch needs before it can start.",
         "Try again in a minute; if it happens again, tell the operator of this binder.",

@@ -61,6 +61,15 @@ class Binding:
     """Of the service account."""
 
 
+SECRETS = ("session", "storage", "pull")
+"""The kinds of Secrets a launch has."""
+
+
+def shared_name(kind: str, launch_id: str) -> str:
+    """Return the name of a launch's object in a shared namespace."""
+    return f"{kind}-{launch_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """One deployment."""
@@ -82,7 +91,13 @@ class Site:
         "172.16.0.0/12",
         "192.168.0.0/16",
     )
-    """What no launch reaches: private networks, the cluster's own among them, and clouds' metadata services."""
+    """What no launch reaches of the internet: private networks, the cluster's pods, Services and nodes among them."""
+    internet: bool = True
+    """Whether launches reach what is not blocked."""
+    dns: Mapping[str, str] = field(default_factory=lambda: {"kubernetes.io/metadata.name": "kube-system"})
+    """The labels of the namespace that name servers run in."""
+    dns_networks: tuple[str, ...] = ()
+    """Where name servers are that are no pods, such as a cache on each node: `169.254.20.10/32`."""
     cluster_kinds: tuple[str, ...] = ("daskclusters.gateway.dask.org",)
     """The resources of which a launch's quota counts its Dask clusters."""
     bindings: tuple[Binding, ...] = ()
@@ -92,13 +107,18 @@ class Site:
     """A `.dockerconfigjson` with which nodes pull environments; empty where they need none."""
     network_policies: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse a shared namespace without policies: nothing else keeps its launches apart. Raises ValueError."""
+        if self.shared_namespace and not self.network_policies:
+            raise ValueError("Launches in a shared namespace need NetworkPolicies.")
+
     def namespace(self, launch: Launch) -> str:
         """Return the namespace of the launch's objects."""
         return self.shared_namespace or names.launch_namespace(self.namespace_prefix, launch.id)
 
     def secret(self, kind: str, launch: Launch) -> str:
         """Return the name of a launch's Secret: `session`, `storage` or `pull`."""
-        return f"{kind}-{launch.id}" if self.shared_namespace else kind
+        return shared_name(kind, launch.id) if self.shared_namespace else kind
 
     def pods(self, launch: Launch) -> TierPods:
         """Return what the launch's server runs on."""
