@@ -87,19 +87,28 @@ class DaskClusters:
     def __init__(self, environ, token):
         self._address = environ.get("DASK_GATEWAY__ADDRESS", "").rstrip("/")
         self._first = environ.get("DASK_GATEWAY_CLUSTER", "")
+        self._dashboard = environ.get("PANGEO_BINDER_DASHBOARD", "")
         self._headers = {"Authorization": "jupyterhub " + token}
 
     async def compute(self):
         """Return whether any cluster computes now; one that does not answer does not."""
-        if not self._address:
-            return False
-        for name in await self._names():
+        for request in await self._requests():
             try:
-                if await self._is_computing(name):
+                if await _is_computing(request):
                     return True
             except Exception:  # noqa: S112 - a cluster that is gone, or starting
                 continue
         return False
+
+    async def _requests(self):
+        """Return what asks each scheduler for its counts; only the gateway is shown the token."""
+        # a page of every scheduler: distributed.http.scheduler.json
+        requests = [HTTPRequest(self._dashboard + "/json/counts.json")] if self._dashboard else []
+        if self._address:
+            for name in await self._names():
+                url = "{}/clusters/{}/json/counts.json".format(self._address, quote(name, safe=""))
+                requests.append(HTTPRequest(url, headers=self._headers))
+        return requests
 
     async def _names(self):
         names = {self._first} if self._first else set()
@@ -110,11 +119,10 @@ class DaskClusters:
             pass
         return names
 
-    async def _is_computing(self, name):
-        # a page of every scheduler: distributed.http.scheduler.json
-        url = "{}/clusters/{}/json/counts.json".format(self._address, quote(name, safe=""))
-        counts = json.loads((await _fetch(HTTPRequest(url, headers=self._headers))).body)
-        return counts["processing"] > 0
+
+async def _is_computing(request):
+    counts = json.loads((await _fetch(request)).body)
+    return counts["processing"] > 0
 
 
 async def _fetch(request):

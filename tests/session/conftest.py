@@ -49,6 +49,8 @@ class Hub:
     headers: list[str] = field(default_factory=list)
     status: int = 200
     processing: int = 0
+    shown: set[str | None] = field(default_factory=set)
+    """What a scheduler was shown by who asked it."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def activity(self, request: web.Request) -> web.Response:
@@ -64,6 +66,10 @@ class Hub:
     async def counts(self, request: web.Request) -> web.Response:
         if request.match_info["name"] != "second":
             raise web.HTTPNotFound
+        return web.json_response({"processing": self.processing})
+
+    async def own_counts(self, request: web.Request) -> web.Response:
+        self.shown.add(request.headers.get("Authorization"))
         return web.json_response({"processing": self.processing})
 
     async def after(self, number: int) -> dict:
@@ -83,6 +89,7 @@ async def hub() -> AsyncIterator[Hub]:
     app.router.add_post("/hub/api/users/me/activity", stand_in.activity)
     app.router.add_get("/gateway/api/v1/clusters/", stand_in.clusters)
     app.router.add_get("/gateway/clusters/{name}/json/counts.json", stand_in.counts)
+    app.router.add_get("/scheduler/json/counts.json", stand_in.own_counts)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
