@@ -26,6 +26,10 @@ _MACHINES_OWN = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/resolv.conf", "/usr/sh
 """How this machine reaches the package indexes; seen by a build's steps, and no part of the image."""
 
 
+_KEPT = 3
+"""How many archives of each image stay in the cache."""
+
+
 def image(name: str) -> str:
     """Return the reference of one of the project's own images."""
     return f"cluster.test/pangeo-binder/{name}:test"
@@ -136,6 +140,10 @@ def _save(name: str, target: Path) -> None:
     made = target.with_name(f".{target.name}.{os.getpid()}")
     _buildah("push", name, f"docker-archive:{made}:{name}")
     made.rename(target)
+    kind = target.name.rpartition("-")[0]
+    found = [path for path in target.parent.glob(f"{kind}-*.tar") if path.name.rpartition("-")[0] == kind]
+    for old in sorted(found, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        old.unlink(missing_ok=True)
 
 
 def _buildah(*arguments: str) -> None:
