@@ -90,7 +90,13 @@ def values(cluster: Cluster) -> dict[str, Any]:
     small = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}}
     return {
         "policy": json.loads((Path(__file__).with_name("installed_policy.json")).read_text()),
-        "binder": {"hosts": [cluster.address], "resources": small, "lineSeconds": 60, "rateLimit": 1000},
+        "binder": {
+            "hosts": [cluster.address],
+            "https": False,
+            "resources": small,
+            "lineSeconds": 60,
+            "rateLimit": 1000,
+        },
         "builds": {"cpu": 1, "memory": "2Gi", "disk": "10Gi", "seconds": 600},
         "registry": {"address": cluster.registry, "plainHttp": True, "networks": [f"{cluster.host}/32"]},
         "storage": {"size": "1Gi", "resources": small},
