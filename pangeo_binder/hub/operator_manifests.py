@@ -205,8 +205,8 @@ def _scheduler(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
         "ports": [{"name": "comm", "containerPort": _COMM_PORT}, {"name": "http", "containerPort": _DASHBOARD_PORT}],
         "readinessProbe": health,
         "resources": {
-            "requests": {"cpu": f"{settings.scheduler_cores:g}", "memory": str(memory)},
-            "limits": {"cpu": f"{settings.scheduler_cores_limit:g}", "memory": str(memory)},
+            "requests": {"cpu": _cores(settings.scheduler_cores), "memory": str(memory)},
+            "limits": {"cpu": _cores(settings.scheduler_cores_limit), "memory": str(memory)},
         },
     }
 
@@ -220,19 +220,19 @@ def _worker(launch: Launch, settings: OperatorSettings, limits: ClusterLimits) -
         "memory-limit": str(limits.worker_memory_bytes),
         "death-timeout": str(_WORKER_DEATH_SECONDS),
     }
-    size = {"cpu": f"{limits.worker_cores:g}", "memory": str(limits.worker_memory_bytes)}
+    size = {"cpu": _cores(limits.worker_cores), "memory": str(limits.worker_memory_bytes)}
     return {
         "name": "worker",
-        "args": [
-            "python",
-            "-m",
-            "distributed.cli.dask_worker",
-            *(f"--{name}={value}" for name, value in options.items()),
-        ],
+        "args": ["python", "-m", "distributed.cli.dask_worker", *(f"--{name}={options[name]}" for name in options)],
         # the operator would set it too, without encryption; where it is set it stays
         "env": _environment({"DASK_SCHEDULER_ADDRESS": _address(launch, settings)}),
         "resources": {"requests": size, "limits": size},
     }
+
+
+def _cores(cores: float) -> str:
+    """Return cores in thousandths, rounded as those of the launch's quota are."""
+    return f"{round(cores * 1000)}m"
 
 
 def _environment(more: Mapping[str, str]) -> list[dict[str, str]]:

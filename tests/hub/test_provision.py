@@ -1,0 +1,137 @@
+"""The story of provisioning, for any kind of cluster: required or not, on request or not, and given back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+
+import pytest
+
+from pangeo_binder import metrics
+from pangeo_binder.errors import DaskUnavailable, StorageUnavailable
+from pangeo_binder.hub.gateway_clusters import GatewayClusters, GatewayService
+from pangeo_binder.hub.provision import Cluster, Clusters, Provisioned, Provisioner, StorageService
+from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
+
+NOWHERE = "http://127.0.0.1:1"
+DASK = DaskGrant(1, 4, 8, 2**34, 2, 2**32, 600)
+GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1, 2**30, 600, 3600), DASK)
+REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
+LAUNCH = Launch("abcdefghijkl", "sea-abcdefghijkl", "", REPO, Environment("sea", "/sea"), GRANT)
+
+
+class SmallClusters(Clusters):
+    """Gives a name and a variable to each launch, and remembers what it was asked."""
+
+    on_request = True
+    without = "No cluster now."
+    environment: Mapping[str, str] = {"WHERE": "here"}  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def make(self, launch: Launch, server_token: str) -> Cluster:
+        self.asked.append(f"make {server_token}")
+        return Cluster("first", {"NAME": "first"})
+
+    async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
+        self.asked.append(f"settle {cluster}")
+
+    async def release(self, launch: Launch) -> None:
+        self.asked.append("release")
+
+    async def close(self) -> None:
+        self.asked.append("close")
+
+
+class FailingClusters(SmallClusters):
+    """Has no room."""
+
+    async def make(self, launch: Launch, server_token: str) -> Cluster:
+        raise DaskUnavailable("There is no room.")
+
+    async def release(self, launch: Launch) -> None:
+        raise DaskUnavailable("Nobody answers.")
+
+
+class OnlyFirstClusters(SmallClusters):
+    """Makes no cluster that is asked for later."""
+
+    on_request = False
+
+
+def granted(**dask: object) -> Launch:
+    return replace(LAUNCH, grant=replace(GRANT, dask=replace(DASK, **dask)))
+
+
+def provisioner(clusters: Clusters) -> Provisioner:
+    return Provisioner(StorageService(NOWHERE, "vend-token"), clusters)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[GatewayClusters]:
+    """A gateway that is not there."""
+    clusters = GatewayClusters(GatewayService(NOWHERE, "launches-token", {"DASK_GATEWAY__ADDRESS": NOWHERE}))
+    yield clusters
+    await clusters.close()
+
+
+async def test_a_launch_gets_its_cluster_and_what_finds_it():
+    given = await provisioner(SmallClusters()).provision(LAUNCH, "token")
+    assert (given.cluster, dict(given.environment), given.notes) == ("first", {"WHERE": "here", "NAME": "first"}, ())
+
+
+async def test_a_launch_without_dask_is_told_nothing_of_it():
+    clusters = SmallClusters()
+    launch = replace(LAUNCH, grant=replace(GRANT, dask=None))
+    assert await provisioner(clusters).provision(launch, "token") == Provisioned()
+    await provisioner(clusters).release(launch)
+    assert clusters.asked == []
+
+
+@pytest.mark.parametrize(("kind", "cluster"), [(SmallClusters, ""), (OnlyFirstClusters, "first")])
+async def test_a_cluster_that_can_only_be_the_first_is_made_at_once(kind, cluster):
+    given = await provisioner(kind()).provision(granted(precreate=False), "token")
+    assert (given.cluster, given.environment["WHERE"]) == (cluster, "here")
+
+
+async def test_a_cluster_that_is_not_required_becomes_a_note():
+    given = await provisioner(FailingClusters()).provision(LAUNCH, "token")
+    assert (given.cluster, dict(given.environment), given.notes) == ("", {"WHERE": "here"}, ("No cluster now.",))
+
+
+async def test_a_cluster_that_is_required_ends_the_launch():
+    with pytest.raises(DaskUnavailable, match="There is no room"):
+        await provisioner(FailingClusters()).provision(granted(required=True), "token")
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [(SmallClusters, "released"), (FailingClusters, "left_to_the_reaper")])
+async def test_what_becomes_of_clusters_is_counted(kind, outcome):
+    before = metrics.CULLED.labels("clusters", outcome)._value.get()
+    await provisioner(kind()).release(LAUNCH)
+    assert metrics.CULLED.labels("clusters", outcome)._value.get() == before + 1
+
+
+async def test_a_storage_service_that_is_away_ends_the_launch_but_not_the_release():
+    launch = replace(LAUNCH, grant=replace(GRANT, dask=None, storage=StorageGrant(2**30, 3600)))
+    client = provisioner(SmallClusters())
+    with pytest.raises(StorageUnavailable):
+        await client.provision(launch, "token")
+    await client.release(launch)
+    await client.close()
+
+
+async def test_a_gateway_that_is_away_is_told_in_a_sentence(gateway):
+    for asked in (gateway.make(LAUNCH, "token"), gateway.settle(LAUNCH, "first", "token"), gateway.release(LAUNCH)):
+        with pytest.raises(DaskUnavailable) as refused:
+            await asked
+        assert "127.0.0.1" not in str(refused.value)
+    given = await provisioner(gateway).provision(LAUNCH, "token")
+    assert given.notes == (GatewayClusters.without,) and given.environment["DASK_GATEWAY__ADDRESS"] == NOWHERE
+
+
+async def test_secrets_are_not_shown():
+    given = Provisioned({"AWS_SECRET_ACCESS_KEY": "secret"}, {"KEY": "secret"}, "first")
+    service = GatewayService(NOWHERE, "secret", {})
+    for each in (given, service, StorageService(NOWHERE, "secret"), Cluster("first", {"KEY": "secret"})):
+        assert "secret" not in repr(each)
