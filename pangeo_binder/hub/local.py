@@ -20,6 +20,7 @@ from ..errors import SpawnFailed
 from ..layer import home_of, layer_of, make_layer, search_path
 from ..model import Launch
 from ..processes import STATE_DIR, end_marked, is_running
+from .ports import listens, server_port
 from .spawner import LaunchSpawnerMixin, Refused
 
 _KEPT = ["LANG", "LC_ALL", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
@@ -96,6 +97,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
         self.cmd = [*self.launch.environment.start, str(python), "-m", "jupyterlab"]
         self.ip = "127.0.0.1"
+        self.port = server_port(self.ip)
         log_file = Path(self.logs) / f"{self.launch.id}.log"
         with log_file.open("ab") as log:
             self.popen_kwargs = {"cwd": str(self._home(self.launch)), "stdout": log, "stderr": log}
@@ -108,12 +110,17 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
     async def _listening(self, log_file: Path) -> None:
         """Wait until the server listens; the hub's own wait looks seldom and does not notice a server that has died."""
         while await self.poll() is None:
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(self.ip, self.port)
-                writer.close()
+            if await self._answers() and await asyncio.to_thread(listens, self.pid, self.port):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
         raise Refused(SpawnFailed("The session's server ended while it was starting.", f"Its log: {log_file}"))
+
+    async def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(self.ip, self.port)
+            writer.close()
+            return True
+        return False
 
     async def poll(self) -> int | None:
         """Return None while the server runs. One that outlived the hub is known by its pid and its beginning."""
