@@ -1,194 +1,183 @@
-"""Servers as pods on a real API server: what a launch's pod is, what it is told, and what is left of it."""
+"""What the hub makes around a launch on a real API server, with the rights it has in a release and no more."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from pangeo_binder.errors import QuotaExceeded, SpawnFailed, TicketInvalid
-from pangeo_binder.model import Launch, Repo, RepoRef
-from tests.kube.hubstand import HubStand, hub_stand, new_launch
+from pangeo_binder.errors import SpawnFailed
+from pangeo_binder.hub.kube_api import KubeApi
+from pangeo_binder.hub.namespace_reaper import NamespaceReaper, OwnNamespaces
+from pangeo_binder.hub.namespaces import Namespaces
+from pangeo_binder.model import Launch
+from pangeo_binder.pods import restricted_container, restricted_pod
+from tests.kube.kubelaunch import a_launch, a_site
 from tests.stack.control_plane import ControlPlane
 from tests.stack.local import until
 
-SOON = 30
-"""Within so many seconds everything of an ended launch is gone or going."""
+_RBAC = "rbac.authorization.k8s.io"
+_POLICIES = {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create", "delete"]}
+_RULES: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "create", "delete"]},
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
+    {"apiGroups": [""], "resources": ["resourcequotas", "limitranges"], "verbs": ["create"]},
+    {"apiGroups": [_RBAC], "resources": ["rolebindings"], "verbs": ["create"]},
+    {"apiGroups": [_RBAC], "resources": ["clusterroles"], "resourceNames": ["launch-gateway"], "verbs": ["bind"]},
+]
 
 
-@pytest.fixture(scope="module")
-def stand(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubStand]:
-    yield from hub_stand(control_plane, tmp_path_factory.mktemp("stand") / "hub", seconds=25)
+def _account(plane: ControlPlane, name: str, rules: list[dict[str, Any]]) -> str:
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": "binder"}
+    plane.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "binder"}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "binder"}},
+        {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": "launch-gateway"}, "rules": []},
+        {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules},
+        {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
+            "subjects": [subject],
+        },
+    )
+    return str(plane.kubeconfig_for(f"binder/{name}"))
 
 
-async def started(stand: HubStand, launch: Launch) -> list[str]:
-    """Start a launch whose pod runs, and return what was said."""
-    starting = asyncio.create_task(stand.launch(launch))
-    await asyncio.to_thread(stand.runs, launch)
-    return await starting
+@pytest.fixture
+async def api(control_plane: ControlPlane) -> AsyncIterator[KubeApi]:
+    """The API server with the hub's own rights."""
+    api = KubeApi(_account(control_plane, "hub", [*_RULES, _POLICIES]))
+    yield api
+    await api.close()
 
 
-async def failing(stand: HubStand, launch: Launch, phase: str, **state: Any) -> SpawnFailed:
-    """Return what is said of a launch whose pod becomes something that never runs."""
-    starting = asyncio.create_task(stand.launch(launch))
-    await asyncio.to_thread(stand.becomes, launch, phase, **state)
-    with pytest.raises(SpawnFailed) as refused:
-        await starting
-    return refused.value
+def _names(plane: ControlPlane, kinds: str, namespace: str) -> set[str]:
+    found = plane.kubectl("get", kinds, "-n", namespace, "-o", "name").split()
+    return {name for name in found if "default" not in name and "kube-root-ca" not in name}
 
 
-def data(secret: dict[str, Any]) -> dict[str, str]:
-    return {name: base64.b64decode(value).decode() for name, value in secret.get("data", {}).items()}
+def _exists(plane: ControlPlane, launch: Launch) -> bool:
+    found = plane.kubectl("get", "namespace", f"launch-{launch.id}", "--ignore-not-found", "-o", "json")
+    return bool(found.strip()) and "deletionTimestamp" not in json.loads(found)["metadata"]
 
 
-async def test_a_launch_is_a_namespace_with_a_pod_and_what_bounds_it(stand: HubStand) -> None:
-    launch = new_launch()
-    await started(stand, launch)
-    kinds = "resourcequotas,limitranges,networkpolicies,secrets,pods"
-    names = {(each["kind"], each["metadata"]["name"]) for each in stand.objects(launch, kinds)}
-    bounds = {("ResourceQuota", "launch"), ("LimitRange", "launch"), ("NetworkPolicy", "launch")}
-    secrets = {("Secret", name) for name in ("session", "storage", "pull")}
-    assert names == {*bounds, *secrets, ("Pod", f"server-{launch.id}")}
-    (quota,) = stand.objects(launch, "resourcequotas")
-    assert quota["status"]["used"]["pods"] == "1", "the quota was there before the pod"
-    labels = stand.plane.get("namespace", stand.namespace(launch))["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+def _server(launch: Launch, **changes: Any) -> dict[str, Any]:
+    size = {"cpu": "500m", "memory": "1Gi"}
+    container = {"name": "c", "image": "x", **restricted_container(), "resources": {"limits": size, **changes}}
+    meta = {"name": "server", "namespace": f"launch-{launch.id}"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": meta,
+        "spec": {**restricted_pod(), "containers": [container]},
+    }
 
 
-async def test_the_pod_is_held_to_its_grant(stand: HubStand) -> None:
-    launch = new_launch("gpu")
-    await started(stand, launch)
-    spec = stand.pod(launch)["spec"]
-    (container,) = spec["containers"]
-    limits = {"cpu": "1500m", "memory": str(2**30), "ephemeral-storage": str(10 * 2**30)}
-    assert container["resources"]["limits"] == limits
-    assert container["resources"]["requests"] == {**limits, "ephemeral-storage": str(2**28)}
-    assert container["image"] == launch.environment.prefix
-    assert container["args"][:3] == ["python", "-m", "jupyterlab"] and "--ServerApp.ip=0.0.0.0" in container["args"]
-    assert (spec["nodeSelector"], spec["restartPolicy"]) == ({"pool": "gpu"}, "Never")
-    assert {"key": "gpu", "operator": "Exists"} in spec["tolerations"]
-    assert not spec["automountServiceAccountToken"] and not spec["enableServiceLinks"] and "initContainers" not in spec
-    assert spec["activeDeadlineSeconds"] >= launch.grant.server.max_age_seconds
-
-
-async def test_secrets_are_in_secrets_alone(stand: HubStand) -> None:
-    launch = new_launch()
-    await started(stand, launch)
-    held = {each["metadata"]["name"]: data(each) for each in stand.objects(launch, "secrets")}
-    assert {"JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN"} <= set(held["session"])
-    assert {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "SCRATCH_BUCKET"} <= set(held["storage"])
-    pod = stand.pod(launch)
-    secret = [text for kind in ("session", "storage") for text in held[kind].values() if len(text) > 15]
-    assert secret and not [text for text in secret if text in json.dumps(pod)]
-    named = {each["name"] for each in pod["spec"]["containers"][0]["env"]}
-    assert "JUPYTERHUB_SERVICE_PREFIX" in named and not named & {*held["session"], *held["storage"]}
-    assert not [text for text in secret if text in stand.log]
-
-
-async def test_texts_of_strangers_are_neither_expanded_nor_templates(stand: HubStand) -> None:
-    ref = RepoRef("git", "https://example.org/$(JUPYTER_TOKEN)/{username}", "a\nb\u202ec" + "d" * 900)
-    launch = new_launch(repo=Repo(ref, "a" * 40))
-    await started(stand, launch)
-    pod = stand.pod(launch)
-    env = {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}
-    assert env["BINDER_REPO_URL"] == "https://example.org/$$(JUPYTER_TOKEN)/{username}"
-    told = pod["metadata"]["annotations"]
-    assert told["pangeo-binder/repo"] == ref.url
-    assert told["pangeo-binder/ref"].startswith("a?b?cd") and len(told["pangeo-binder/ref"]) == 500
-
-
-async def test_a_stop_leaves_nothing(stand: HubStand) -> None:
-    launch, other = new_launch(), new_launch()
-    await started(stand, launch)
-    await started(stand, other)
-    stand.end(launch)
-    await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
-    assert not stand.is_gone(other) and stand.is_there(other)
-
-
-async def test_a_server_that_ends_by_itself_leaves_nothing(stand: HubStand) -> None:
-    launch = new_launch()
-    await started(stand, launch)
-    stand.becomes(launch, "Failed", terminated={"exitCode": 1, "reason": "Error"})
-    await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
-
-
-async def test_without_a_ticket_nothing_is_made(stand: HubStand) -> None:
-    launch = new_launch()
-    with pytest.raises(TicketInvalid):
-        await stand.launch(launch, "none")
-    assert stand.is_gone(launch)
-
-
-async def test_a_launch_is_told_what_its_pod_waits_for(stand: HubStand) -> None:
-    launch = new_launch()
-    starting = asyncio.create_task(stand.launch(launch))
-    wait = ["wait", "pod", "-n", stand.namespace(launch), f"server-{launch.id}", "--for=condition=PodScheduled=false"]
-    await asyncio.to_thread(stand.pod, launch)
-    await asyncio.to_thread(stand.plane.kubectl, *wait)
-    await asyncio.sleep(3)
-    await asyncio.to_thread(stand.runs, launch)
-    assert "Waiting for a node with room for this session" in await starting
-
-
-@pytest.mark.parametrize(
-    ("phase", "state", "sentence"),
-    [
-        ("Pending", {"waiting": {"reason": "ImagePullBackOff"}}, "image could not be fetched"),
-        ("Failed", {"terminated": {"exitCode": 1, "reason": "Error"}}, "ended while it was starting"),
-        ("Failed", {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, "more memory than its tier has"),
-    ],
-)
-async def test_a_pod_that_never_runs_is_a_sentence_at_once(
-    stand: HubStand, phase: str, state: dict[str, Any], sentence: str
+async def test_everything_that_bounds_a_launch_is_there_before_its_pod(
+    control_plane: ControlPlane, api: KubeApi
 ) -> None:
-    launch = new_launch()
-    failed = await failing(stand, launch, phase, **state)
-    assert sentence in failed.message and failed.hint
-    await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
+    launch, surroundings = a_launch(), Namespaces(a_site(), api)
+    await surroundings.make(launch)
+    await surroundings.make(launch)  # an answer that was lost is asked for again
+    await surroundings.keep("session", launch, {"TOKEN": "secret"})
+    place = f"launch-{launch.id}"
+    made = _names(control_plane, "quota,limitrange,networkpolicy,secret,rolebinding", place)
+    assert {name.split("/")[0].split(".")[0] for name in made} == {
+        "resourcequota", "limitrange", "networkpolicy", "secret", "rolebinding",
+    }  # fmt: skip
+    await surroundings.remove(launch)
+    until("the namespace is going", lambda: not _exists(control_plane, launch))
 
 
-async def test_no_room_is_a_sentence(stand: HubStand) -> None:
-    launch = new_launch()
-    with pytest.raises(SpawnFailed, match="No node had room for this session within 20 s"):
-        await stand.launch(launch)
-    await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
+async def test_the_namespace_takes_the_server_and_refuses_what_is_larger_or_less_held(
+    control_plane: ControlPlane, api: KubeApi
+) -> None:
+    launch, surroundings = a_launch(), Namespaces(a_site(), api)
+    await surroundings.make(launch)
+
+    def tried(pod: dict[str, Any]) -> str:
+        return control_plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod), check=False)
+
+    until("it takes the server", lambda: "created" in tried(_server(launch)), 30)
+    assert "maximum cpu usage per Container is 1" in tried(_server(launch, limits={"cpu": "3", "memory": "1Gi"}))
+    many = _server(launch)
+    many["spec"]["containers"] = [many["spec"]["containers"][0] | {"name": f"c{n}"} for n in range(8)]
+    assert "exceeded quota" in tried(many)
+    free = _server(launch)
+    free["spec"]["securityContext"] = {}
+    assert 'violates PodSecurity "restricted' in tried(free)
+    await surroundings.remove(launch)
 
 
-async def test_a_quota_without_room_is_a_sentence(stand: HubStand) -> None:
-    launch = new_launch()
-    name = stand.namespace(launch)
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": name}}
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    stand.plane.apply(namespace, {**quota, "spec": {"hard": {"pods": "0"}}})
-    used = ["get", "resourcequota", "none", "-n", name, "-o", "jsonpath={.status.hard.pods}"]
-    until("the quota counts", lambda: stand.plane.kubectl(*used) == "0")
-    with pytest.raises(QuotaExceeded, match="quota has no room for its server"):
-        await stand.launch(launch)
-    await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
+async def test_where_a_part_is_refused_nothing_is_left(control_plane: ControlPlane) -> None:
+    api, launch = KubeApi(_account(control_plane, "weaker", _RULES)), a_launch()
+    with pytest.raises(SpawnFailed, match="The hub may not make what this launch needs"):
+        await Namespaces(a_site(), api).make(launch)
+    await api.close()
+    until("nothing is left", lambda: not _exists(control_plane, launch))
 
 
-async def test_a_pod_that_kubernetes_refuses_is_a_sentence(stand: HubStand) -> None:
-    launch = new_launch("odd")
-    with pytest.raises(SpawnFailed, match=r"Kubernetes refused the session's server\.") as refused:
-        await stand.launch(launch)
-    assert "there-is-none" not in str(refused.value), "what Kubernetes said is for the log"
-    await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
+async def test_an_api_server_that_is_away_is_one_sentence(control_plane: ControlPlane, tmp_path: Any) -> None:
+    gone = tmp_path / "kubeconfig"
+    gone.write_text(control_plane.kubeconfig.read_text().replace(str(control_plane.port), "1"))
+    api = KubeApi(str(gone))
+    with pytest.raises(SpawnFailed, match="Kubernetes does not answer the hub"):
+        await Namespaces(a_site(), api).make(a_launch())
+    await api.close()
 
 
-async def test_servers_outlive_the_hub_and_are_found_again(stand: HubStand) -> None:
-    launch, dead = new_launch(), new_launch()
-    await started(stand, launch)
-    await started(stand, dead)
-    stand.kill()
-    stand.plane.kubectl("delete", "pod", f"server-{dead.id}", "-n", stand.namespace(dead))
-    stand.start()
-    until("it is found again", lambda: stand.is_there(launch))
-    await asyncio.to_thread(until, "the dead one is gone", lambda: stand.is_gone(dead), SOON)
-    assert not stand.is_gone(launch)
-    stand.end(launch)
-    await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
+async def test_the_reaper_takes_what_was_found_dead_twice_and_nothing_else(
+    control_plane: ControlPlane, api: KubeApi
+) -> None:
+    dead, alive, unknown = a_launch(), a_launch(), a_launch()
+    surroundings = Namespaces(a_site(), api)
+    for launch in (dead, alive, unknown):
+        await surroundings.make(launch)
+    answers = {f"{dead.user}/": False, f"{alive.user}/": True, f"{unknown.user}/": None}
+
+    async def is_alive(owner: str) -> bool | None:
+        return answers.get(owner)
+
+    reaper = NamespaceReaper(OwnNamespaces(api), is_alive)
+    await reaper.reap()
+    assert _exists(control_plane, dead)
+    await reaper.reap()
+    until("the dead one goes", lambda: not _exists(control_plane, dead))
+    assert _exists(control_plane, alive) and _exists(control_plane, unknown)
+    for launch in (alive, unknown):
+        await surroundings.remove(launch)
+
+
+async def test_the_hub_cannot_give_itself_or_others_more(control_plane: ControlPlane, api: KubeApi) -> None:
+    config = control_plane.kubeconfig_for("binder/hub")
+    for verb, what in (("get", "secrets"), ("create", "deployments"), ("update", "networkpolicies"), ("get", "nodes")):
+        said = control_plane.kubectl("auth", "can-i", verb, what, "-A", config=config, check=False)
+        assert said.strip().startswith("no"), (verb, what)
+    granted = [
+        "create",
+        "rolebinding",
+        "mine",
+        "--clusterrole=cluster-admin",
+        "--serviceaccount=binder:hub",
+        "-n",
+        "binder",
+    ]
+    assert "forbidden" in control_plane.kubectl(*granted, config=config, check=False)
+
+
+async def test_in_a_shared_namespace_a_launch_takes_its_own_things_away(
+    control_plane: ControlPlane, api: KubeApi
+) -> None:
+    control_plane.kubectl("create", "namespace", "launch-shared")
+    one, two = a_launch(), a_launch()
+    surroundings = Namespaces(a_site(shared_namespace="launch-shared"), api)
+    for launch in (one, two):
+        await surroundings.make(launch)
+        await surroundings.keep("session", launch, {"TOKEN": "secret"})
+    await surroundings.remove(one)
+    left = _names(control_plane, "secret,networkpolicy", "launch-shared")
+    assert left and all(two.id in name for name in left)
