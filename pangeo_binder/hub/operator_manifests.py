@@ -95,7 +95,11 @@ def keys_secret(launch: Launch, keys: Mapping[str, str]) -> dict[str, Any]:
 
 
 def operator_policy(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
-    """Return the NetworkPolicy that lets the operator ask schedulers over HTTP, beside what else the launch allows."""
+    """Return the NetworkPolicy that lets the operator ask the scheduler over HTTP, and the launch's own pods in.
+
+    They are in it because whoever is not is kept out where it is the only policy.
+    """
+    mine = {"podSelector": {"matchLabels": {names.LAUNCH_LABEL: launch.id}}}
     operator = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.operator_namespace}},
         "podSelector": {"matchLabels": dict(settings.operator_labels)},
@@ -103,7 +107,7 @@ def operator_policy(launch: Launch, settings: OperatorSettings) -> dict[str, Any
     spec = {
         "podSelector": {"matchLabels": _scheduler_labels(launch)},
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [operator], "ports": [{"port": _DASHBOARD_PORT, "protocol": "TCP"}]}],
+        "ingress": [{"from": [mine]}, {"from": [operator], "ports": [{"port": _DASHBOARD_PORT, "protocol": "TCP"}]}],
     }
     return {"metadata": {"name": OPERATOR_POLICY, "labels": _labels(launch)}, "spec": spec}
 

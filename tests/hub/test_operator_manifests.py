@@ -91,8 +91,9 @@ def test_the_operator_finds_no_port_to_unpickle_from():
     named = {each["name"]: each["port"] for each in service["ports"]}
     assert named == {"comm": 8786, "http-dashboard": 8787}
     assert "tcp-comm" not in json.dumps(dask_cluster(LAUNCH, SETTINGS))
-    (rule,) = operator_policy(LAUNCH, SETTINGS)["spec"]["ingress"]
-    assert rule["ports"] == [{"port": 8787, "protocol": "TCP"}]
+    launch, operator = operator_policy(LAUNCH, SETTINGS)["spec"]["ingress"]
+    assert operator["ports"] == [{"port": 8787, "protocol": "TCP"}]
+    assert launch == {"from": [{"podSelector": {"matchLabels": {"pangeo-binder/launch": LAUNCH.id}}}]}
 
 
 def test_keys_are_in_the_secret_alone():

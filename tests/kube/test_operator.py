@@ -149,16 +149,16 @@ def start(container: dict[str, Any], environment: dict[str, str], log: Path, *mo
 
 
 @contextmanager
-def running(launch: Launch, environment: dict[str, str], folder: Path) -> Iterator[None]:
-    """Run the launch's scheduler where the operator finds it, and a worker, and give them much to do."""
+def running(launch: Launch, environment: dict[str, str], folder: Path, work: str = "") -> Iterator[None]:
+    """Run the launch's scheduler where the operator finds it, and a worker, and give them `work`."""
     host, spec = address_of(launch.id), dask_cluster(launch, SETTINGS)["spec"]
     environment = {**environment, "DASK_SCHEDULER_ADDRESS": f"tls://{host}:8786"}
     containers = [spec[kind]["spec"]["containers"][0] for kind in ("scheduler", "worker")]
     wheres = ("--host", host, "--dashboard-address", f"{host}:8787"), ("--name", "one", "--no-nanny")
     logs = [folder / f"{container['name']}.log" for container in containers]
     processes = [start(*each[:3], *each[3]) for each in zip(containers, [environment] * 2, logs, wheres, strict=True)]
-    work = [sys.executable, "-W", "ignore", "-c", WORK]
-    processes.append(subprocess.Popen(work, env={**os.environ, **environment}, stdin=subprocess.PIPE))
+    client = [sys.executable, "-W", "ignore", "-c", work]
+    processes.append(subprocess.Popen(client, env={**os.environ, **environment}, stdin=subprocess.PIPE))
     try:
         until("the scheduler answers", lambda: "dashboard at" in logs[0].read_text())
         yield
@@ -171,12 +171,24 @@ def running(launch: Launch, environment: dict[str, str], folder: Path) -> Iterat
 async def test_it_grows_with_the_work_and_never_beyond_the_grant(stand, clusters, new_launch, tmp_path):
     launch = new_launch(tier="later")
     made = await clusters.make(launch, TOKEN)
-    with running(launch, dict(made.environment), tmp_path):
+    with running(launch, dict(made.environment), tmp_path, WORK):
         # only now its pods are ready: an operator that finds nobody there asks again after a minute
         stand.plane.kubectl("label", "node", "pretended", "room=later")
         await soon("all workers of the grant", lambda: len(stand.deployments(launch, "worker")) == 6)
         await asyncio.sleep(12)  # two more looks of the autoscaler
         assert len(stand.deployments(launch, "worker")) == 6
+
+
+async def test_without_work_it_ends(stand, clusters, new_launch, tmp_path):
+    launch, busy = new_launch(tier="nowhere", idle_seconds=10), new_launch(tier="nowhere", idle_seconds=10)
+    (tmp_path / "busy").mkdir()
+    environments = [dict((await clusters.make(each, TOKEN)).environment) for each in (launch, busy)]
+    with (
+        running(launch, environments[0], tmp_path),
+        running(busy, environments[1], tmp_path / "busy", WORK),
+    ):
+        await soon("it is gone", lambda: not stand.namespaced(launch, "daskclusters,deployments"))
+        assert stand.namespaced(busy, "daskclusters")
 
 
 class HostileScheduler:

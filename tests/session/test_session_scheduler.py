@@ -104,6 +104,17 @@ def test_a_cluster_that_has_ended_is_told_of_as_such(prefix, operated):
     assert "RuntimeError: The Dask cluster of this session does not answer." in told
 
 
+async def test_the_panel_finds_the_dashboards_plots(operated, start, answering, client):
+    factory = {"DASK_LABEXTENSION__FACTORY__MODULE": "pangeo_binder_session.dask"}
+    url = await answering(start({**operated, **factory, "DASK_LABEXTENSION__FACTORY__CLASS": "attach"}))
+    cluster = f"{url}/dask/clusters/0f4fe0a6-3f0a-4a57-9d4d-0d8f0a3f4d7b"
+    async with client.put(cluster) as response:
+        made = await response.json()
+    assert (made["scheduler_address"], made["workers"]) == (operated["DASK_SCHEDULER_ADDRESS"], 1)
+    async with client.get(f"{url}/dask/dashboard/{made['id']}/individual-plots.json") as response:
+        assert "/individual-task-stream" in (await response.json()).values()
+
+
 async def test_a_computing_scheduler_counts_as_use_and_is_not_shown_the_token(start, session_env, hub, answering):
     told = {name: value for name, value in session_env.items() if not name.startswith("DASK_")}
     await answering(start({**told, "PANGEO_BINDER_DASHBOARD": f"{hub.url}/scheduler"}))
