@@ -66,6 +66,7 @@ def dask_operator(plane: ControlPlane, folder: Path) -> Iterator[Path]:
     plane.kubectl("apply", "--server-side", "-f", str(CRDS))
     plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     environ = {**os.environ, "KUBECONFIG": str(plane.kubeconfig), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environ["TMPDIR"] = str(folder)  # its client writes keys into temporary files, and leaves them there
     log = folder / "operator.log"
     with log.open("wb") as file:
         command = [sys.executable, "-m", "tests.kube.daskoperator"]
