@@ -25,6 +25,7 @@ from .kube_api import FORBIDDEN
 from .manifests import launch_annotations, launch_labels
 from .namespaces import Namespaces
 from .pod_news import news, refused, too_slow, trouble
+from .reflectors import SELDOM
 from .site import shared_name
 from .spawner import LaunchSpawnerMixin, Refused
 
@@ -199,6 +200,10 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
 
     async def _ensure_namespace(self) -> None:
         """Leave it to `prepare`, which has made it with all that bounds it."""
+
+    async def _start_reflector(self, kind: str, reflector_class: type[Any], *args: Any, **how: Any) -> Any:
+        """Watch pods and events without listing them every ten seconds."""
+        return await super()._start_reflector(kind, SELDOM.get(reflector_class, reflector_class), *args, **how)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Yield what the launch page shows: what was given, then what Kubernetes says of the pod."""
