@@ -8,6 +8,7 @@ watch goes on where the last one ended, as Kubernetes means it. Runs in the hub.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from kubespawner.reflector import ResourceReflector
 from kubespawner.spawner import EventReflector, PodReflector
@@ -18,15 +19,36 @@ _ANY = "0"
 """What KubeSpawner gives at its start and after a watch that failed, also one that was to go on from too long ago."""
 
 
+class _Remembered(dict[str, Any]):
+    """What is there, and how many deletions were told since the last piece of other news.
+
+    KubeSpawner goes on from news that is no deletion, so each watch tells the deletions after it again.
+    """
+
+    deletions = 0
+
+    def pop(self, *args: Any) -> Any:
+        """Take note of a deletion, also of what is not there any more."""
+        self.deletions += 1
+        return super().pop(*args)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Take note of other news."""
+        self.deletions = 0
+        super().__setitem__(key, value)
+
+
 class _Seldom(ResourceReflector):
+    resources: Any
     _listed = -LIST_SECONDS
 
     async def _list_and_update(self, resource_version: str | None = None) -> str:
-        """Return where the next watch goes on from; list only where that is not known, or the list is too old."""
-        if resource_version not in (None, _ANY) and time.monotonic() < self._listed + LIST_SECONDS:
+        """Return where the next watch goes on from; list only where that is not known, too old, or the cheaper way."""
+        known = resource_version not in (None, _ANY) and time.monotonic() < self._listed + LIST_SECONDS
+        if known and self.resources.deletions <= len(self.resources):
             return str(resource_version)
         version: str = await super()._list_and_update(resource_version)
-        self._listed = time.monotonic()
+        self._listed, self.resources = time.monotonic(), _Remembered(self.resources)
         return version
 
 

@@ -38,7 +38,6 @@ async def test_a_launch_asks_the_same_however_many_run(pretending: ControlPlane,
     assert among.start.requests["list pods"] == 2, "the hub has seen the others"
     assert among.start.plain["list pods"] > 50 * alone.start.plain["list pods"]
     assert answered(alone.each) == answered(among.each) and answered(among.each)["create pods"] == LAUNCHES
-    for passed in (among.each, among.idle):
-        assert not [name for name in passed.requests if name.startswith("list ")]
+    assert not among.each.requests["list pods"] and not among.idle.requests["list pods"]
     assert among.idle.requests["watch pods"] >= 1, "the watch went on, from where it ended"
     assert among.reaper.requests.total() == 1
