@@ -170,6 +170,12 @@ def _secret(namespace: str) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "session", "namespace": namespace}})
 
 
+def _pod(namespace: str) -> str:
+    containers = [{"name": "c", "image": "none"}]
+    meta = {"name": "other", "namespace": namespace}
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": containers}})
+
+
 def test_the_hub_writes_in_launches_namespaces_alone(installed: Release) -> None:
     plane = installed.plane
     hub = plane.kubeconfig_for("binder/hub")
@@ -180,8 +186,16 @@ def test_the_hub_writes_in_launches_namespaces_alone(installed: Release) -> None
         assert refused in plane.kubectl("create", "-f", "-", stdin=manifest, config=hub, check=False)
     for name in ("binder", "binder-builds"):
         assert refused in plane.kubectl("delete", "namespace", name, "--wait=false", config=hub, check=False)
-    assert refused in plane.kubectl("delete", "secrets", "pangeo-binder-hub", "-n", "binder", config=hub, check=False)
+    plane.kubectl("create", "-f", "-", stdin=_pod("binder"))
+    assert refused in plane.kubectl("delete", "pod", "other", "-n", "binder", config=hub, check=False)
     plane.kubectl("delete", "namespace", "launch-abc", "--wait=false", config=hub)
+
+
+def test_the_hub_can_take_no_secret_away(installed: Release) -> None:
+    hub = installed.plane.kubeconfig_for("binder/hub")
+    asked = ("delete", "secrets", "pangeo-binder-hub", "-n", "binder")
+    assert "cannot delete resource" in installed.plane.kubectl(*asked, config=hub, check=False)
+    assert installed.plane.get("secret", "pangeo-binder-hub", "-n", "binder")["data"]
 
 
 def test_the_gateways_accounts_work_where_the_hub_let_them_and_nowhere_else(installed: Release) -> None:
