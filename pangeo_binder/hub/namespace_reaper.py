@@ -29,7 +29,7 @@ from .site import shared_name
 log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 10.0
-"""Two rounds find a dead server, so what surrounded it is going within 30 s."""
+"""Two rounds over a page find a dead server: up to one page of launches, what surrounded it is going within 30 s."""
 _PAGE = 200
 """How many launches one round looks at: a backstop must not be a load, however many there are."""
 _REQUEST_SECONDS = 30
