@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.stack.installed import DEPENDENCIES
 from tests.stack.kube_fixtures import cluster_tools, control_plane
 from tests.stack.tools import ClusterTools
 
@@ -25,8 +26,8 @@ _VERSION = "1.34.0"
 def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the chart in which what it depends on is there."""
     copy = tmp_path_factory.mktemp("chart") / "pangeo-binder"
-    shutil.copytree(ROOT / "helm-chart" / "pangeo-binder", copy)
-    shutil.copytree(HERE / "stand-ins", copy / "charts")
+    shutil.copytree(ROOT / "helm-chart" / "pangeo-binder", copy, ignore=shutil.ignore_patterns("charts"))
+    shutil.copytree(DEPENDENCIES, copy / "charts")
     return copy
 
 

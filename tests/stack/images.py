@@ -57,7 +57,7 @@ def archive(name: str) -> Path:
 
 def stand_in_archive(name: str) -> Path:
     """Return an archive of an image that stands in for one of the official charts': `proxy` or `traefik`."""
-    return _made(HERE / "containers" / name / "Dockerfile", image(name), [ROOT / "constraints.txt"])
+    return _made(HERE / "containers" / name / "Dockerfile", image(name), [])
 
 
 def _made(dockerfile: Path, reference: str, sources: list[Path]) -> Path:

@@ -1,12 +1,14 @@
 """The whole chart, installed on the test cluster with images built here, and people's way to it.
 
-The charts it depends on are the small stand-ins of `tests/chart`, since the official ones cannot be fetched here: a
-real JupyterHub, configurable-http-proxy, dask-gateway and traefik under the official names and labels.
+The charts it depends on are the small stand-ins of `tests/chart`, since tests fetch nothing from chart repositories: a
+real JupyterHub, configurable-http-proxy, dask-gateway and traefik under the official names and labels. With the
+official charts unpacked in a folder, `PANGEO_BINDER_CHARTS=<folder>` has the same tests run with these.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +25,8 @@ RELEASE = "binder"
 IMAGES = ("binder", "storage", "hub", "dask-gateway", "builder")
 STAND_INS = ("proxy", "traefik")
 NOTEBOOK = "notebook:1"
+DEPENDENCIES = os.environ.get("PANGEO_BINDER_CHARTS") or ROOT / "tests" / "chart" / "stand-ins"
+"""The folder with the charts it depends on."""
 _INSTALL_SECONDS = 240
 _VOLUMES = ("hub-db-dir", "pangeo-binder-storage")
 
@@ -119,8 +123,8 @@ def installed(cluster: Cluster, folder: Path) -> Iterator[Installed]:
     cluster.load(*map(archive, IMAGES), *map(stand_in_archive, STAND_INS))
     notebook = cluster.push(archive("notebook"), NOTEBOOK)
     chart = folder / "pangeo-binder"
-    shutil.copytree(ROOT / "helm-chart" / "pangeo-binder", chart)
-    shutil.copytree(ROOT / "tests" / "chart" / "stand-ins", chart / "charts")
+    shutil.copytree(ROOT / "helm-chart" / "pangeo-binder", chart, ignore=shutil.ignore_patterns("charts"))
+    shutil.copytree(DEPENDENCIES, chart / "charts")
     (folder / "values.json").write_text(json.dumps(values(cluster)))
     cluster.apply(*_volumes(folder))
     _helm(cluster, "upgrade", "--install", RELEASE, chart, f"--values={folder}/values.json", "--create-namespace")
