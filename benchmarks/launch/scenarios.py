@@ -65,7 +65,7 @@ class Cpu:
 
 async def sequential(bench: Bench, ref: RepoRef, n: int) -> Table:
     """Launch one after another, in turn through the binder and at the hub."""
-    environment = bench.stack.environment(ref)
+    environment = await bench.stack.environment(ref)
     series: Series = defaultdict(list)
     for _ in range(_WARM_UP):
         await bench.ended(await bench.clients.at_hub(ref, environment), await bench.clients.through_binder(ref))
@@ -95,7 +95,7 @@ async def _direct(bench: Bench, ref: RepoRef, environment: Environment) -> float
 async def burst(bench: Bench, n: int, repetitions: int) -> Table:
     """Launch `n` at once, in turn through the binder and at the hub."""
     ref = bench.stack.repositories.bare
-    environment = bench.stack.environment(ref)
+    environment = await bench.stack.environment(ref)
     ways: dict[str, Callable[[], Awaitable[Run]]] = {
         "through the binder": lambda: bench.clients.through_binder(ref),
         "at the hub directly": lambda: bench.clients.at_hub(ref, environment),

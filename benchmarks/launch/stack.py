@@ -105,9 +105,9 @@ class MeasuredStack:
         launch = Launch(id_, user, "", commit_of(ref), environment, grant, "127.0.0.1")
         return launch, sign(launch, self.values.secrets.ticket_keys, time.time())
 
-    def environment(self, ref: RepoRef) -> Environment:
+    async def environment(self, ref: RepoRef) -> Environment:
         """Return the environment of `ref`, which has to be built."""
-        found = builder(self.values.folder("cache")).find(commit_of(ref))
+        found = await builder(self.values.folder("cache")).find(commit_of(ref))
         assert found is not None, f"{ref.name} is not built"
         return found
 
