@@ -15,7 +15,7 @@ from typing import Protocol
 
 from .. import metrics
 from ..model import Grant, Launch, Server
-from ..policy.match import Question, admit
+from ..policy.match import Question, admit, rests_on_repository
 from ..policy.model import Policy
 
 STALE_SECONDS = 5.0
@@ -52,6 +52,10 @@ class Admission:
             launch = make(admit(self._policy, question, tuple(taken.values())))
             self._on_their_way[launch.id] = launch
         return Place(self, launch)
+
+    def rests_on_repository(self, question: Question) -> bool:
+        """Return whether the policy answers by the repository, so that its commit has to be its own."""
+        return rests_on_repository(self._policy, question)
 
     def handed_over(self, launch: Launch) -> None:
         """Count `launch` as a running server, until the hub is asked after this moment and says otherwise."""

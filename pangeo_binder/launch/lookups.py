@@ -1,50 +1,66 @@
 """Shares look-ups: launches of one link that come at the same time ask the repository's host once.
 
 A room that clicks at once is one question, not a hundred processes of git and a host that limits rates. Nothing is
-remembered: who comes when a look-up has ended starts a new one. Only so many run at once, since each is a few processes
-and a host may let its askers wait. Runs in the binder.
+remembered here: who comes when a look-up has ended starts a new one. Only so many run at once, since each is a few
+processes and a host may let its askers wait. Runs in the binder.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 from ..errors import UserError
 from ..model import Repo, RepoRef
-from ..repos.base import Provider
+from ..repos.base import Provider, Standing
 
 AT_ONCE = 32
-"""How many look-ups run at once; further ones wait for their turn."""
+"""How many look-ups of a kind run at once; further ones wait for their turn."""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class SharedLookups:
-    """The look-ups under way."""
+class _Shared(Generic[K, V]):
+    """Questions of one kind under way."""
 
     def __init__(self) -> None:
-        self._under_way: dict[RepoRef, asyncio.Task[Repo]] = {}
+        self._under_way: dict[K, asyncio.Task[V]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def resolve(self, provider: Provider, ref: RepoRef) -> Repo:
-        """Return `ref` at its commit; cancelling this leaves the look-up to the others.
-
-        Raises RepoNotFound or RefNotFound.
-        """
-        task = self._under_way.get(ref)
+    async def answer(self, key: K, ask: Callable[[K], Awaitable[V]]) -> V:
+        """Return the answer to `key`; cancelling this leaves the question to the others. Raises what `ask` raises."""
+        task = self._under_way.get(key)
         if task is None:
-            task = self._under_way[ref] = asyncio.create_task(
-                self._in_turn(provider, ref), name=f"look-up of {ref.name}"
-            )
-            task.add_done_callback(lambda ended: self._forget(ref, ended))
+            task = self._under_way[key] = asyncio.create_task(self._in_turn(key, ask), name=f"look-up of {key}")
+            task.add_done_callback(lambda ended: self._forget(key, ended))
         try:
             return await asyncio.shield(task)
         except UserError as error:
             raise type(error)(error.message, error.hint) from None  # one error in many tasks would mix their traces
 
-    async def _in_turn(self, provider: Provider, ref: RepoRef) -> Repo:
+    async def _in_turn(self, key: K, ask: Callable[[K], Awaitable[V]]) -> V:
         async with self._turns:
-            return await provider.resolve(ref)
+            return await ask(key)
 
-    def _forget(self, ref: RepoRef, ended: asyncio.Task[Repo]) -> None:
-        del self._under_way[ref]
+    def _forget(self, key: K, ended: asyncio.Task[V]) -> None:
+        del self._under_way[key]
         if not ended.cancelled():
             ended.exception()  # all who asked may have left: nobody else would look at it
+
+
+class SharedLookups:
+    """The look-ups under way; the slow search for a commit's standing takes no turn of a look-up of its id."""
+
+    def __init__(self) -> None:
+        self._commits = _Shared[RepoRef, Repo]()
+        self._standings = _Shared[Repo, Standing]()
+
+    async def resolve(self, provider: Provider, ref: RepoRef) -> Repo:
+        """Return `ref` at its commit. Raises RepoNotFound or RefNotFound."""
+        return await self._commits.answer(ref, provider.resolve)
+
+    async def find_standing(self, provider: Provider, repo: Repo) -> Standing:
+        """Return whether the commit is the repository's own. Raises RepoNotFound."""
+        return await self._standings.answer(repo, provider.find_standing)

@@ -22,7 +22,7 @@ from ..model import Environment, Grant, Launch, Repo
 from ..names import new_launch_id, user_name
 from ..policy.match import Question
 from ..policy.wish import narrowed
-from ..repos.base import Provider
+from ..repos.base import Provider, Standing
 from ..repos.registry import provider_for
 from ..ticket import server_token, sign
 from .admission import Admission, Place
@@ -93,9 +93,13 @@ class Pipeline:
         ref = provider.parse(click.spec)
         yield Event(Phase.WAITING, f"Looking up {ref.name}, {ref.ref}\n")
         repo = await self._lookups.resolve(provider, ref)
+        standing = provider.known_standing(repo)
+        if standing is None and self._with.admission.rests_on_repository(_question(repo, click)):
+            yield Event(Phase.WAITING, f"Looking for the commit on the branches and tags of {ref.name}\n")
+            standing = await self._lookups.find_standing(provider, repo)
         stages.done("resolve")
         place: Place | None = None
-        async with aclosing(self._admit(repo, click)) as admitting:
+        async with aclosing(self._admit(repo, click, standing)) as admitting:
             async for step in admitting:
                 if isinstance(step, Place):
                     place = step
@@ -122,19 +126,21 @@ class Pipeline:
             stages.done("start")
             yield self._ready(launch, click.hub_url)
 
-    async def _admit(self, repo: Repo, click: Click) -> AsyncGenerator[Event | Place, None]:
+    async def _admit(self, repo: Repo, click: Click, standing: Standing | None) -> AsyncGenerator[Event | Place, None]:
         """Yield the place in line while all are taken, and last the Place itself."""
-        question, make = Question(repo.ref, click.user, click.network), _maker(new_launch_id(), repo, click.network)
+        question, make = _question(repo, click, standing), _maker(new_launch_id(), repo, click.network)
+        # a fork's commits must not make a line for its parent
+        key = f"{repo.ref.key} {question.doubt}".rstrip()
         deadline = time.monotonic() + self._with.line.seconds
         full = QuotaExceeded("Others are waiting for a place for this repository.", "Try again in a few minutes.")
-        if not self._with.line.forms(repo.ref.key):
+        if not self._with.line.forms(key):
             # a hundred clicks at once have a place each: only who found none stands in line
             try:
                 yield await self._with.admission.take(question, make)
                 return
             except QuotaExceeded as error:
                 full = error
-        with self._with.line.join(repo.ref.key) as spot:
+        with self._with.line.join(key) as spot:
             while time.monotonic() < deadline:
                 message = f"{full.message} You are number {spot.place} in line.\n"
                 yield Event(Phase.WAITING, message, place=spot.place)
@@ -184,6 +190,12 @@ class Pipeline:
         url = f"{hub_url}{path}/"
         token = server_token(self._with.ticket_keys[0], launch.id)
         return Event(Phase.READY, f"Server running at {url}\n", launch=launch, url=url, token=token)
+
+
+def _question(repo: Repo, click: Click, standing: Standing | None = None) -> Question:
+    """Return what the policy is asked; what nobody asked about the commit does not matter to it."""
+    known = standing or Standing()
+    return Question(repo.ref, click.user, click.network, doubt=known.doubt, served=known.served)
 
 
 def _maker(launch_id: str, repo: Repo, network: str) -> Callable[[Grant], Launch]:

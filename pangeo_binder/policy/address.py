@@ -27,6 +27,7 @@ _SAME_HOSTS = {
     # https://docs.gitlab.com/user/gitlab_com/#alternative-ssh-port
     "altssh.gitlab.com:443": "gitlab.com",
 }
+_WIKI = ".wiki"
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*):?([0-9]*)")
 _AUTHORITY_AND_PATH = re.compile(r"([^/?#]*)([^?#]*)")
 
@@ -68,6 +69,30 @@ class Pattern:
     def is_any_host(self) -> bool:
         """Whether others than the pattern's writer can choose the host: anybody's server may serve such a path."""
         return self.address is None or "*" in self.address.host.removeprefix("*.")
+
+    @property
+    def is_any_path(self) -> bool:
+        """Whether it matches all repositories of its hosts, forks and their parents alike."""
+        return self.is_everything or (self.address is not None and self.address.path.strip("*") == "")
+
+    @property
+    def is_anybodys(self) -> bool:
+        """Whether it is open to all who make an account of a fitting name at a host that lets everybody."""
+        if self.address is None or self.is_any_path or self.address.host not in _SHORT_HOSTS.values():
+            return False
+        return "*" in self.address.path.partition("/")[0]
+
+    def lets_in(self, address: Address) -> bool:
+        """Return whether the pattern may give what its repositories get to the one at `address`.
+
+        A wiki is a repository that others may write to than to the repository it belongs to, on GitHub everybody if the
+        owner wishes, so it has to be named:
+        https://docs.github.com/en/communities/documenting-your-project-with-wikis/changing-access-permissions-for-wikis
+        """
+        if not self.matches(address):
+            return False
+        named = self.address is not None and self.address.path.endswith(_WIKI)
+        return named or self.is_any_path or not address.path.endswith(_WIKI)
 
     def matches(self, address: Address) -> bool:
         """Return whether the pattern names the repository at `address`."""

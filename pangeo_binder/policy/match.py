@@ -7,13 +7,13 @@ number of the rule that let them in, which their grants carry.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import assert_never
 
 from ..errors import NotAllowed, QuotaExceeded
 from ..model import Grant, Launch, RepoRef
-from .address import address_of
+from .address import Address, address_of
 from .model import Policy, Rule
 
 LOGGED_IN = "logged-in"
@@ -31,6 +31,10 @@ class Question:
     """The login; None for somebody without one."""
     network: str = ""
     """An IPv4 address or an IPv6 /64."""
+    doubt: str = ""
+    """The sentence that says why the commit does not count as the repository's own; empty where it does."""
+    served: str = ""
+    """The address that redirects of `repo` led to; empty where there were none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,22 @@ class _Limit:
 
 def match(policy: Policy, question: Question) -> Grant | Denial:
     """Return what the first rule that matches says to `question`, whatever runs now."""
+    number = _first(policy, question)
+    if number == _first(policy, replace(question, doubt="", served="")):
+        return _answer(policy, number)
+    return _answer(policy, number, question.doubt or f"The address leads to {question.served}; a rule has to fit both.")
+
+
+def rests_on_repository(policy: Policy, question: Question) -> bool:
+    """Return whether the answer would be another if the commit were not the repository's own."""
+    return _first(policy, question) != _first(policy, replace(question, doubt="?"))
+
+
+def _first(policy: Policy, question: Question) -> int:
+    """Return the number of the first rule that matches, from 1."""
     for number, rule in enumerate(policy.rules, 1):
         if _matches(rule, question):
-            return _answer(policy, number, rule)
+            return number
     raise AssertionError("the last rule of a loaded policy matches everything")
 
 
@@ -86,11 +103,27 @@ def admit(policy: Policy, question: Question, running: Sequence[Launch]) -> Gran
 
 
 def _matches(rule: Rule, question: Question) -> bool:
-    address = address_of(question.repo.url)
-    # a denied host is denied on its other ports too; a host that is let in is let in as it is written
-    addresses = (address,) if rule.deny is None else (address, address.without_port)
-    by_repo = any(pattern.matches(each) for pattern in rule.repo for each in addresses)
+    by_repo = _names(rule, question) if rule.deny is not None else _lets_in(rule, question)
     return by_repo and _matches_user(rule.user, question.user)
+
+
+def _names(rule: Rule, question: Question) -> bool:
+    """Return whether the repository is named in any way: a denied host is denied on its other ports too."""
+    addresses = [spelled for each in _addresses(question) for spelled in (each, each.without_port)]
+    return any(pattern.matches(each) for pattern in rule.repo for each in addresses)
+
+
+def _lets_in(rule: Rule, question: Question) -> bool:
+    """Return whether the repository is named in every way, and what is launched is its own.
+
+    What a fork gave its parent's host is still of that host, so a rule for a whole host counts for it too.
+    """
+    patterns = [pattern for pattern in rule.repo if pattern.is_any_path or not question.doubt]
+    return all(any(pattern.lets_in(each) for pattern in patterns) for each in _addresses(question))
+
+
+def _addresses(question: Question) -> list[Address]:
+    return [address_of(url) for url in (question.repo.url, question.served) if url]
 
 
 def _matches_user(wanted: str | None, user: str | None) -> bool:
@@ -102,7 +135,8 @@ def _matches_user(wanted: str | None, user: str | None) -> bool:
     return wanted == LOGGED_IN or fnmatchcase(user.lower(), wanted.lower().replace("[", "[[]").replace("?", "[?]"))
 
 
-def _answer(policy: Policy, number: int, rule: Rule) -> Grant | Denial:
+def _answer(policy: Policy, number: int, why_not_another: str = "") -> Grant | Denial:
+    rule = policy.rules[number - 1]
     who = "" if rule.user is None else " for logged-in users" if rule.user == LOGGED_IN else f" for {rule.user}"
     whose = f"Rule {number} ({rule.name}{who})"
     if rule.deny is not None:
@@ -112,7 +146,7 @@ def _answer(policy: Policy, number: int, rule: Rule) -> Grant | Denial:
     return Grant(
         tier=rule.tier,
         rule=number,
-        reason=f"{whose} gives the tier {rule.tier}.",
+        reason=f"{whose} gives the tier {rule.tier}. {why_not_another}".rstrip(),
         server=tier.server.granted(),
         dask=tier.dask.granted() if tier.dask is not None else None,
         storage=tier.storage.granted(policy.catalogue) if tier.storage is not None else None,

@@ -241,6 +241,11 @@ class Rule(Part):
             raise ValueError(
                 f"Anybody can host a repository that matches `{anybodys[0]}`: name the host, as in `gh/org/*`."
             )
+        anybodys = [pattern.text for pattern in self.repo if pattern.is_anybodys]
+        if self.tier is not None and anybodys:
+            raise ValueError(
+                f"Anybody can make an account that matches `{anybodys[0]}`: name the owner, as in `gh/org/*`."
+            )
         return self
 
 

@@ -6,17 +6,29 @@ One file per kind of provider stands beside this one. Runs in the binder; not fo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import RefNotFound
 from ..model import Repo, RepoRef
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a commit counts as the own of the repository whose address it is asked for at."""
+
+    doubt: str = ""
+    """The sentence that says why it does not count; empty where it does."""
+    served: str = ""
+    """The address that answered, where redirects led to another one than the link's; else empty."""
+
+
 class Provider(ABC):
     """A kind of place repositories are at.
 
     The story of a link `/v2/<name>/<spec>`: `parse` reads the spec without asking anybody, then `resolve` finds the
-    commit. A driver fills `parse` and `find_commit`.
+    commit; where the policy wants to know it, `known_standing` or `find_standing` says whose commit it is. A driver
+    fills `parse`, `find_commit` and these two.
     """
 
     name: ClassVar[str]
@@ -31,6 +43,14 @@ class Provider(ABC):
     @abstractmethod
     async def find_commit(self, ref: RepoRef) -> str:
         """Return the full commit id `ref` stands for now. Raises RepoNotFound or RefNotFound."""
+
+    @abstractmethod
+    def known_standing(self, repo: Repo) -> Standing | None:
+        """Return the standing of the commit where it is known; asked for every launch, so it asks nobody."""
+
+    @abstractmethod
+    async def find_standing(self, repo: Repo) -> Standing:
+        """Return the standing of the commit, whatever that takes. Raises RepoNotFound."""
 
     async def resolve(self, ref: RepoRef) -> Repo:
         """Return the repository at the commit that `ref` stands for now. Raises RepoNotFound or RefNotFound."""

@@ -7,13 +7,16 @@ Form: https://mybinder.readthedocs.io/en/latest/howto/external_binder_setup.html
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from urllib.parse import unquote, urlsplit
 
 from ..errors import BadLink, RefNotFound, UserError
-from ..git import Git, GitAccess, is_local
-from ..model import RepoRef
-from .base import Provider
+from ..git import GitAccess, is_local
+from ..model import Repo, RepoRef
+from .base import Provider, Standing
+from .history import Histories
+from .listing import is_own_name, list_refs
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _PATH = r"[\w.~+@=,/-]+"
@@ -38,6 +41,7 @@ class GitProvider(Provider):
 
     def __init__(self, allow_local: bool = False, timeout_seconds: float = 30) -> None:
         self._access = GitAccess(allow_local, timeout_seconds)
+        self._histories = Histories(self._access)
 
     def parse(self, spec: str) -> RepoRef:
         quoted_url, _, quoted_ref = spec.partition("/")
@@ -49,15 +53,20 @@ class GitProvider(Provider):
     async def find_commit(self, ref: RepoRef) -> str:
         if _FULL_COMMIT.fullmatch(ref.ref.lower()):
             return ref.ref.lower()  # whether it exists shows when it is fetched
-        git = Git(ref.url, self._access)
-        listed = await git.run(*_question(ref.ref), "--", ref.url, *_pattern(ref.ref))
-        if listed.code:
-            raise git.unreadable(listed.err)
-        commits = _read(listed.out)
+        listing = await list_refs(ref.url, self._access, ref.ref)
+        commits = listing.commits
         for name in (ref.ref, f"refs/heads/{ref.ref}", f"refs/tags/{ref.ref}"):
             if name in commits:
+                if is_own_name(name):
+                    self._histories.note(ref.url, commits[name], listing.served)
                 return commits[name]
         raise _no_ref(ref, commits)
+
+    def known_standing(self, repo: Repo) -> Standing | None:
+        return self._histories.known(repo.ref.url, repo.commit)
+
+    async def find_standing(self, repo: Repo) -> Standing:
+        return await self._histories.find(repo.ref.url, repo.commit)
 
 
 def _checked(url: str, access: GitAccess) -> str:
@@ -89,27 +98,7 @@ def _canonical(url: str) -> str:
     return f"{scheme}://{host.lower().removesuffix(_DEFAULT_PORTS[scheme])}{slash}{path}"
 
 
-def _question(ref: str) -> tuple[str, ...]:
-    """Return the `git ls-remote` that answers `ref`, asking the server for no more than needed."""
-    return ("ls-remote",) if _pattern(ref) else ("ls-remote", "--heads", "--tags")
-
-
-def _pattern(ref: str) -> tuple[str, ...]:
-    if ref == "HEAD":
-        return ("HEAD",)
-    return (ref, f"{ref}^{{}}") if ref.startswith("refs/") else ()
-
-
-def _read(listing: str) -> dict[str, str]:
-    """Return name → commit from `git ls-remote`; an annotated tag's commit is on its `^{}` line, which comes later."""
-    commits = {}
-    for line in listing.splitlines():
-        commit, _, name = line.partition("\t")
-        commits[name.removesuffix("^{}")] = commit
-    return commits
-
-
-def _no_ref(ref: RepoRef, commits: dict[str, str]) -> UserError:
+def _no_ref(ref: RepoRef, commits: Mapping[str, str]) -> UserError:
     if ref.ref == "HEAD":
         return RefNotFound(f"{ref.url} has no commits yet, or no default branch.", "Name a branch in the link.")
     if _SHORT_COMMIT.fullmatch(ref.ref):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -27,3 +28,44 @@ def make_repository(path: Path, files: dict[str, str]) -> Path:
     git("add", ".", cwd=path)
     git("commit", "-q", "--allow-empty", "-m", "first", cwd=path)
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A repository as a forge stores it: what forks and requests pushed is in it too, and given out by its id."""
+
+    path: Path
+    tip: str
+    """The branch main's commit."""
+    old: str
+    """The commit before, which is on the branch as well."""
+    tagged: str
+    """The commit before the one that the annotated tag v1 stands for; both are on no branch."""
+    foreign: str
+    """A commit of a fork, which an open request (`refs/pull/1/head`) names; that of request 2 was merged: it is `old`."""
+
+
+def make_parent(path: Path, filters: bool = True) -> Parent:
+    """Make a bare repository at `path` with the commits a Parent has; it leaves files out where it `filters`."""
+    work = make_repository(path.with_name(f"{path.name}-work"), {"readme.md": "parent\n"})
+
+    def commit(name: str) -> str:
+        (work / name).write_text(name)
+        git("add", ".", cwd=work)
+        git("commit", "-q", "-m", name, cwd=work)
+        return git("rev-parse", "HEAD", cwd=work)
+
+    old, tip = commit("old"), commit("new")
+    git("checkout", "-q", "--detach", cwd=work)
+    tagged = commit("tagged")
+    commit("released")
+    git("tag", "-a", "v1", "-m", "annotated", cwd=work)
+    git("checkout", "-q", "--detach", "main", cwd=work)
+    foreign = commit("miner")
+    for number, pulled in enumerate((foreign, old), 1):
+        git("update-ref", f"refs/pull/{number}/head", pulled, cwd=work)
+    git("checkout", "-q", "main", cwd=work)
+    git("clone", "-q", "--mirror", str(work), str(path), cwd=work)
+    git("config", "uploadpack.allowAnySHA1InWant", "true", cwd=path)
+    git("config", "uploadpack.allowFilter", str(filters).lower(), cwd=path)
+    return Parent(path, tip, old, tagged, foreign)

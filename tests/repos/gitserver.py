@@ -15,7 +15,10 @@ from tests.repos.gitrepo import git
 
 
 class _GitHandler(CGIHTTPRequestHandler):
-    """Serves `/git/<name>` through git's own CGI program, and wants a login for `/private/`."""
+    """Serves `/git/<name>` through git's own CGI program, and wants a login for `/private/`.
+
+    Who asks for `/to/<host>/<path>` is sent to `/<path>` of that host at the same port.
+    """
 
     have_fork = False
     cgi_directories = ["/git"]
@@ -32,6 +35,13 @@ class _GitHandler(CGIHTTPRequestHandler):
         if self.path.startswith("/private/"):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if self.path.startswith("/to/"):
+            self.send_response(301)
+            host, _, path = self.path.removeprefix("/to/").partition("/")
+            self.send_header("Location", f"http://{host}:{self.server.server_port}/{path}")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

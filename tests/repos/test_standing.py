@@ -1,0 +1,133 @@
+"""A commit counts as a repository's own only where it is on a branch or tag of it, whatever its host gives out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from pangeo_binder.build.checkout import Checkout
+from pangeo_binder.errors import RepoNotFound
+from pangeo_binder.git import GitAccess
+from pangeo_binder.model import Repo, RepoRef
+from pangeo_binder.repos.base import Standing
+from pangeo_binder.repos.git import GitProvider
+from pangeo_binder.repos.history import Histories, HistoryLimits
+from tests.repos.gitrepo import Parent, git, make_parent
+
+UNKNOWN = "0123456789abcdef0123456789abcdef01234567"
+OWN = Standing()
+
+
+@pytest.fixture(params=[True, False], ids=["leaves files out", "sends everything"])
+def parent(tmp_path: Path, request: pytest.FixtureRequest) -> Parent:
+    return make_parent(tmp_path / "parent", request.param)
+
+
+@pytest.fixture
+def histories() -> Histories:
+    return Histories(GitAccess())
+
+
+@pytest.fixture
+def url(git_server: str) -> str:
+    return f"{git_server}/git/parent"
+
+
+async def standing(url: str, ref: str) -> Standing:
+    """Return what a new binder's provider says of the link to `ref`."""
+    provider = GitProvider()
+    repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
+    return provider.known_standing(repo) or await provider.find_standing(repo)
+
+
+async def test_a_host_gives_out_a_forks_commit_at_its_parents_address(parent: Parent, url: str, tmp_path: Path) -> None:
+    repo = Repo(RepoRef("git", url, parent.foreign), parent.foreign)
+    checkout = Checkout(repo, tmp_path / "into", GitAccess(), time.monotonic() + 60)
+    assert [line async for line in checkout.run()]
+    assert (tmp_path / "into" / "miner").exists(), "without this there is nothing to guard against"
+
+
+async def test_what_is_on_a_branch_or_tag_is_own(parent: Parent, url: str) -> None:
+    for ref in ("HEAD", "main", "v1", "refs/heads/main", "refs/tags/v1", "refs/pull/2/head"):
+        assert await standing(url, ref) == OWN, ref
+    for commit in (parent.tip, parent.old, parent.tagged, parent.old.upper()):
+        assert await standing(url, commit) == OWN, commit
+
+
+@pytest.mark.parametrize("what", ["a fork's commit", "an open request", "nothing there"])
+async def test_all_else_is_not(parent: Parent, url: str, what: str) -> None:
+    refs = {"a fork's commit": parent.foreign, "an open request": "refs/pull/1/head", "nothing there": UNKNOWN}
+    assert "on no branch or tag of the repository" in (await standing(url, refs[what])).doubt
+
+
+async def test_a_named_ref_costs_no_further_question(parent: Parent, url: str) -> None:
+    provider = GitProvider()
+    for ref in ("HEAD", "main", "v1"):
+        repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
+        assert provider.known_standing(repo) == OWN
+    for ref in (parent.old, "refs/pull/1/head"):
+        repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
+        assert provider.known_standing(repo) is None
+
+
+async def test_what_was_found_is_not_asked_again(parent: Parent, url: str, histories: Histories) -> None:
+    await asyncio.gather(*(histories.find(url, commit) for commit in (parent.old, parent.tip, parent.foreign)))
+    git("update-ref", "-d", "refs/heads/main", cwd=parent.path)
+    for commit in (parent.old, parent.tip, parent.tagged):
+        assert histories.known(url, commit) == OWN
+    assert histories.known(url, parent.foreign) is None
+
+
+async def test_a_request_counts_once_it_is_merged(parent: Parent, url: str, histories: Histories) -> None:
+    assert (await histories.find(url, parent.foreign)).doubt
+    git("update-ref", "refs/heads/main", parent.foreign, cwd=parent.path)
+    assert await histories.find(url, parent.foreign) == OWN
+
+
+async def test_what_was_found_is_looked_for_again_after_its_time(parent: Parent, url: str) -> None:
+    histories = Histories(GitAccess(), HistoryLimits(own_seconds=0))
+    assert await histories.find(url, parent.old) == OWN
+    git("update-ref", "-d", "refs/heads/main", cwd=parent.path)
+    git("update-ref", "-d", "refs/tags/v1", cwd=parent.path)
+    assert (await histories.find(url, parent.old)).doubt
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [HistoryLimits(pack_bytes=512), HistoryLimits(fetch_seconds=0), HistoryLimits(refs=1), HistoryLimits(commits=1)],
+    ids=["bytes", "seconds", "refs", "commits"],
+)
+async def test_a_history_beyond_a_limit_proves_nothing(parent: Parent, url: str, limits: HistoryLimits) -> None:
+    histories = Histories(GitAccess(), limits)
+    for commit in (parent.old, parent.foreign):
+        assert "too large" in (await histories.find(url, commit)).doubt
+    assert await histories.find(url, parent.tip) == OWN, "a tip needs no history"
+
+
+@pytest.mark.parametrize("limits", [HistoryLimits(), HistoryLimits(pack_bytes=512)], ids=["found", "too large"])
+async def test_no_files_are_kept(
+    parent: Parent, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: HistoryLimits
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    await Histories(GitAccess(), limits).find(url, parent.old)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+async def test_a_host_that_fails_is_told_in_a_sentence(parent: Parent, url: str, histories: Histories) -> None:
+    (parent.path / "objects" / parent.old[:2] / parent.old[2:]).unlink()
+    with pytest.raises(RepoNotFound, match="did not give the history") as caught:
+        await histories.find(url, parent.old)
+    assert "name a branch or tag" in caught.value.hint
+
+
+async def test_a_redirect_is_told(parent: Parent, git_server: str) -> None:
+    port = git_server.rpartition(":")[2]
+    moved = f"{git_server}/to/localhost/git/parent"
+    for ref in ("main", parent.tip, parent.old):
+        assert await standing(moved, ref) == Standing(served=f"http://localhost:{port}/git/parent/"), ref
+    assert (await standing(moved, parent.foreign)).doubt
