@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
     """Explain what a launch of REPO would get, by which rule of the policy, and why.
 
     REPO is gh/org/repo, gl/org/repo, git/<quoted address>, each with /ref or without, an address, or a folder.
-    Nothing is looked up and nothing is started; what runs elsewhere is not counted.
+    Nothing is looked up and nothing is started; what runs elsewhere is not counted. Where it makes a difference whether
+    the commit is on a branch or tag of the repository, both answers are told.
 
     \b
     Examples:
@@ -31,19 +33,23 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
     """
     from ..policy.address import canonical
     from ..policy.load import default_policy, load_policy
-    from ..policy.match import Denial, Question, match
+    from ..policy.match import FOREIGN, Denial, Question, match, rests_on_repository
     from .reporef import parse_repo
 
     ref = parse_repo(repo)
     loaded = load_policy(policy) if policy else default_policy()
-    answer = match(loaded, Question(ref, user, network))
+    question = Question(ref, user, network)
+    answer = match(loaded, question)
     rows = [("Repository", f"{canonical(ref)} at {ref.ref}")]
     if isinstance(answer, Denial):
         rows += [("Denied", answer.sentence)]
     else:
         rows += _granted(answer, loaded, network)
+    rows += [("Reason", answer.reason)]
+    if rests_on_repository(loaded, question):
+        rows += [("Otherwise", match(loaded, replace(question, doubt=FOREIGN)).reason)]
     shown = ""
-    for label, text in (*rows, ("Reason", answer.reason)):
+    for label, text in rows:
         click.echo(f"{label if label != shown else '':<12}{text}")
         shown = label
 

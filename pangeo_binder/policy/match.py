@@ -17,6 +17,8 @@ from .address import Address, address_of
 from .model import Policy, Rule
 
 LOGGED_IN = "logged-in"
+FOREIGN = "The commit is on no branch or tag of the repository, so no rule that names the repository counts."
+"""Why a commit that was looked for does not count as the repository's own."""
 _ASK = "If you think this is a mistake, ask the operators of this service."
 _LATER = "Try again in a few minutes."
 _ROUNDING = 1e-6

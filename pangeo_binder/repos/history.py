@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from ..command import Captured, CommandTimedOut, capture
 from ..errors import RepoNotFound, UserError
 from ..git import Git, GitAccess
+from ..policy.match import FOREIGN
 from .base import Standing
 from .listing import Listing, list_refs
 
@@ -35,7 +36,6 @@ _OWN_COMMITS = 10_000
 _TEXT_CHARACTERS = 64_000_000
 _FETCHES_AT_ONCE = 3
 
-_FOREIGN = "The commit is on no branch or tag of the repository, so no rule that names the repository counts."
 _TOO_LARGE = (
     "The repository is too large to look for the commit on its branches and tags, so no rule that names it counts; "
     "a link to a branch or tag needs no look."
@@ -117,7 +117,7 @@ class Histories:
             history = await self._history(url, listing)
         if history.holds(commit):
             return self.note(url, commit, listing.served)
-        doubt = _FOREIGN if history.whole else _TOO_LARGE
+        doubt = FOREIGN if history.whole else _TOO_LARGE
         log.info("Commit %s at %s does not count as its own: %s", commit, url, doubt)
         return Standing(doubt, listing.served)
 

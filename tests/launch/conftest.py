@@ -21,7 +21,10 @@ from pangeo_binder.policy.load import load_policy
 from pangeo_binder.policy.model import Policy
 from pangeo_binder.repos.git import GitProvider
 from tests.launch.hubserver import TOKEN, SmallHub, small_hub
+from tests.repos.gitserver import git_server
 from tests.stack.repository import repository
+
+__all__ = ["git_server"]
 
 KEYS = ["the key that signs", "an older key"]
 POLICY = """

@@ -16,6 +16,7 @@ from pangeo_binder.cli.explain import explain
 from pangeo_binder.cli.reporef import build_link, link, local_hub, parse_repo
 from pangeo_binder.errors import BadLink
 from pangeo_binder.model import RepoRef
+from pangeo_binder.policy.match import FOREIGN
 from pangeo_binder.repos.git import GitProvider
 
 HUB = "https://binder.example.org/"
@@ -55,11 +56,15 @@ def test_explain_tells_grant_rule_and_reason(path: str) -> None:
     assert any(line.endswith("workers: 20, together 40 cores and 160G") for line in lines)
     assert any(line.endswith("reads: cmip6, sst") for line in lines)
     assert any("3 servers at a time, 80 Dask cores at a time" in line for line in lines)
-    assert lines[-1] == "Reason      Rule 2 (gh/pangeo-gallery/*, gl/pangeo/*) gives the tier pangeo."
+    assert lines[-2:] == [
+        "Reason      Rule 2 (gh/pangeo-gallery/*, gl/pangeo/*) gives the tier pangeo.",
+        f"Otherwise   Rule 4 (*) gives the tier anonymous. {FOREIGN}",
+    ]
 
 
 def test_explain_knows_who_asks(path: str) -> None:
     anonymous = _explain("https://example.org/a/b", "--policy", path, "--network", "203.0.113.7").output
+    assert "Otherwise" not in anonymous, "whose commit it is makes no difference"
     assert "Tier        anonymous" in anonymous and "2 servers from your network (203.0.113.7)" in anonymous
     assert "Tier        pangeo" in _explain("https://example.org/a/b", "--user", "ada", "--policy", path).output
 

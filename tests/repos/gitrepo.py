@@ -42,7 +42,7 @@ class Parent:
     tagged: str
     """The commit before the one that the annotated tag v1 stands for; both are on no branch."""
     foreign: str
-    """A commit of a fork, which an open request (`refs/pull/1/head`) names; that of request 2 was merged: it is `old`."""
+    """A commit of a fork, which an open request (`refs/pull/1/head`) names; request 2 (`old`) was merged."""
 
 
 def make_parent(path: Path, filters: bool = True) -> Parent:
