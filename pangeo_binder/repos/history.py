@@ -145,7 +145,9 @@ class Histories:
         git = Git(listing.served or url, self._access)
         with tempfile.TemporaryDirectory(prefix="history-", ignore_cleanup_errors=True) as name:
             await git.run("init", "-q", "--bare", cwd=Path(name))
-            fetched = await self._bounded(git, Path(name), *_SETTINGS, *_FETCH, "--", git.url, *_MIRRORED)
+            # git wants a name for where files were left out, and takes no path for one
+            named = ("-c", f"remote.origin.url={git.url}")
+            fetched = await self._bounded(git, Path(name), *_SETTINGS, *named, *_FETCH, "--", "origin", *_MIRRORED)
             if fetched.code:
                 raise self._failed(url, fetched, Path(name))
             asked = ("rev-list", "--all", f"--max-count={self._limits.commits}")

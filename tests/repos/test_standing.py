@@ -22,9 +22,14 @@ UNKNOWN = "0123456789abcdef0123456789abcdef01234567"
 OWN = Standing()
 
 
-@pytest.fixture(params=[True, False], ids=["leaves files out", "sends everything"])
+@pytest.fixture
 def parent(tmp_path: Path, request: pytest.FixtureRequest) -> Parent:
-    return make_parent(tmp_path / "parent", request.param)
+    return make_parent(tmp_path / "parent", getattr(request, "param", True))
+
+
+both_kinds_of_host = pytest.mark.parametrize(
+    "parent", [True, False], indirect=True, ids=["leaves files out", "sends everything"]
+)
 
 
 @pytest.fixture
@@ -44,6 +49,7 @@ async def standing(url: str, ref: str) -> Standing:
     return provider.known_standing(repo) or await provider.find_standing(repo)
 
 
+@both_kinds_of_host
 async def test_a_host_gives_out_a_forks_commit_at_its_parents_address(parent: Parent, url: str, tmp_path: Path) -> None:
     repo = Repo(RepoRef("git", url, parent.foreign), parent.foreign)
     checkout = Checkout(repo, tmp_path / "into", GitAccess(), time.monotonic() + 60)
@@ -51,6 +57,7 @@ async def test_a_host_gives_out_a_forks_commit_at_its_parents_address(parent: Pa
     assert (tmp_path / "into" / "miner").exists(), "without this there is nothing to guard against"
 
 
+@both_kinds_of_host
 async def test_what_is_on_a_branch_or_tag_is_own(parent: Parent, url: str) -> None:
     for ref in ("HEAD", "main", "v1", "refs/heads/main", "refs/tags/v1", "refs/pull/2/head"):
         assert await standing(url, ref) == OWN, ref
@@ -64,6 +71,20 @@ async def test_all_else_is_not(parent: Parent, url: str, what: str) -> None:
     assert "on no branch or tag of the repository" in (await standing(url, refs[what])).doubt
 
 
+async def test_a_folder_of_this_machine_has_commits_of_its_own(parent: Parent) -> None:
+    histories = Histories(GitAccess(allow_local=True))
+    for url in (str(parent.path), parent.path.as_uri()):
+        assert await histories.find(url, parent.old) == OWN
+        assert (await histories.find(url, parent.foreign)).doubt
+    with pytest.raises(RepoNotFound):
+        await Histories(GitAccess()).find(str(parent.path), parent.old)
+
+
+async def test_an_empty_repository_has_none(git_server: str, tmp_path: Path, histories: Histories) -> None:
+    git("init", "-q", "--bare", "empty", cwd=tmp_path)
+    assert (await histories.find(f"{git_server}/git/empty", UNKNOWN)).doubt
+
+
 async def test_a_named_ref_costs_no_further_question(parent: Parent, url: str) -> None:
     provider = GitProvider()
     for ref in ("HEAD", "main", "v1"):
@@ -74,6 +95,7 @@ async def test_a_named_ref_costs_no_further_question(parent: Parent, url: str) -
         assert provider.known_standing(repo) is None
 
 
+@both_kinds_of_host
 async def test_what_was_found_is_not_asked_again(parent: Parent, url: str, histories: Histories) -> None:
     await asyncio.gather(*(histories.find(url, commit) for commit in (parent.old, parent.tip, parent.foreign)))
     git("update-ref", "-d", "refs/heads/main", cwd=parent.path)
