@@ -116,7 +116,7 @@ class Histories:
                 return self.note(url, commit, listing.served)
             history = await self._history(url, listing)
         if history.holds(commit):
-            return self.note(url, commit, listing.served)
+            return self.note(url, commit, history.served)
         doubt = FOREIGN if history.whole else _TOO_LARGE
         log.info("Commit %s at %s does not count as its own: %s", commit, url, doubt)
         return Standing(doubt, listing.served)
@@ -151,9 +151,11 @@ class Histories:
             if fetched.code:
                 raise self._failed(url, fetched, Path(name))
             asked = ("rev-list", "--all", f"--max-count={self._limits.commits}")
-            text = (await self._bounded(git, Path(name), *asked)).out
-        whole = text.count("\n") < self._limits.commits
-        return _History(listing.ids, f"\n{text}", whole, 0, listing.served)
+            listed = await self._bounded(git, Path(name), *asked)
+            if listed.code:
+                raise self._failed(url, listed, Path(name))
+        whole = listed.out.count("\n") < self._limits.commits
+        return _History(listing.ids, f"\n{listed.out}", whole, 0, listing.served)
 
     async def _bounded(self, git: Git, cwd: Path, *args: str) -> Captured:
         """Run `git <args>` with no more time and no larger file than the limits say. Raises _TooLarge."""
@@ -164,13 +166,13 @@ class Histories:
         except CommandTimedOut:
             raise _TooLarge from None
 
-    def _failed(self, url: str, fetched: Captured, folder: Path) -> UserError | _TooLarge:
-        """Return what a fetch that ended by itself failed by: its size, or anything that may pass."""
+    def _failed(self, url: str, ended: Captured, folder: Path) -> UserError | _TooLarge:
+        """Return what a command that ended by itself failed by: its size, or anything that may pass."""
         parts = (folder / "objects" / "pack").glob("tmp_*")
         largest = max((path.stat().st_size for path in parts), default=0)
         if largest >= self._limits.pack_bytes // _BLOCK_BYTES * _BLOCK_BYTES:
             return _TooLarge()
-        log.warning("The history of %s was not fetched: %s", url, fetched.err[-500:])
+        log.warning("The history of %s was not read: %s", url, ended.err[-500:])
         return RepoNotFound(
             f"{url} did not give the history to find the link's commit in.",
             "Try again in a minute, or name a branch or tag in the link.",
