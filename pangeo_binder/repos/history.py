@@ -172,7 +172,7 @@ class Histories:
         largest = max((path.stat().st_size for path in parts), default=0)
         if largest >= self._limits.pack_bytes // _BLOCK_BYTES * _BLOCK_BYTES:
             return _TooLarge()
-        log.warning("The history of %s was not read: %s", url, ended.err[-500:])
+        log.warning("The history of %s was not read: %r", url, ended.err[-500:])
         return RepoNotFound(
             f"{url} did not give the history to find the link's commit in.",
             "Try again in a minute, or name a branch or tag in the link.",
