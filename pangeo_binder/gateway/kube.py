@@ -19,7 +19,7 @@ from dask_gateway_server.backends.kubernetes.backend import KubeBackend, KubeClu
 from dask_gateway_server.models import ClusterStatus
 from dask_gateway_server.traitlets import MemoryLimit
 from kubernetes_asyncio.client.rest import ApiException
-from traitlets import Dict, Float, Unicode, default
+from traitlets import Bool, Dict, Float, Unicode, default
 
 from ..model import Launch
 from .auth import LaunchUser
@@ -58,6 +58,7 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
 
     namespace_prefix = Unicode("launch", help="What the launches' own namespaces begin with.", config=True)
     shared_namespace = Unicode("", help="One namespace for all launches, instead of one each.", config=True)
+    pull_login = Bool(False, help="Whether each launch has a Secret to pull its image with.", config=True)
     tier_pods = Dict(help="What the pods of a tier run on: `pangeo_binder.pods.TierPods` by tier.", config=True)
 
     @default("cluster_config_class")
@@ -66,7 +67,8 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
 
     async def setup(self, app: web.Application) -> None:
         """Start the backend."""
-        self._placement = Placement(self.namespace_prefix, self.shared_namespace, self.tier_pods)
+        places = self.namespace_prefix, self.shared_namespace, self.tier_pods
+        self._placement = Placement(*places, pull_login=self.pull_login)
         self._changed = asyncio.Event()
         app.middlewares.append(tell)
         add_metrics(app)

@@ -30,14 +30,16 @@ class Placement:
     """The one namespace of all launches; empty where each has its own."""
     tiers: Mapping[str, TierPods] = field(default_factory=dict)
     """What pods of a tier run on; a tier that is not named has no wishes."""
+    pull_login: bool = False
+    """Whether each launch has a Secret with which its image is pulled."""
 
     def namespace(self, launch: Launch) -> str:
         """Return the namespace of the launch's objects."""
         return self.shared or names.launch_namespace(self.prefix, launch.id)
 
-    def storage_secret(self, launch: Launch) -> str:
-        """Return the name of the Secret with the launch's storage variables."""
-        return f"storage-{launch.id}" if self.shared else "storage"
+    def secret(self, kind: str, launch: Launch) -> str:
+        """Return the name of a Secret that the hub made for the launch: `storage` or `pull`."""
+        return f"{kind}-{launch.id}" if self.shared else kind
 
 
 def launch_labels(launch: Launch) -> dict[str, str]:
@@ -55,7 +57,7 @@ def cluster_config(launch: Launch, ends_at: float, placement: Placement) -> dict
         "terminationGracePeriodSeconds": _TERMINATION_SECONDS,
     }
     # a launch with storage must not compute without it; one without has no such Secret
-    secret = {"name": placement.storage_secret(launch), "optional": launch.grant.storage is None}
+    secret = {"name": placement.secret("storage", launch), "optional": launch.grant.storage is None}
     container = {**restricted_container(), "envFrom": [{"secretRef": secret}]}
     config: dict[str, Any] = {
         "image": launch.environment.prefix,
@@ -63,6 +65,8 @@ def cluster_config(launch: Launch, ends_at: float, placement: Placement) -> dict
         "launch_labels": launch_labels(launch),
         "ends_at": ends_at,
     }
+    if placement.pull_login:
+        config["image_pull_secrets"] = [{"name": placement.secret("pull", launch)}]
     for kind in ("scheduler", "worker"):
         config[f"{kind}_extra_pod_config"] = pod
         config[f"{kind}_extra_container_config"] = container

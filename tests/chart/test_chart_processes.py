@@ -106,17 +106,25 @@ app.initialize(["--config", "chart.py"])
 tiers = {name: [dict(pods.node_selector), pods.priority_class] for name, pods in app.backend.tier_pods.items()}
 print(json.dumps([type(app.backend).__name__, app.backend.gateway_instance, app.backend.api_url, app.address, tiers,
     type(app.authenticator).__name__, app.authenticator.jupyterhub_api_url,
-    app.backend.cluster_config_class(parent=app.backend).scheduler_memory_limit]))
+    app.backend.cluster_config_class(parent=app.backend).scheduler_memory_limit,
+    [app.backend.shared_namespace, app.backend.pull_login]]))
 """
 )
 
 
 def test_the_gateway_has_our_configuration_over_its_charts(process: Run) -> None:
-    backend, instance, api, address, tiers, authenticator, hub, memory = process("gateway", _GATEWAY, EXAMPLES[0])
+    told = process("gateway", _GATEWAY, EXAMPLES[0])
+    backend, instance, api, address, tiers, authenticator, hub, memory, launches = told
     assert (backend, instance, address) == ("KubeLaunchBackend", "mine", ":1"), "what the chart says holds"
     assert api == "http://api-binder-dask-gateway.binder.svc:8000/api", "reached from other namespaces"
     assert authenticator == "LaunchAuthenticator" and hub == "http://hub.binder.svc:8081/hub/api"
     assert tiers["anonymous"] == [{"purpose": "sessions"}, "binder-pangeo-binder-dask"] and memory == 2**30
+    assert launches == ["", True]
+
+
+def test_the_gateway_pulls_as_launches_do_in_a_shared_namespace_too(process: Run) -> None:
+    example = next(path for path in EXAMPLES if path.stem == "on-premises")
+    assert process("gateway", _GATEWAY, example)[-1] == ["session-shared", True]
 
 
 _CONTROLLER = """

@@ -39,6 +39,14 @@ def test_everything_is_where_the_launch_is(placement: Placement, namespace: str,
         assert config[f"{kind}_extra_container_config"]["envFrom"] == [reference]
 
 
+@pytest.mark.parametrize(("shared", "secret"), [("", "pull"), ("everyone", "pull-abcdefghijkl")])
+def test_pods_pull_with_their_launchs_own_login(shared: str, secret: str) -> None:
+    config = cluster_config(launch(), 100.0, Placement("pb", shared, pull_login=True))
+    assert config["image_pull_secrets"] == [{"name": secret}]
+    assert LaunchClusterConfig(**config).image_pull_secrets == config["image_pull_secrets"]
+    assert "image_pull_secrets" not in cluster_config(launch(), 100.0, Placement("pb", shared)), "the operator's own"
+
+
 def test_a_launch_without_storage_computes_without() -> None:
     config = cluster_config(launch(storage=False), 100.0, Placement())
     assert config["worker_extra_container_config"]["envFrom"][0]["secretRef"]["optional"] is True

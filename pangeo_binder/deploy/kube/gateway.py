@@ -31,13 +31,11 @@ def configure(c: Any) -> None:
     backend.api_url = f"{values.gateway_api_url}/api"
     backend.namespace_prefix = values.launches.prefix
     backend.shared_namespace = site.shared_namespace
+    backend.pull_login = values.launches.pull_login
     backend.tier_pods = values.tier_pods(site.priority_classes.dask)
     cluster, scheduler = c.LaunchClusterConfig, values.dask.scheduler
     cluster.scheduler_cores, cluster.scheduler_cores_limit = scheduler.cpu, scheduler.cpu_limit
     cluster.scheduler_memory = cluster.scheduler_memory_limit = scheduler.memory_bytes
-    if values.launches.pull_login and not site.shared_namespace:
-        # the hub puts it into each launch's namespace
-        cluster.image_pull_secrets = [{"name": "pull"}]
 
 
 class ConfiguredGateway(DaskGateway):
