@@ -24,6 +24,7 @@ from ..events import Phase
 from ..git import GitAccess
 from ..model import Environment, Repo
 from ..policy.units import duration_text
+from ..policy.wish import Wish, find_wish
 from ..resources import resource
 
 LAST_LINES: Final = 8
@@ -96,6 +97,10 @@ class Builder(ABC):
     @abstractmethod
     async def discard(self, repo: Repo) -> None:
         """Remove what an unfinished `make` left, processes included; an environment that is ready stays."""
+
+    async def find_wish(self, environment: Environment) -> Wish:
+        """Return what the repository asks for itself: by default as its checkout says. Raises WishInvalid."""
+        return find_wish(Path(environment.checkout)) if environment.checkout else Wish()
 
     async def build(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log; the last event carries the environment.

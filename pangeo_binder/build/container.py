@@ -25,6 +25,7 @@ from ..model import Repo, RepoRef
 from ..pods import USER_ID
 from .appendix import appendix
 from .checkout import Checkout
+from .labels import labels_of
 from .places import BUILD, PUSH, Places
 
 with warnings.catch_warnings():
@@ -59,11 +60,12 @@ def build(repo: Repo, places: Places) -> None:
     _configure_registries(places.build / "home")
     checkout = places.build / "checkout"
     asyncio.run(fetch(repo, checkout))
+    labels = labels_of(checkout)
     image = Image(log=_log())
     image.places = places
     image.repo, image.ref, image.output_image_spec = str(checkout), repo.commit, "environment"
     image.user_id, image.user_name, image.run, image.push = USER_ID, "jovyan", False, False
-    image.appendix, image.labels = appendix(USER_ID), {"repo2docker.repo": repo.ref.url.translate(_UNQUOTED)}
+    image.appendix, image.labels = appendix(USER_ID), {"repo2docker.repo": repo.ref.url.translate(_UNQUOTED), **labels}
     image.base_image = os.environ.get("PANGEO_BINDER_BASE_IMAGE") or image.base_image
     try:
         image.build()

@@ -18,20 +18,24 @@ from ..events import Phase
 from ..model import Environment, Repo
 from ..names import environment_id
 from ..policy.units import duration_text
+from ..policy.wish import Wish
 from ..resources import resource
 from .base import Builder, BuildEvent
 from .follow import LOOK_SECONDS, JobFollower, Patience
 from .job import KubeBuildSettings, job_manifest, job_name
 from .jobs import AlreadyThere, ClusterUnavailable, Jobs, NoRoom
+from .labels import wish_of
 from .podstate import job_ended
 from .registry import Registry
 from .session_needs import session_digest
 
-BUILDER_VERSION: Final = "kube-1"
+BUILDER_VERSION: Final = "kube-2"
 """Part of every environment's id: a change of how they are made makes new ones."""
 
 _KNOWN_SECONDS: Final = 30
 """How long an image that was found is not asked for again: a workshop's hundred clicks are one question."""
+_WISHES: Final = 1000
+"""How many images' labels are remembered; what a digest names never changes."""
 
 
 class KubeBuilder(Builder):
@@ -45,6 +49,8 @@ class KubeBuilder(Builder):
         self._jobs = Jobs(settings.namespace, kubeconfig)
         self._digest = session_digest(resource("session"))
         self._known: dict[str, tuple[Environment, float]] = {}
+        self._wishes: dict[str, Wish] = {}
+        self._asking = asyncio.Lock()
 
     def environment_id(self, repo: Repo) -> str:
         """Return the id of the environment of `repo`, which is its image's tag; the same in every binder."""
@@ -59,6 +65,15 @@ class KubeBuilder(Builder):
         if found := await self._pushed(id_):
             self._known[id_] = (found, now + _KNOWN_SECONDS)
         return found
+
+    async def find_wish(self, environment: Environment) -> Wish:
+        """Return what the repository asks for itself, by its image's label. Raises WishInvalid, RegistryUnavailable."""
+        digest = environment.prefix.rpartition("@")[2]
+        async with self._asking:
+            if digest not in self._wishes:
+                wish = wish_of(await self._registry.labels(digest))
+                self._wishes = dict([*self._wishes.items(), (digest, wish)][-_WISHES:])
+            return self._wishes[digest]
 
     async def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         id_, job = self.environment_id(repo), None

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import aiohttp
 
@@ -30,8 +30,21 @@ _KINDS: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _SECONDS: Final = 15
+_CHUNK_BYTES: Final = 1 << 16
+_MOST_BYTES: Final = 4 << 20
+"""Of one manifest or configuration: registries take manifests up to this size."""
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the registry answered to one request."""
+
+    status: int
+    digest: str
+    body: bytes
+    challenges: Sequence[str]
 
 
 class RegistryUnavailable(BuildFailed):
@@ -81,20 +94,25 @@ class Registry:
 
     async def digest(self, tag: str) -> str | None:
         """Return the digest of the image `tag`, or None where there is none. Raises RegistryUnavailable."""
-        try:
-            status, digest = await self._asked("HEAD", tag)
-            if status == 200 and not digest:  # the header is a SHOULD; the manifest's own digest is the same
-                status, digest = await self._asked("GET", tag)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            # an error's text may hold an address with credentials in it
-            self._refuse(f"{type(error).__name__}", "does not answer")
-        if status == 404:
+        answer = await self._asked("HEAD", f"manifests/{tag}")
+        if answer and not answer.digest:  # the header is a SHOULD; the manifest's own digest is the same
+            answer = await self._asked("GET", f"manifests/{tag}")
+        if answer is None:
             return None
-        if status in (401, 403):
-            self._refuse(f"status {status}", "does not let this binder in")
-        if status != 200 or not _DIGEST.fullmatch(digest):
-            self._refuse(f"status {status}, digest {digest[:80]!r}", "does not answer as it should")
-        return digest
+        if not _DIGEST.fullmatch(answer.digest):
+            self._refuse(f"digest {answer.digest[:80]!r}", "does not answer as it should")
+        return answer.digest
+
+    async def labels(self, digest: str) -> dict[str, str]:
+        """Return the labels of the image `digest`, of an index those of its first. Raises RegistryUnavailable."""
+        try:
+            manifest = await self._document("manifests", digest)
+            if "manifests" in manifest:
+                manifest = await self._document("manifests", manifest["manifests"][0]["digest"])
+            image = await self._document("blobs", manifest["config"]["digest"])
+            return dict(image.get("config", {}).get("Labels") or {})
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            self._refuse(f"{type(error).__name__} in {digest}", "does not answer as it should")
 
     async def close(self) -> None:
         """Close its connections."""
@@ -108,24 +126,48 @@ class Registry:
             "Try again in a few minutes; if it stays so, tell the binder's operator.",
         )
 
-    async def _asked(self, method: str, tag: str) -> tuple[int, str]:
-        """Return the answer's status and digest; with a login where the registry asks for one."""
-        status, digest, challenges = await self._request(method, tag)
-        if status == 401 and (authorization := await self._login(challenges)):
-            self._authorization = authorization
-            status, digest, _ = await self._request(method, tag)
-        return status, digest
+    async def _document(self, kind: str, digest: str) -> dict[str, Any]:
+        """Return the document `digest`, which has to be there. Raises RegistryUnavailable, LookupError, ValueError."""
+        answer = await self._asked("GET", f"{kind}/{digest}") if _DIGEST.fullmatch(digest) else None
+        if answer is None:
+            raise LookupError(digest)
+        found: dict[str, Any] = json.loads(answer.body)
+        return found
 
-    async def _request(self, method: str, tag: str) -> tuple[int, str, Sequence[str]]:
-        url = f"{self._scheme}://{self.settings.asked}/v2/{self.settings.name}/manifests/{tag}"
+    async def _asked(self, method: str, path: str) -> _Answer | None:
+        """Return the answer, or None where nothing is there; with a login where the registry asks for one."""
+        try:
+            answer = await self._request(method, path)
+            if answer.status == 401 and (authorization := await self._login(answer.challenges)):
+                self._authorization = authorization
+                answer = await self._request(method, path)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # an error's text may hold an address with credentials in it
+            self._refuse(f"{type(error).__name__}", "does not answer")
+        if answer.status in (401, 403):
+            self._refuse(f"status {answer.status}", "does not let this binder in")
+        if answer.status not in (200, 404):
+            self._refuse(f"status {answer.status}", "does not answer as it should")
+        return answer if answer.status == 200 else None
+
+    async def _request(self, method: str, path: str) -> _Answer:
+        url = f"{self._scheme}://{self.settings.asked}/v2/{self.settings.name}/{path}"
         headers = {"Accept": ", ".join(_KINDS)}
         if self._authorization:
             headers["Authorization"] = self._authorization
-        async with self._client().request(method, url, headers=headers, allow_redirects=False) as response:
+        # registries send to where they keep blobs, and what asks there is without the login
+        elsewhere = path.startswith("blobs/")
+        async with self._client().request(method, url, headers=headers, allow_redirects=elsewhere) as response:
+            body = bytearray()
+            if method == "GET" and response.status == 200:
+                async for part in response.content.iter_chunked(_CHUNK_BYTES):
+                    body += part
+                    if len(body) > _MOST_BYTES:
+                        raise ValueError("an endless answer")
             digest = response.headers.get("Docker-Content-Digest", "")
-            if method == "GET" and response.status == 200 and response.content_type in _KINDS and not digest:
-                digest = f"sha256:{hashlib.sha256(await response.read()).hexdigest()}"
-            return response.status, digest, response.headers.getall("WWW-Authenticate", [])
+            if body and response.content_type in _KINDS and not digest:
+                digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+            return _Answer(response.status, digest, bytes(body), response.headers.getall("WWW-Authenticate", []))
 
     async def _login(self, challenges: Sequence[str]) -> str:
         """Return the Authorization header that answers the registry's challenge, or nothing where none can."""

@@ -19,6 +19,7 @@ from ..errors import BuildFailed, UserError
 from ..events import Event, Phase
 from ..metrics import BUILD_FOLLOWERS, BUILDS, BUILDS_IN_PROGRESS
 from ..model import Environment, Repo
+from ..policy.wish import Wish
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,10 @@ class SharedBuilds:
     async def find(self, repo: Repo) -> Environment | None:
         """Return the environment of `repo` where it is ready."""
         return await self._builder.find(repo)
+
+    async def find_wish(self, environment: Environment) -> Wish:
+        """Return what the repository of `environment` asks for itself. Raises WishInvalid."""
+        return await self._builder.find_wish(environment)
 
     async def follow(self, repo: Repo) -> AsyncGenerator[Event, None]:
         """Yield the build of `repo` from its first line, and last BUILT; starts it where nobody has.

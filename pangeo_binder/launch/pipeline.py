@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from .. import metrics
 from ..errors import PangeoBinderError, QuotaExceeded, UserError
@@ -21,7 +20,7 @@ from ..events import Event, Phase
 from ..model import Environment, Grant, Launch, Repo
 from ..names import new_launch_id, user_name
 from ..policy.match import Question
-from ..policy.wish import narrowed
+from ..policy.wish import narrow
 from ..repos.base import Provider, Standing
 from ..repos.registry import provider_for
 from ..ticket import server_token, sign
@@ -158,8 +157,8 @@ class Pipeline:
         environment = await self._with.builds.find(launch.repo)
         if environment is None:
             raise PangeoBinderError(f"The environment of {launch.repo} was built and is not there")
-        grant = narrowed(launch.grant, Path(environment.checkout)) if environment.checkout else launch.grant
-        return replace(launch, environment=environment, grant=grant)
+        wish = await self._with.builds.find_wish(environment)
+        return replace(launch, environment=environment, grant=narrow(launch.grant, wish))
 
     async def _start(self, launch: Launch, ticket: str) -> AsyncGenerator[Event, None]:
         """Follow the hub as it starts the server; a server that was not brought to its person is ended."""

@@ -1,7 +1,7 @@
 """What a repository asks of a launch in its own `binder/pangeo.yaml`: less than its tier, never more.
 
 Written by strangers, so the file is small, its mistakes end the launch with a sentence, and nothing of another file is
-ever shown. Read by the binder once the repository is checked out; deciding (`narrow`) is pure.
+ever shown. Read where the repository is checked out, by the binder or by a build pod; deciding (`narrow`) is pure.
 """
 
 from __future__ import annotations
@@ -91,15 +91,21 @@ def narrow(grant: Grant, wish: Wish) -> Grant:
     return less if less == grant else replace(less, reason=f"{grant.reason} The repository asks for less.")
 
 
-def narrowed(grant: Grant, checkout: Path) -> Grant:
-    """Return `grant` less what the repository at `checkout` asks for. Raises WishInvalid."""
+def wish_file(checkout: Path) -> tuple[str, bytes] | None:
+    """Return the name and the content of the repository's file, one byte of what is too much at most, or None."""
     for name in PLACES:
         path = checkout / name
         # a link out of the checkout could show a file of the binder's own in the problems
         if path.is_file() and path.resolve().is_relative_to(checkout.resolve()):
             with path.open("rb") as file:
-                return narrow(grant, read_wish(file.read(MAX_BYTES + 1), name))
-    return grant
+                return name, file.read(MAX_BYTES + 1)
+    return None
+
+
+def find_wish(checkout: Path) -> Wish:
+    """Return what the repository at `checkout` asks for. Raises WishInvalid."""
+    found = wish_file(checkout)
+    return read_wish(found[1], found[0]) if found else Wish()
 
 
 def _narrow_dask(grant: DaskGrant | None, wish: DaskWish) -> DaskGrant | None:

@@ -35,9 +35,9 @@ class RegistryServer:
         headers = {"Content-Type": kind, **self.headers}
         return urllib.request.urlopen(urllib.request.Request(url, body or None, headers, method=method), timeout=10)
 
-    def push(self, name: str, tag: str, text: str = "layer") -> str:
+    def push(self, name: str, tag: str, text: str = "layer", **labels: str) -> str:
         """Push an image of one tiny blob and return its digest."""
-        blob = json.dumps({"text": text}).encode()
+        blob = json.dumps({"text": text, "config": {"Labels": labels or None}}).encode()
         digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
         place = self.request("POST", f"/v2/{name}/blobs/uploads/").headers["Location"]
         self.request("PUT", f"{place}&digest={digest}", blob)

@@ -70,6 +70,22 @@ async def test_what_is_not_there_is_no_error(server, asking):
     assert await asking(server.address, name="nobody/knows").digest("one") is None
 
 
+async def test_an_image_tells_its_labels(server, guarded, asking, tmp_path):
+    file = credentials(tmp_path / "config.json", guarded.address)
+    for place, registry in ((server, asking(server.address)), (guarded, asking(guarded.address, file))):
+        assert await registry.labels(place.push("environments", "one", sea="warm")) == {"sea": "warm"}
+        assert await registry.labels(place.push("environments", "two")) == {}
+
+
+async def test_an_image_without_what_its_manifest_names_is_told(server, asking, caplog):
+    absent = f"sha256:{'0' * 64}"
+    with pytest.raises(RegistryUnavailable, match="does not answer as it should"):
+        await asking(server.address).labels(absent)
+    assert absent in caplog.text
+    with pytest.raises(RegistryUnavailable):
+        await asking(server.address).labels("../../v2/_catalog")
+
+
 async def test_each_asks_at_its_own_address(server, asking):
     digest = server.push("environments", "one")
     registry = asking("nodes.example.org", ask_address=server.address, push_address="pods.example.org:5000")

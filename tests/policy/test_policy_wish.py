@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pangeo_binder.model import DaskGrant, Grant, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.policy.match import Question, admit
 from pangeo_binder.policy.model import Policy
-from pangeo_binder.policy.wish import MAX_BYTES, WishInvalid, narrow, narrowed, read_wish
+from pangeo_binder.policy.wish import MAX_BYTES, WishInvalid, find_wish, narrow, read_wish
 
 GIB = 2**30
 
@@ -23,7 +23,7 @@ def grant(policy: Policy) -> Grant:
 
 
 def test_without_a_wish_the_grant_stays(grant: Grant, tmp_path: Path) -> None:
-    assert narrowed(grant, tmp_path) is grant
+    assert narrow(grant, find_wish(tmp_path)) == grant
     assert narrow(grant, read_wish(b"{}")) == grant
 
 
@@ -32,7 +32,7 @@ def test_less_is_granted(grant: Grant, tmp_path: Path, folder: str) -> None:
     (tmp_path / folder).mkdir()
     wish = "server: {cpu: 1, memory: 2G}\ndask: {workers: 4}\nstorage: {read: [sst]}\n"
     (tmp_path / folder / "pangeo.yaml").write_text(wish)
-    less = narrowed(grant, tmp_path)
+    less = narrow(grant, find_wish(tmp_path))
     assert (less.server.cpu, less.server.memory_bytes) == (1, 2 * GIB)
     assert less.dask is not None and less.storage is not None
     assert (less.dask.workers, less.dask.cores, less.dask.memory_bytes) == (4, 8, 32 * GIB)
@@ -105,4 +105,4 @@ def test_a_link_out_of_the_repository_is_not_followed(grant: Grant, tmp_path: Pa
     secret.write_text("token: hunter2")
     (checkout / "binder").mkdir(parents=True)
     (checkout / "binder" / "pangeo.yaml").symlink_to(secret)
-    assert narrowed(grant, checkout) == grant
+    assert narrow(grant, find_wish(checkout)) == grant
