@@ -32,7 +32,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # repo2docker's own imports
     from repo2docker.app import Repo2Docker
 
-    from .engines import BuildahEngine, BuildError, BuildKitEngine, LayoutEngine
+    from .buildkit import BuildKitEngine
+    from .engines import BuildahEngine, BuildError, LayoutEngine
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FETCH_SECONDS = 24 * 3600  # the pod has the one limit that counts

@@ -1,4 +1,4 @@
-"""Engines by which repo2docker makes images in a build pod: buildah and BuildKit, without a daemon of the node's.
+"""Engines by which repo2docker makes images in a build pod: what they share, and buildah. `buildkit` has the other.
 
 An engine leaves its image as an OCI image layout, and never pushes. Runs in build pods, as an unprivileged user.
 """
@@ -24,9 +24,9 @@ from .appendix import SESSION_DIR
 _TAIL_LINES: Final = 20
 _CHUNK_BYTES: Final = 1 << 16
 _NAME: Final = "environment"
-_STEP: Final = re.compile(
-    r'building at STEP "(.{1,200})|failed to solve: process "(?:/bin/sh -c )?(.{1,200}?)" did not'
-)
+_STEP: Final = re.compile(r'building at STEP "(.{1,200})|failed to solve: process "(?:/bin/sh -c )?(.{1,200})')
+"""What buildah and BuildKit say of the step that failed; BuildKit has a process only for RUN."""
+_QUOTED: Final = re.compile(r'\\(["\\])')
 
 
 class LayoutEngine(ContainerEngine):
@@ -89,18 +89,6 @@ class BuildahEngine(LayoutEngine):
         ]
 
 
-class BuildKitEngine(LayoutEngine):
-    """BuildKit: the one at BUILDKIT_HOST, else one of the pod's own, as BuildKit's rootless image starts it."""
-
-    def commands(self, context: Path, dockerfile: Path, words: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
-        # https://github.com/moby/buildkit/blob/master/docs/rootless.md
-        client = "buildctl" if os.environ.get("BUILDKIT_HOST") else "buildctl-daemonless.sh"
-        build = [client, "build", "--progress=plain", "--frontend=dockerfile.v0", f"--local=context={context}"]
-        options = [f"--opt={word}:{name}={value}" for word, pairs in words.items() for name, value in pairs.items()]
-        file = [f"--local=dockerfile={dockerfile.parent}", f"--opt=filename={dockerfile.name}"]
-        return [[*build, *options, *file, f"--output=type=oci,tar=false,dest={self._layout}"]]
-
-
 def _lines(command: list[str]) -> Iterator[str]:
     """Yield what `command` writes, in clean lines. Raises BuildError."""
     cutter, tail = LineCutter(), deque[str](maxlen=_TAIL_LINES)
@@ -121,5 +109,7 @@ def _step(tail: deque[str]) -> str:
     """Return the step of the Dockerfile that failed, or nothing."""
     for line in reversed(tail):
         if found := _STEP.search(line):
-            return (found[1] or found[2]).split('": ')[0].strip('"')
+            if found[1]:
+                return found[1].split('": ')[0].strip('"')
+            return "RUN " + _QUOTED.sub(r"\1", found[2].split('" did not ')[0])
     return ""

@@ -16,6 +16,7 @@ import pytest
 from pangeo_binder.build.base import BuildEvent
 from pangeo_binder.build.job import KubeBuildSettings
 from pangeo_binder.build.kube import KubeBuilder
+from pangeo_binder.build.places import ENGINES
 from pangeo_binder.build.registry import RegistrySettings
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.model import Repo, RepoRef
@@ -71,6 +72,12 @@ def repo_with(cluster: Cluster, base: str, tmp_path: Path, monkeypatch: pytest.M
     server.server_close()
 
 
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """What makes images; both do what the tests with this fixture ask."""
+    return str(request.param)
+
+
 @pytest.fixture
 async def builder(cluster: Cluster, base: str) -> AsyncIterator[Callable[..., KubeBuilder]]:
     """Make builders with the binder's own rights."""
@@ -90,27 +97,27 @@ async def builder(cluster: Cluster, base: str) -> AsyncIterator[Callable[..., Ku
     cluster.kubectl("delete", "jobs", "--all", "-n", NAMESPACE, "--cascade=foreground")
 
 
-async def test_an_image_is_built_pushed_and_runs(cluster, builder, repo_with):
+async def test_an_image_is_built_pushed_and_runs(cluster, builder, repo_with, engine):
     repo = repo_with("RUN useradd -u 1000 jovyan && echo kept > /kept", "COPY . /srv/sea", "USER 1000")
     told: list[BuildEvent] = []
-    await lines(builder(), told, repo)
+    await lines(builder(engine=engine), told, repo)
     environment = told[-1].environment
     assert environment == await builder().find(repo) and environment.prefix.startswith(f"{cluster.registry}/")
     command = ["--command", "--", "sh", "-c", "id -u; cat /kept; ls /srv/sea"]
-    run = ["run", "tried", f"--image={environment.prefix}", "--restart=Never", "-n", "default", *command]
+    run = ["run", f"tried-{engine}", f"--image={environment.prefix}", "--restart=Never", "-n", "default", *command]
     cluster.kubectl(*run)
-    cluster.kubectl("wait", "pod/tried", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
-    assert cluster.kubectl("logs", "tried").split() == ["1000", "kept", "Dockerfile"]
+    cluster.kubectl("wait", f"pod/tried-{engine}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+    assert cluster.kubectl("logs", f"tried-{engine}").split() == ["1000", "kept", "Dockerfile"]
 
 
-async def test_hostile_steps_find_no_password_and_no_token(guarded, builder, repo_with, tmp_path):
+async def test_hostile_steps_find_no_password_and_no_token(guarded, builder, repo_with, tmp_path, engine):
     login = credentials(tmp_path / "login.json", guarded.address)
     settings = RegistrySettings(guarded.address, plain_http=True, credentials=login)
     look = "env; ls /push-secret /image /var/run/secrets /proc/1/root/push-secret /proc/1/root/run/secrets"
     find = "find / /proc/*/root/ -maxdepth 3 -name '*dockerconfig*' -o -maxdepth 5 -name token | sed s/^/found:/"
     told: list[BuildEvent] = []
     repo = repo_with(f"RUN {look}; {find}; cat /proc/*/environ | tr '\\0' '\\n'; id; echo looked")
-    await lines(builder(registry=settings, push_secret="push"), told, repo)
+    await lines(builder(registry=settings, push_secret="push", engine=engine), told, repo)
     log = [event.line for event in told[:-1]]
     assert told[-1].environment and "looked" in log and any(line.startswith("uid=0") for line in log)
     for place in ("/push-secret", "/var/run/secrets", "/image"):
@@ -118,22 +125,22 @@ async def test_hostile_steps_find_no_password_and_no_token(guarded, builder, rep
     assert not [line for line in log if line.startswith("found:") or "s3cret" in line or "TOKEN" in line]
 
 
-async def test_a_failing_step_is_named_with_the_last_lines(builder, repo_with):
+async def test_a_failing_step_is_named_with_the_last_lines(builder, repo_with, engine):
     with pytest.raises(BuildFailed, match="failed at the step `RUN echo before; exit 3`") as caught:
-        await lines(builder(), repo=repo_with("RUN echo before; exit 3"))
+        await lines(builder(engine=engine), repo=repo_with("RUN echo before; exit 3"))
     assert "Last lines of the log:" in caught.value.hint and "\nbefore\n" in caught.value.hint
 
 
-async def test_a_binder_that_comes_later_gets_the_whole_log_and_every_line_once(builder, repo_with):
+async def test_a_binder_that_comes_later_gets_the_whole_log_and_every_line_once(builder, repo_with, engine):
     repo, told = repo_with(COUNT), []
-    first = builder()
+    first = builder(engine=engine)
     following = asyncio.create_task(lines(first, told, repo))
     async with asyncio.timeout(200):
         while not any(event.line == "counted 3" for event in told):  # noqa: ASYNC110 - another process's log
             await asyncio.sleep(0.1)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
-    log = [line for line in await lines(builder(), repo=repo) if line.startswith("counted ")]
+    log = [line for line in await lines(builder(engine=engine), repo=repo) if line.startswith("counted ")]
     assert log == [f"counted {number}" for number in range(1, 41)]
 
 
@@ -143,9 +150,9 @@ async def test_a_build_over_its_time_is_ended_with_its_pod(cluster, builder, rep
     cluster.kubectl("wait", "pods", "--all", "-n", NAMESPACE, "--for=delete", "--timeout=60s")
 
 
-async def test_a_build_over_its_memory_is_told(builder, repo_with):
+async def test_a_build_over_its_memory_is_told(builder, repo_with, engine):
     take = "RUN python3 -c 'x = bytearray(900 << 20); print(len(x))'"
     small = {"memory_request_bytes": 200 << 20, "memory_limit_bytes": 600 << 20}
     with pytest.raises(BuildFailed) as caught:
-        await lines(builder(**small), repo=repo_with(take))
+        await lines(builder(engine=engine, **small), repo=repo_with(take))
     assert "more memory" in caught.value.message or "at the step `RUN python3" in caught.value.message

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .node_objects import DNS_IMAGE, PAUSE_IMAGE
-from .tools import ClusterTools, cache_dir
+from .tools import ClusterTools, cache_dir, tools
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -52,7 +52,8 @@ def base_archive() -> Path:
 
 def archive(name: str) -> Path:
     """Return an archive of the project's image `name`, built from `images/<name>/Dockerfile` where it has changed."""
-    return _made(ROOT / "images" / name / "Dockerfile", image(name), _sources(name))
+    from_buildkit = _ensure_buildkit() if name == "builder" else ""
+    return _made(ROOT / "images" / name / "Dockerfile", image(name), _sources(name), from_buildkit)
 
 
 def stand_in_archive(name: str) -> Path:
@@ -60,15 +61,16 @@ def stand_in_archive(name: str) -> Path:
     return _made(HERE / "containers" / name / "Dockerfile", image(name), [])
 
 
-def _made(dockerfile: Path, reference: str, sources: list[Path]) -> Path:
-    inputs = (repr(sorted(_text(path) for path in sources)), dockerfile.read_text(), _BASE_PACKAGES, repr(_SLIM))
+def _made(dockerfile: Path, reference: str, sources: list[Path], buildkit: str = "") -> Path:
+    files = repr(sorted(_text(path) for path in sources))
+    inputs = (files, dockerfile.read_text(), _BASE_PACKAGES, repr(_SLIM), buildkit)
     name = reference.split("/")[-1].split(":")[0]
     target = cache_dir() / "images" / f"{name}-{_digest(inputs)}.tar"
     if not target.exists():
         _ensure_base()
         with tempfile.TemporaryDirectory() as folder:
             _context(sources, Path(folder))
-            _bud(dockerfile, reference, Path(folder))
+            _bud(dockerfile, reference, Path(folder), *([f"--build-arg=BUILDKIT={buildkit}"] if buildkit else []))
         _save(reference, target)
     return target
 
@@ -98,9 +100,9 @@ def _context(sources: list[Path], folder: Path) -> None:
         shutil.copy(source, target)
 
 
-def _bud(dockerfile: Path, reference: str, context: Path) -> None:
+def _bud(dockerfile: Path, reference: str, context: Path, *options: str) -> None:
     volumes = [f"--volume={path}:{path}:ro" for path in _MACHINES_OWN if Path(path).exists()]
-    arguments = ["--layers", f"--build-arg=BASE={BASE}", "--file", str(dockerfile), "--tag", reference]
+    arguments = ["--layers", f"--build-arg=BASE={BASE}", *options, "--file", str(dockerfile), "--tag", reference]
     _buildah("bud", *volumes, *arguments, str(context))
 
 
@@ -119,6 +121,23 @@ def _ensure_base() -> None:
         _buildah("bud", "--tag", BASE, folder)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.touch()
+
+
+def _ensure_buildkit() -> str:
+    """Return the name of an image that holds what BuildKit's own does: its programs, and runc (Debian's)."""
+    runc = shutil.which("runc", path="/usr/sbin:/usr/bin") or "/usr/sbin/runc"
+    programs = {"buildctl": tools().buildctl, "buildkitd": tools().buildkitd, "buildkit-runc": Path(runc)}
+    digest = _digest(hashlib.sha256(path.read_bytes()).hexdigest() for path in programs.values())
+    name, stamp = f"cluster.test/buildkit:{digest}", cache_dir() / "images" / f"buildkit-{digest}"
+    if not stamp.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            for program, path in programs.items():
+                shutil.copy(path, Path(folder) / program)
+            (Path(folder) / "Dockerfile").write_text("FROM scratch\nCOPY build* /usr/bin/\n")
+            _buildah("bud", "--tag", name, folder)
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+    return name
 
 
 def _one_program(program: Path, name: str) -> Path:

@@ -2,7 +2,8 @@
 
 Go programs are built from published modules, the rest comes from Debian's packages (containerd, runc, CNI plugins,
 docker-registry, buildah; installed where the user is root). Nothing is built twice: each program is kept under its
-version. Used by the fixtures of `tests/kube` and `tests/chart`, which say what is missing.
+version, whatever becomes of the others. Used by the fixtures of `tests/kube` and `tests/chart`, which say what is
+missing.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ GO_TOOLS = (
     GoTool("sigs.k8s.io/kwok", "v0.7.0", (("kwok", "cmd/kwok"),)),
     GoTool("github.com/cloudnativelabs/kube-router/v2", "v2.1.0", (("kube-router", "cmd/kube-router"),), summed=False),
     GoTool("github.com/coredns/coredns", "v1.14.7", (("coredns", "."),)),
+    GoTool("github.com/moby/buildkit", "v0.34.2", (("buildctl", "cmd/buildctl"), ("buildkitd", "cmd/buildkitd"))),
 )
 
 
@@ -129,9 +131,17 @@ def _path() -> str:
 
 
 def _bin() -> Path:
-    """Return the directory of the Go programs, which is named after all their versions."""
+    """Return the directory with links to all Go programs, which is named after all their versions."""
     text = repr(GO_TOOLS) + _VERSIONED + "".join(path.read_text() for path in sorted(HERE.glob("*/main.go")))
     return cache_dir() / f"tools-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _kept(name: str, tool: GoTool | None) -> Path:
+    """Return where the program `name` of `tool`, or of nobody but ours, is kept under its version."""
+    own = HERE / name / "main.go"
+    text = f"{tool.module} {tool.version} {_VERSIONED if tool.staged else ''}" if tool else ""
+    text += own.read_text() if own.exists() else ""
+    return cache_dir() / "programs" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _go_environment(folder: Path) -> dict[str, str]:
@@ -158,8 +168,8 @@ def _module_file(tool: GoTool, folder: Path) -> str:
     return f"{text}\nrequire {tool.module} {tool.version}\n{replaced}"
 
 
-def _build(tool: GoTool, target: Path) -> None:
-    wanted = [(name, package) for name, package in tool.programs if not (target / name).exists()]
+def _build(tool: GoTool) -> None:
+    wanted = [(name, package) for name, package in tool.programs if not _kept(name, tool).exists()]
     if not wanted:
         return
     print(f"Building {', '.join(name for name, _ in wanted)} ({tool.module} {tool.version}) …", flush=True)
@@ -172,7 +182,7 @@ def _build(tool: GoTool, target: Path) -> None:
             if source.exists():
                 shutil.copy(source, here)
             whole = "." if source.exists() else f"{tool.module}/{package}".rstrip("/")
-            _compile(here, target / name, whole, _VERSIONED if tool.staged else "")
+            _compile(here, _kept(name, tool), whole, _VERSIONED if tool.staged else "")
 
 
 _VERSIONED = "".join(
@@ -189,6 +199,12 @@ def _compile(folder: Path, target: Path, package: str, flags: str = "") -> None:
     command = ["go", "build", "-ldflags", f"-s -w{flags}", "-o", str(made), package]
     subprocess.run(command, cwd=folder, env=_go_environment(folder), check=True)
     made.rename(target)
+
+
+def _link(kept: Path, name: str) -> None:
+    """Give a program that is kept its place among the others; a hard link, so that each can be removed alone."""
+    if not (_bin() / name).exists():
+        (_bin() / name).hardlink_to(kept)
 
 
 def _install_packages() -> None:
@@ -210,14 +226,18 @@ def bring() -> None:
     _install_packages()
     if shutil.which("go") is None:
         raise ToolsMissing("Go is not on this machine; install Go 1.24 or newer, then run this again.")
-    _bin().mkdir(parents=True, exist_ok=True)
+    for place in (_bin(), cache_dir() / "programs"):
+        place.mkdir(parents=True, exist_ok=True)
     for tool in GO_TOOLS:
-        _build(tool, _bin())
-    if not (_bin() / "pause").exists():
+        _build(tool)
+        for name, _ in tool.programs:
+            _link(_kept(name, tool), name)
+    if not (kept := _kept("pause", None)).exists():
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(HERE / "pause" / "main.go", folder)
             (Path(folder) / "go.mod").write_text("module pause\n\ngo 1.24.0\n")
-            _compile(Path(folder), _bin() / "pause", ".")
+            _compile(Path(folder), kept, ".")
+    _link(kept, "pause")
     print(f"All parts of a one-node cluster are in {_bin()}")
 
 
