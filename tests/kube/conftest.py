@@ -11,26 +11,43 @@ import pytest
 
 from tests.repos.gitrepo import git, make_repository
 from tests.repos.gitserver import _GitHandler
-from tests.stack.installed import Installed
-from tests.stack.kube_fixtures import cluster, cluster_tools, control_plane, installed
+from tests.stack.kube_fixtures import (
+    cluster,
+    cluster_tools,
+    control_plane,
+    installed,
+    installed_operated,
+    installed_shared,
+    notebook,
+)
+from tests.stack.node import Cluster
 
-__all__ = ["cluster", "cluster_tools", "control_plane", "installed", "repository"]
+__all__ = [
+    "cluster",
+    "cluster_tools",
+    "control_plane",
+    "installed",
+    "installed_operated",
+    "installed_shared",
+    "notebook",
+    "repository",
+]
 
 
 @pytest.fixture(scope="session")
-def repository(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def repository(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address, which pods reach, of a repository with a Dockerfile that starts from the notebook image."""
     folder = tmp_path_factory.mktemp("repositories")
-    docker = f"FROM {installed.notebook}\nRUN echo sea > /home/jovyan/made\nCOPY --chown=1000:1000 . /home/jovyan/\n"
+    docker = f"FROM {notebook}\nRUN echo sea > /home/jovyan/made\nCOPY --chown=1000:1000 . /home/jovyan/\n"
     make_repository(folder / "sea", {"Dockerfile": docker, "answer.txt": "42\n"})
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("GIT_PROJECT_ROOT", str(folder))
         patched.setenv("GIT_HTTP_EXPORT_ALL", "1")
-        server = ThreadingHTTPServer((installed.cluster.host, 0), _GitHandler)
+        server = ThreadingHTTPServer((cluster.host, 0), _GitHandler)
         server.backend = str(Path(git("--exec-path", cwd=folder)) / "git-http-backend")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://{installed.cluster.host}:{server.server_port}/git/sea"
+        yield f"http://{cluster.host}:{server.server_port}/git/sea"
         server.shutdown()
         thread.join()
         server.server_close()

@@ -1,4 +1,4 @@
-"""The whole chart, installed on the test cluster with images built here, and people's way to it.
+"""Releases of the whole chart on the test cluster, with images built here, and people's way to them.
 
 The charts it depends on are the small stand-ins of `tests/chart`, since tests fetch nothing from chart repositories: a
 real JupyterHub, configurable-http-proxy, dask-gateway and traefik under the official names and labels. With the
@@ -11,24 +11,59 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import dask_kubernetes
 
 from .images import ROOT, archive, image, stand_in_archive
 from .local import Answer, events_of, request
 from .node import Cluster
 
-RELEASE = "binder"
 IMAGES = ("binder", "storage", "hub", "dask-gateway", "builder")
-STAND_INS = ("proxy", "traefik")
+STAND_INS = ("proxy", "traefik", "operator")
 NOTEBOOK = "notebook:1"
 DEPENDENCIES = os.environ.get("PANGEO_BINDER_CHARTS") or ROOT / "tests" / "chart" / "stand-ins"
 """The folder with the charts it depends on."""
+OPERATOR_CHART = Path(dask_kubernetes.__file__).parent / "operator/deployment/helm/dask-kubernetes-operator"
+"""The chart of the dask-kubernetes operator, as it comes with the package."""
+OPERATOR, OPERATOR_NAMESPACE = "dask-kubernetes-operator", "dask-operator"
 _INSTALL_SECONDS = 240
 _VOLUMES = ("hub-db-dir", "pangeo-binder-storage")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A variant of the release, named as its namespace; several may be in one cluster."""
+
+    name: str
+    prefix: str = "launch"
+    """Of its launches' namespaces."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Values beyond those of all."""
+    shared: bool = False
+    """Whether all its launches are in one namespace."""
+
+    def namespace(self, launch_id: str) -> str:
+        """Return the namespace of a launch."""
+        return f"{self.prefix}-{'shared' if self.shared else launch_id}"
+
+
+BINDER = Release("binder")
+SHARED = Release("together", "room", {"launches": {"layout": "shared", "prefix": "room", "pullLogin": True}}, True)
+OPERATED = Release(
+    "operated",
+    "crew",
+    {
+        "launches": {"prefix": "crew", "pullLogin": True},
+        "dask": {"backend": "operator"},
+        "dask-gateway": {"enabled": False},
+        "policy": {"tiers": {"small": {"dask": {"start_workers": 1}}}},
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +74,12 @@ class Installed:
     url: str
     notebook: str
     """The notebook image's address in the cluster's registry, for a Dockerfile to start from."""
-    namespace: str = RELEASE
+    release: Release = BINDER
+
+    @property
+    def namespace(self) -> str:
+        """The release's own namespace."""
+        return self.release.name
 
     def launch(self, repo: str, ref: str = "HEAD") -> Launched:
         """Launch and return the session; fail with what was said where it does not come up."""
@@ -61,7 +101,7 @@ class Launched:
         self.release, self.told = release, told
         event = told[-1]
         self.url, self.token, self.id = event["url"], event["token"], event["launch_id"]
-        self.namespace = f"launch-{self.id}"
+        self.namespace = release.release.namespace(self.id)
 
     def request(self, path: str, method: str = "GET", body: Any = None) -> Answer:
         """Ask the server, with its token."""
@@ -75,8 +115,12 @@ class Launched:
 
     def pods(self, component: str = "") -> list[dict[str, Any]]:
         """Return the launch's pods, or those of one component (`dask-scheduler`, `dask-worker`)."""
-        chosen = [f"--selector=app.kubernetes.io/component={component}"] if component else []
-        found: list[dict[str, Any]] = self.release.cluster.get("pods", "-n", self.namespace, *chosen)["items"]
+        return self.objects("pods", *([f"app.kubernetes.io/component={component}"] if component else []))
+
+    def objects(self, kinds: str, *labels: str) -> list[dict[str, Any]]:
+        """Return what of `kinds` bears the launch's label and `labels`."""
+        chosen = f"--selector={','.join([f'pangeo-binder/launch={self.id}', *labels])}"
+        found: list[dict[str, Any]] = self.release.cluster.get(kinds, "-n", self.namespace, chosen)["items"]
         return found
 
     def stop(self) -> None:
@@ -117,34 +161,56 @@ def values(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def installed(cluster: Cluster, folder: Path) -> Iterator[Installed]:
-    """Install the chart and return once everything of it is ready."""
+def stock(cluster: Cluster) -> str:
+    """Put the images of all releases on the node; return the notebook image's address, for Dockerfiles."""
     cluster.load(*map(archive, IMAGES), *map(stand_in_archive, STAND_INS))
-    notebook = cluster.push(archive("notebook"), NOTEBOOK)
+    return cluster.push(archive("notebook"), NOTEBOOK)
+
+
+@contextmanager
+def installed(cluster: Cluster, folder: Path, notebook: str, release: Release = BINDER) -> Iterator[Installed]:
+    """Install the chart and return once everything of it is ready."""
     chart = folder / "pangeo-binder"
     shutil.copytree(ROOT / "helm-chart" / "pangeo-binder", chart, ignore=shutil.ignore_patterns("charts"))
     shutil.copytree(DEPENDENCIES, chart / "charts")
     (folder / "values.json").write_text(json.dumps(values(cluster)))
-    cluster.apply(*_volumes(folder))
-    _helm(cluster, "upgrade", "--install", RELEASE, chart, f"--values={folder}/values.json", "--create-namespace")
+    (folder / "more.json").write_text(json.dumps(release.more))
+    cluster.apply(*_volumes(folder, release), *_pull_login(cluster, release))
+    files = [f"--values={folder}/{name}.json" for name in ("values", "more")]
+    helm(cluster, release.name, "upgrade", "--install", release.name, chart, *files)
     port = cluster.kubectl(
-        "get", "service", "proxy-public", "-n", RELEASE, "-o", "jsonpath={.spec.ports[0].nodePort}"
+        "get", "service", "proxy-public", "-n", release.name, "-o", "jsonpath={.spec.ports[0].nodePort}"
     ).strip()
-    yield Installed(cluster, f"http://{cluster.address}:{port}/", notebook)
+    yield Installed(cluster, f"http://{cluster.address}:{port}/", notebook, release)
 
 
-def _helm(cluster: Cluster, *arguments: object) -> None:
-    waiting = ["--namespace", RELEASE, "--wait", f"--timeout={_INSTALL_SECONDS}s"]
+def helm(cluster: Cluster, namespace: str, *arguments: object) -> None:
+    """Run helm, and wait until what it made is ready."""
+    waiting = ["--namespace", namespace, "--create-namespace", "--wait", f"--timeout={_INSTALL_SECONDS}s"]
     command = [cluster.tools.helm, f"--kubeconfig={cluster.kubeconfig}", *arguments, *waiting]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     if done.returncode:
         state = cluster.kubectl("get", "pods,jobs,pvc", "-A", check=False)
-        events = cluster.kubectl("get", "events", "-n", RELEASE, "--field-selector=type=Warning", check=False)
+        events = cluster.kubectl("get", "events", "-n", namespace, "--field-selector=type=Warning", check=False)
         raise AssertionError(f"{done.stderr}\n{state}\n{events}")
 
 
-def _volumes(folder: Path) -> Iterator[dict[str, Any]]:
+def _pull_login(cluster: Cluster, release: Release) -> Iterator[dict[str, Any]]:
+    """Yield what a registry's login is to an operator: a Secret that is there before the release."""
+    if not release.more.get("launches", {}).get("pullLogin"):
+        return
+    yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": release.name}}
+    login = {"auths": {cluster.registry: {"username": "reader", "password": "of-a-test"}}}
+    yield {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "pangeo-binder-pull", "namespace": release.name},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": json.dumps(login)},
+    }
+
+
+def _volumes(folder: Path, release: Release) -> Iterator[dict[str, Any]]:
     """Yield volumes for the release's claims: directories of the machine, since nobody makes volumes here."""
     for claim in _VOLUMES:
         path = folder / claim
@@ -153,11 +219,11 @@ def _volumes(folder: Path) -> Iterator[dict[str, Any]]:
         yield {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": f"{RELEASE}-{claim}"},
+            "metadata": {"name": f"{release.name}-{claim}"},
             "spec": {
                 "capacity": {"storage": "1Gi"},
                 "accessModes": ["ReadWriteOnce"],
-                "claimRef": {"namespace": RELEASE, "name": claim},
+                "claimRef": {"namespace": release.name, "name": claim},
                 "hostPath": {"path": str(path)},
             },
         }

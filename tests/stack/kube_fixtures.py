@@ -9,8 +9,8 @@ import pytest
 
 from .control_plane import ControlPlane
 from .control_plane import control_plane as run_control_plane
-from .images import system_archives
-from .installed import Installed
+from .images import image, system_archives
+from .installed import OPERATED, OPERATOR, OPERATOR_CHART, OPERATOR_NAMESPACE, SHARED, Installed, helm, stock
 from .installed import installed as run_installed
 from .node import Cluster
 from .node import cluster as run_cluster
@@ -46,7 +46,32 @@ def cluster(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+def notebook(cluster: Cluster) -> str:
+    """The notebook image's address; the images of releases are on the node then."""
+    return stock(cluster)
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """The whole chart on the cluster, answering."""
-    with run_installed(cluster, tmp_path_factory.mktemp("release")) as release:
+    with run_installed(cluster, tmp_path_factory.mktemp("release"), notebook) as release:
+        yield release
+
+
+@pytest.fixture(scope="session")
+def installed_shared(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """A release whose launches are all in one namespace."""
+    with run_installed(cluster, tmp_path_factory.mktemp("shared"), notebook, SHARED) as release:
+        yield release
+
+
+@pytest.fixture(scope="session")
+def installed_operated(
+    cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installed]:
+    """A release whose Dask clusters the dask-kubernetes operator makes, and the operator by its own chart."""
+    name, tag = image("operator").rsplit(":", 1)
+    own = [f"--set=image.name={name}", f"--set=image.tag={tag}", "--set=image.pullPolicy=Never"]
+    helm(cluster, OPERATOR_NAMESPACE, "upgrade", "--install", OPERATOR, OPERATOR_CHART, *own)
+    with run_installed(cluster, tmp_path_factory.mktemp("operated"), notebook, OPERATED) as release:
         yield release
