@@ -125,6 +125,32 @@ async def test_hostile_steps_find_no_password_and_no_token(guarded, builder, rep
     assert not [line for line in log if line.startswith("found:") or "s3cret" in line or "TOKEN" in line]
 
 
+@pytest.fixture
+def bounded(cluster: Cluster, base: str) -> Iterator[None]:
+    """Builds that reach the machine's servers above the API server's port and below it, and not the API server."""
+    port = int(cluster.server.rpartition(":")[2])
+    ranges = [{"port": 1024, "endPort": port - 1}, {"port": port + 1, "endPort": 65535}]
+    to = {"to": [{"ipBlock": {"cidr": f"{cluster.host}/32"}}], "ports": ranges}
+    meta = {"name": "bounded", "namespace": NAMESPACE}
+    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [to]}
+    cluster.apply({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec})
+    yield
+    cluster.kubectl("delete", "networkpolicy", "bounded", "-n", NAMESPACE)
+
+
+async def test_steps_reach_what_the_network_policy_lets_them(cluster, bounded, builder, repo_with, engine):
+    ports = [address.rpartition(":")[2] for address in (cluster.registry, cluster.server)]
+    connect = f"from socket import *; print('reached', create_connection(('{cluster.host}', {{}}), 5).getpeername()[1])"
+    steps = [f'RUN python3 -c "{connect.format(port)}" || echo refused {port}' for port in ports]
+    told = await lines(builder(engine=engine), repo=repo_with(*steps))
+    assert [
+        line for line in told if line in {f"{word} {port}" for word in ("reached", "refused") for port in ports}
+    ] == [
+        f"reached {ports[0]}",
+        f"refused {ports[1]}",
+    ]
+
+
 async def test_a_failing_step_is_named_with_the_last_lines(builder, repo_with, engine):
     with pytest.raises(BuildFailed, match="failed at the step `RUN echo before; exit 3`") as caught:
         await lines(builder(engine=engine), repo=repo_with("RUN echo before; exit 3"))
@@ -150,9 +176,9 @@ async def test_a_build_over_its_time_is_ended_with_its_pod(cluster, builder, rep
     cluster.kubectl("wait", "pods", "--all", "-n", NAMESPACE, "--for=delete", "--timeout=60s")
 
 
-async def test_a_build_over_its_memory_is_told(builder, repo_with, engine):
+async def test_a_build_over_its_memory_is_told(builder, repo_with):
     take = "RUN python3 -c 'x = bytearray(900 << 20); print(len(x))'"
     small = {"memory_request_bytes": 200 << 20, "memory_limit_bytes": 600 << 20}
     with pytest.raises(BuildFailed) as caught:
-        await lines(builder(engine=engine, **small), repo=repo_with(take))
+        await lines(builder(**small), repo=repo_with(take))
     assert "more memory" in caught.value.message or "at the step `RUN python3" in caught.value.message
