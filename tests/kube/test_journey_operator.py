@@ -21,6 +21,7 @@ client = Client(timeout=120)
 client.wait_for_workers(1, timeout=240)
 """
 _LOAD = "import time\nfutures = client.map(lambda number: time.sleep(2), range(500))"
+_WANTED = "lambda dask_scheduler: dask_scheduler.adaptive_target()"
 _KINDS = "pods,daskclusters.kubernetes.dask.org,daskautoscalers.kubernetes.dask.org,deployments,secrets,networkpolicies"
 
 
@@ -100,17 +101,17 @@ def test_it_grows_with_the_work_and_never_beyond_the_grant(launched: Launched, k
     kernel.value(_LOAD)
     until("the second worker runs", lambda: len(_of(launched, "worker")) == 2, 120)
     kernel.value("client.wait_for_workers(2, timeout=120)", 150)
-    wanted = "import json, urllib.request as r, os\nprint(client.run_on_scheduler(lambda dask_scheduler: "
-    assert int(kernel.value(f"{wanted}dask_scheduler.adaptive_target()))")) > 2, "it would like more"
+    wanted = kernel.value(f"print(client.run_on_scheduler({_WANTED}))")
+    assert int(wanted) > 2, "it would like more"
     time.sleep(12)  # two looks of the autoscaler
     assert len(launched.objects("deployments", "dask.org/component=worker")) == 2
 
 
-def test_nothing_is_left_after_the_stop(launched: Launched, other: Launched, others: Kernel) -> None:
+def test_nothing_is_left_after_the_stop(launched: Launched, other: Launched) -> None:
     names = {each["metadata"]["name"] for each in other.objects(_KINDS)}
     assert {"session", "storage", "pull", "dask-keys", "dask-operator", f"dask-{other.id}"} <= names
     launched.stop()
     gone = ["get", "namespace", launched.namespace, "--ignore-not-found", "-o", "name"]
     until("the namespace is gone", lambda: not launched.release.cluster.kubectl(*gone).strip(), 90)
     assert {each["metadata"]["name"] for each in other.objects(_KINDS)} >= names
-    assert others.value(_CLUSTER + SUM, 400) == "160000.0"
+    assert other.request("api/status").status == 200
