@@ -39,7 +39,8 @@ def repository(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPat
     """The address, which pods reach, of a repository with a Dockerfile that starts from the notebook image."""
     folder = tmp_path_factory.mktemp("repositories")
     docker = f"FROM {notebook}\nRUN echo sea > /home/jovyan/made\nCOPY --chown=1000:1000 . /home/jovyan/\n"
-    make_repository(folder / "sea", {"Dockerfile": docker, "answer.txt": "42\n"})
+    files = {"binder/Dockerfile": docker, "binder/pangeo.yaml": "server: {cpu: 0.2}\n", "answer.txt": "42\n"}
+    make_repository(folder / "sea", files)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("GIT_PROJECT_ROOT", str(folder))
         patched.setenv("GIT_HTTP_EXPORT_ALL", "1")

@@ -62,7 +62,7 @@ def test_the_session_is_of_the_built_image(launched: Launched, kernel: Kernel) -
 def test_the_pod_is_held_to_its_grant_and_restricted(launched: Launched) -> None:
     server = launched.server
     container = server["spec"]["containers"][0]
-    assert container["resources"]["limits"]["cpu"] == "200m"
+    assert container["resources"]["limits"]["cpu"] == "200m", "what the repository asks for, less than its tier's"
     assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
     assert server["spec"]["automountServiceAccountToken"] is False
     text = json.dumps(server)
