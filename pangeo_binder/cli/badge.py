@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .reporef import FORMATS, BadgeFormat, badge_text, link, local_hub, parse_repo
+from .reporef import FORMATS, BadgeFormat, badge_text, check_hub, link, local_hub, parse_repo
 
 
 @click.command()
@@ -23,5 +23,5 @@ def badge(repo: str, ref: str, hub: str, urlpath: str, form: BadgeFormat) -> Non
       pangeo-binder badge gh/org/repo/main --hub https://binder.example.org/
       pangeo-binder badge https://example.org/org/repo --urlpath lab/tree/index.ipynb --format html
     """
-    base = hub or local_hub()
+    base = check_hub(hub) if hub else local_hub()
     click.echo(badge_text(base, link(base, parse_repo(repo, ref), urlpath), form))

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import UserError
+
 if TYPE_CHECKING:
     from ..model import DaskGrant, Grant, ServerGrant, StorageGrant
     from ..policy.model import Policy, Rule
+
+
+class BadNetwork(UserError):
+    """What was given as a network is none."""
+
+    reason = "bad_network"
 
 
 @click.command()
@@ -36,7 +44,7 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
     from ..policy.match import FOREIGN, Denial, Question, match, rests_on_repository
     from .reporef import parse_repo
 
-    ref = parse_repo(repo)
+    ref, network = parse_repo(repo), _counted(network)
     loaded = load_policy(policy) if policy else default_policy()
     question = Question(ref, user, network)
     answer = match(loaded, question)
@@ -52,6 +60,21 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
     for label, text in rows:
         click.echo(f"{label if label != shown else '':<12}{text}")
         shown = label
+
+
+def _counted(network: str) -> str:
+    """Return the network as rules count it: an IPv4 address, an IPv6 /64. Raises BadNetwork where it is none."""
+    import ipaddress
+
+    try:
+        found = ipaddress.ip_network(network, strict=False) if network else None
+    except ValueError:
+        raise BadNetwork(f"`{network}` is no network.", "Give an address such as 203.0.113.7 or 2001:db8::1.") from None
+    if found is None or found.prefixlen == 64:
+        return str(found or "")
+    if found.num_addresses > 1:
+        raise BadNetwork(f"`{network}` is more than one network to a rule.", "Give one address in it.")
+    return str(found.network_address if found.version == 4 else found.supernet(new_prefix=64))
 
 
 def _granted(grant: Grant, policy: Policy, network: str) -> Iterator[tuple[str, str]]:
@@ -73,8 +96,8 @@ def _dask(dask: DaskGrant) -> Iterator[str]:
     from ..policy.units import duration_text, size_text
 
     yield f"clusters: {dask.clusters}, ended {duration_text(dask.idle_seconds)} after the last work"
-    yield f"workers: {dask.workers}, together {dask.cores:g} cores and {size_text(dask.memory_bytes)}"
-    yield f"a worker: {dask.worker_cores:g} cores, {size_text(dask.worker_memory_bytes)} at most"
+    yield f"workers: {dask.workers}, together {_count(dask.cores)} and {size_text(dask.memory_bytes)}"
+    yield f"a worker: {_count(dask.worker_cores)}, {size_text(dask.worker_memory_bytes)} at most"
     start = "first one is made with the launch" if dask.precreate else "none is made in advance"
     must = ", which fails without it" if dask.required else ""
     yield f"start: {start}{must}" + (f"; workers at first: {dask.start_workers}" if dask.start_workers else "")
@@ -89,9 +112,13 @@ def _storage(storage: StorageGrant) -> Iterator[str]:
         yield f"reads at most {size_text(storage.egress_bytes)} in all"
 
 
+def _count(number: float, noun: str = "core") -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+
+
 def _limits(rule: Rule, network: str) -> str:
     whose = f"your network ({network})" if network else "each network"
-    limits = [f"{rule.servers} servers at a time"] if rule.servers else []
-    limits += [f"{rule.per_network} servers from {whose}"] if rule.per_network else []
-    limits += [f"{rule.dask_cores:g} Dask cores at a time"] if rule.dask_cores else []
+    limits = [f"{_count(rule.servers, 'server')} at a time"] if rule.servers else []
+    limits += [f"{_count(rule.per_network, 'server')} from {whose}"] if rule.per_network else []
+    limits += [f"{_count(rule.dask_cores, 'Dask core')} at a time"] if rule.dask_cores else []
     return f"shared by all its launches: {', '.join(limits)}" if limits else "with no limits of its own"

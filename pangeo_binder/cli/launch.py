@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 import webbrowser
 from collections.abc import Iterator
 from html import escape
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _PHASES = {"waiting": 5, "fetching": 15, "building": 40, "built": 70, "launching": 80, "ready": 100, "failed": 100}
+_BROWSER_SECONDS = 10
+"""How long a browser has to start and to read the page that leads it to the server."""
 
 
 class LaunchFailed(UserError):
@@ -43,9 +46,9 @@ def launch(repo: str, ref: str, hub: str, urlpath: str, open_page: bool) -> None
       pangeo-binder launch https://github.com/org/repository --ref main
       pangeo-binder launch http://127.0.0.1:8585/v2/git/https%3A%2F%2Fgithub.com%2Forg%2Frepository/HEAD --open
     """
-    from rich.console import Console
+    from .terminal import make_console
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     stream, path = _addresses(repo, ref, hub, urlpath)
     ready = _follow(console, stream)
     address = f"{ready['url']}{path or 'lab'}?token={ready['token']}"
@@ -56,16 +59,16 @@ def launch(repo: str, ref: str, hub: str, urlpath: str, open_page: bool) -> None
 
 def _addresses(repo: str, ref: str, hub: str, urlpath: str) -> tuple[str, str]:
     """Return the event stream's address and what to open in the session."""
-    from urllib.parse import parse_qs, urlsplit
+    from urllib.parse import parse_qs
 
-    from .reporef import build_link, local_hub, parse_repo
+    from .reporef import build_link, check_hub, local_hub, parse_repo
 
-    parts = urlsplit(repo)
-    base, found, spec = parts.path.partition("/v2/")
-    if found:
-        path = urlpath or parse_qs(parts.query).get("urlpath", [""])[0]
-        return f"{parts.scheme}://{parts.netloc}{base}/build/{spec}", path.lstrip("/")
-    return build_link(hub or local_hub(), parse_repo(repo, ref)), urlpath.lstrip("/")
+    address, _, query = repo.partition("#")[0].partition("?")
+    base, found, spec = address.partition("/v2/")
+    if found and base.startswith(("http://", "https://")):
+        path = urlpath or parse_qs(query).get("urlpath", [""])[0]
+        return f"{check_hub(base)}/build/{spec}", path.lstrip("/")
+    return build_link(check_hub(hub) if hub else local_hub(), parse_repo(repo, ref)), urlpath.lstrip("/")
 
 
 def _follow(console: Console, stream: str) -> dict[str, Any]:
@@ -73,40 +76,72 @@ def _follow(console: Console, stream: str) -> dict[str, Any]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn())
+    phase = "waiting"
     # without a terminal a bar would be drawn as an empty line
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("waiting", total=100)
-        for event in _events(stream):
-            progress.update(bar, description=event["phase"], completed=_PHASES.get(event["phase"], 0))
-            if event["phase"] == "ready":
-                return event
-            message = str(event.get("message", "")).rstrip()
-            if event["phase"] == "failed":
-                raise LaunchFailed(message, str(event.get("hint", "")))
-            if message:
-                progress.console.print(message, markup=False, highlight=False)
+        bar = progress.add_task(phase, total=100)
+        try:
+            for event in _events(stream):
+                phase = event["phase"]
+                progress.update(bar, description=phase, completed=_PHASES.get(phase, 0))
+                if phase == "ready":
+                    return event
+                _tell(progress.console, event)
+        except KeyboardInterrupt:
+            raise _given_up(phase) from None
     raise LaunchFailed("The binder ended the launch without a word.", "Try again.")
 
 
+def _tell(console: Console, event: dict[str, Any]) -> None:
+    """Print an event's message. Raises LaunchFailed where it is that of a failure."""
+    message = str(event.get("message", "")).rstrip()
+    if event["phase"] == "failed":
+        raise LaunchFailed(message, str(event.get("hint", "")))
+    if message:
+        console.print(message, markup=False, highlight=False)
+
+
+def _given_up(phase: str) -> LaunchFailed:
+    """Return the error that says what becomes of a launch that is left in `phase`."""
+    if phase in ("fetching", "building"):
+        return LaunchFailed(
+            "You gave this launch up.", "Its build goes on: the next launch joins it, or finds it done."
+        )
+    return LaunchFailed("You gave this launch up.", "A server that was starting for it is ended.")
+
+
 def _events(stream: str) -> Iterator[dict[str, Any]]:
+    import http.client
     import urllib.error
     import urllib.request
 
-    request = urllib.request.Request(stream, headers={"Accept": "text/event-stream"})  # noqa: S310
     try:
+        request = urllib.request.Request(stream, headers={"Accept": "text/event-stream"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310 (the person's own address)
             for line in response:
                 if line.startswith(b"data:"):
-                    yield json.loads(line[5:])
+                    event = json.loads(line[5:])
+                    if not isinstance(event, dict) or "phase" not in event:
+                        raise LaunchFailed("What answers there is no binder.", "Check the address given with --hub.")
+                    yield event
     except urllib.error.HTTPError as error:
         raise LaunchFailed(f"The binder answered {error.code}.", "Check the address given with --hub.") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         raise LaunchFailed("The binder cannot be reached.", "Is it running? Start one with: pangeo-binder up") from None
 
 
 def _open(address: str) -> None:
-    """Open the address by way of a private file: a browser's command line is for all users of a machine to read."""
+    """Open the address by way of a private file: a browser's command line is for all users of a machine to read.
+
+    The file holds the token, so it goes once the browser has read it; nothing tells when that is.
+    """
     descriptor, name = tempfile.mkstemp(suffix=".html")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">')
-    webbrowser.open(Path(name).as_uri())
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">')
+        if webbrowser.open(Path(name).as_uri()):
+            time.sleep(_BROWSER_SECONDS)
+    except KeyboardInterrupt:
+        pass  # the address has been printed; there is nothing left to give up
+    finally:
+        Path(name).unlink(missing_ok=True)

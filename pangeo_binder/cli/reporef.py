@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
-from ..errors import BadLink
+from ..errors import BadLink, UserError
 
 if TYPE_CHECKING:
     from ..model import RepoRef
@@ -16,6 +16,24 @@ BadgeFormat = Literal["markdown", "rst", "html"]
 FORMATS: tuple[BadgeFormat, ...] = ("markdown", "rst", "html")
 _HOSTS = {"gh": "https://github.com", "gl": "https://gitlab.com"}
 _HINT = "Give gh/org/repo/ref, gl/org/repo/ref, git/<quoted address>/ref, an address such as https://…, or a folder."
+
+
+class BadHub(UserError):
+    """What was given as a binder's address is none."""
+
+    reason = "bad_hub"
+
+
+def check_hub(text: str) -> str:
+    """Return `text`, which is a binder's address. Raises BadHub where it is none."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not text.isprintable() or set(text) & set(" \"'<>\\^`{|}"):
+        raise BadHub(f"`{text}` is no binder's address.", "Give one such as https://binder.example.org/ with --hub.")
+    return text
 
 
 def parse_repo(text: str, ref: str = "") -> RepoRef:

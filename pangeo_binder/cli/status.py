@@ -37,15 +37,14 @@ def status(state_dir: Path) -> None:
     Example:
       pangeo-binder status --state-dir /data/binder
     """
-    from rich.console import Console
-
     from ..deploy.values import read_values
+    from .terminal import make_console
 
     try:
         values = read_values(state_dir)
     except FileNotFoundError:
         raise _nothing(state_dir) from None
-    console = Console()
+    console = make_console()
     console.print(f"pangeo-binder at {values.public_url}\n", highlight=False)
     for table in _tables(values, state_dir):
         console.print(table)

@@ -79,10 +79,17 @@ class Stack:
     def prepare(self, port: int | None) -> int:
         """Take the state directory, end and remove what an earlier run left in it, and return how much that was.
 
-        Raises StackError where another stack uses the directory or the port.
+        Raises StackError where the directory cannot be used, or another stack uses it or the port.
         """
-        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._take_lock()
+        if not self.state_dir.exists():
+            choose_public_port(port)  # a port that is taken must not leave a directory behind
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._take_lock()
+        except OSError:
+            raise StackError(
+                f"The state directory {self.state_dir} cannot be made or written to.", "Choose another --state-dir."
+            ) from None
         left = end_all(str(self.state_dir))
         self.forget()
         public = choose_public_port(port)

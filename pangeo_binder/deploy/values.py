@@ -15,9 +15,16 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
+from ..errors import UserError
 from ..model import from_wire, to_wire
 
 LOOPBACK = "127.0.0.1"
+
+
+class ValuesInvalid(UserError):
+    """The file of values was not written by this version's `up`."""
+
+    reason = "values_invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,5 +135,18 @@ def write_values(values: LocalValues) -> None:
 
 
 def read_values(state_dir: str | Path) -> LocalValues:
-    """Return the values of the stack at `state_dir`. Raises FileNotFoundError where there is none."""
-    return from_wire(LocalValues, json.loads((Path(state_dir) / _FILE).read_text()))
+    """Return the values of the stack at `state_dir`.
+
+    Raises FileNotFoundError where there is none, and ValuesInvalid where the file cannot be read or understood.
+    """
+    path = Path(state_dir) / _FILE
+    try:
+        return from_wire(LocalValues, json.loads(path.read_text()))
+    except NotADirectoryError:
+        raise FileNotFoundError(path) from None
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError):
+        raise ValuesInvalid(
+            f"{path} cannot be read as the values of a stack.", "`pangeo-binder up` with this folder writes it anew."
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_every_command_shows_an_example(name: str) -> None:
 def test_the_list_is_of_all_commands_and_says_where_to_start() -> None:
     shown = CliRunner().invoke(group, ["--help"]).output
     files = {path.stem for path in Path(sys.modules[group.__module__].__file__ or "").parent.glob("*.py")}
-    assert set(_COMMANDS) == files - {"__init__", "reporef"}
+    assert set(_COMMANDS) == files - {"__init__", "reporef", "terminal"}
     assert all(f"  {name} " in shown for name in _COMMANDS)
     assert "Start here:" in shown
 
@@ -67,23 +68,54 @@ def test_the_version() -> None:
     assert run("--version").stdout.split() == ["pangeo-binder,", "version", __version__]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("status", "--state-dir", "nowhere"),
-        ("badge", "no such thing"),
-        ("explain", "gh/onlyorg"),
-        ("launch", "https://example.org/a/b", "--hub", "http://127.0.0.1:1/"),
-        ("up", "--policy", "/nowhere/policy.yaml", "--no-open"),
-        ("check", "/nowhere/policy.yaml"),
-    ],
-)
-def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    done = subprocess.run([COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+MISTAKES = [
+    ("status", "--state-dir", "nowhere"),
+    ("status", "--state-dir", "file/below"),
+    ("badge", "no such thing"),
+    *(("badge", "gh/org/repo", "--hub", hub) for hub in ("not a url", "foo", "http://[::1", "http://x:port/")),
+    ("explain", "gh/onlyorg"),
+    ("explain", "gh/org/repo", "--network", "zzz"),
+    ("launch", "https://example.org/a/b", "--hub", "http://127.0.0.1:1/"),
+    ("launch", "https://example.org/a/b", "--hub", "foo"),
+    ("launch", "https://example.org/a/b", "--hub", "http://[::1"),
+    ("launch", "http://[::1/v2/git/https%3A%2F%2Fexample.org%2Fa/HEAD"),
+    ("up", "--policy", "/nowhere/policy.yaml", "--no-open"),
+    ("up", "--state-dir", "/proc/foo", "--no-open"),
+    ("up", "--state-dir", "file/below", "--no-open"),
+    ("check", "/nowhere/policy.yaml"),
+]
+
+
+def assert_one_sentence(arguments: tuple[str, ...], folder: Path) -> str:
+    """Run the command where `folder` is, and return what it said of the mistake; nothing new may be there after."""
+    before = set(folder.rglob("*"))
+    done = subprocess.run([COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     said = (done.stdout + done.stderr).strip()
     assert said and "Traceback" not in said and "Error" not in said
-    assert not list(tmp_path.iterdir()), "a mistake leaves nothing"
+    assert set(folder.rglob("*")) == before, "a mistake leaves nothing"
+    return said
+
+
+@pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
+def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert_one_sentence(arguments, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{}", "x", "[1]", "null", '{"state_dir": "."}'])
+@pytest.mark.parametrize("arguments", [("status",), ("badge", "gh/org/repo"), ("launch", "gh/org/repo")], ids=" ".join)
+def test_a_broken_file_of_values_is_one_sentence(arguments: tuple[str, ...], content: str, tmp_path: Path) -> None:
+    (tmp_path / ".state").mkdir()
+    (tmp_path / ".state" / "values.json").write_text(content)
+    assert "values.json" in assert_one_sentence(arguments, tmp_path)
+
+
+def test_up_on_a_port_in_use_makes_no_state_directory(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = assert_one_sentence(("up", "--port", port, "--state-dir", "state", "--no-open"), tmp_path)
+    assert port in said
 
 
 def test_an_unknown_command_or_option_is_refused() -> None:

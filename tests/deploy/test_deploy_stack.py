@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import subprocess
@@ -37,8 +36,7 @@ def session(stack: LocalStack) -> Session:
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
-    wide = {**os.environ, "COLUMNS": "250"}
-    return subprocess.run([COMMAND, *args], capture_output=True, text=True, timeout=300, check=False, env=wide)
+    return subprocess.run([COMMAND, *args], capture_output=True, text=True, timeout=300, check=False)
 
 
 def leaks(text: str, secrets: dict[str, str]) -> set[str]:

@@ -1,0 +1,82 @@
+"""The command `launch` against a binder's face: what it prints, what it leaves, and how it is given up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pangeo_binder.events import Event, Phase
+from tests.stack.local import COMMAND
+from tests.web.face import Face, SmallLaunch, bad_events
+
+LONG = "a line that is longer than eighty columns, " * 4 + "and not to be folded"
+REPO = "https://example.org/sst"
+BROWSER = """#!{python}
+import pathlib, sys, urllib.request
+file = pathlib.Path(urllib.request.url2pathname(sys.argv[1].removeprefix("file://")))
+pathlib.Path({seen!r}).write_text(f"{{file.stat().st_mode:o}} {{file.read_text()}}")
+"""
+
+
+@pytest.fixture
+async def face() -> AsyncIterator[Face]:
+    running = Face()
+    yield running
+    for server in running.servers:
+        server.stop()
+        await server.close_all_connections()
+
+
+async def started(hub: str) -> asyncio.subprocess.Process:
+    # a runner in the background may ignore Ctrl-C, and what it starts inherits that
+    signal_is_heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    command = (COMMAND, "launch", REPO, "--hub", hub)
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, preexec_fn=signal_is_heard)
+
+
+async def test_lines_are_not_folded_without_a_terminal(face: Face) -> None:
+    process = await started(face.start(SmallLaunch([Event(Phase.BUILDING, f"{LONG}\n"), *bad_events()])))
+    _, said = await process.communicate()
+    lines = said.decode().splitlines()
+    assert process.returncode == 1 and LONG in lines
+    assert lines[-2:] == [bad_events()[-1].message.strip(), "Change requirements.txt."]
+
+
+@pytest.mark.parametrize(
+    ("phase", "hint"), [(Phase.BUILDING, "Its build goes on"), (Phase.LAUNCHING, "A server that was starting")]
+)
+async def test_who_gives_a_launch_up_is_told_what_becomes_of_it(face: Face, phase: Phase, hint: str) -> None:
+    launch = SmallLaunch([Event(phase, "under way\n")], stays_seconds=3600)
+    process = await started(face.start(launch))
+    assert process.stderr is not None
+    assert await process.stderr.readline() == b"under way\n"
+    process.send_signal(signal.SIGINT)
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert said.decode().startswith(f"You gave this launch up.\n{hint}")
+    await asyncio.wait_for(launch.closed.wait(), 30)
+
+
+def test_the_page_that_leads_a_browser_to_the_server_is_private_and_goes(tmp_path: Path) -> None:
+    seen, browser, pages = tmp_path / "seen", tmp_path / "browser", tmp_path / "pages"
+    pages.mkdir()
+    browser.write_text(BROWSER.format(python=sys.executable, seen=str(seen)))
+    browser.chmod(0o755)
+    code = (
+        "from pangeo_binder.cli import launch\nlaunch._BROWSER_SECONDS = 0\n"
+        "launch._open('http://127.0.0.1:1/lab?token=s3cret')"
+    )
+    environment = {**os.environ, "BROWSER": f"{browser} %s", "TMPDIR": str(pages)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    mode, _, page = seen.read_text().partition(" ")
+    assert stat.S_IMODE(int(mode, 8)) == 0o600 and "lab?token=s3cret" in page
+    assert not list(pages.iterdir())
