@@ -11,12 +11,10 @@ import errno
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from ..command import CommandTimedOut
 from ..errors import BuildFailed, UserError
@@ -26,9 +24,6 @@ from ..model import Environment, Repo
 from ..policy.units import duration_text
 from ..policy.wish import Wish, find_wish
 from ..resources import resource
-
-LAST_LINES: Final = 8
-"""How many of the log's last lines a BuildFailed carries in its hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,34 +100,32 @@ class Builder(ABC):
     async def build(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log; the last event carries the environment.
 
-        Raises BuildFailed with the log's last lines, RepoNotFound or RefNotFound.
+        Raises BuildFailed, RepoNotFound or RefNotFound; what went before is in the lines already yielded.
         """
         if self._slots.locked():
             yield BuildEvent(Phase.FETCHING, "Waiting for other builds to end.")
         async with self._slots:
-            last = deque[str](maxlen=LAST_LINES)
             try:
                 async with aclosing(self.make(repo)) as making:
                     async for event in making:
-                        last.append(event.line)
                         yield event
             except BaseException as error:
                 await asyncio.shield(self.discard(repo))
-                if isinstance(error, Exception) and (told := self._explained(error, last)):
+                if isinstance(error, Exception) and (told := self._explained(error)):
                     raise told from None
                 raise
 
-    def _explained(self, error: Exception, last: deque[str]) -> UserError | None:
-        """Return what to tell the person, with the log's last lines; None for what is nobody's fault but ours."""
+    def _explained(self, error: Exception) -> UserError | None:
+        """Return what to tell the person; None for what is nobody's fault but ours."""
         match error:
             case BuildFailed():
-                return BuildFailed(error.message, "\n".join([error.hint, "Last lines of the log:", *last]).strip())
+                return error
             case CommandTimedOut():
                 limit = duration_text(int(self._limits.timeout_seconds))
-                text = "\n".join(
-                    ["Make it do less, or ask the operator for more time.", "Last lines of the log:", *last]
+                return BuildFailed(
+                    f"The build took longer than {limit} and was ended.",
+                    "Make it do less, or ask the operator for more time.",
                 )
-                return BuildFailed(f"The build took longer than {limit} and was ended.", text)
             case OSError(errno=errno.ENOSPC):
                 return disk_full()
         return None

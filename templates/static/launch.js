@@ -24,6 +24,7 @@ let tries = 0;
 let source = null;
 let ended = false;
 let said = "";
+let built = false; // whether anything was installed, so that the log says more than what was fetched
 
 const row = (id) => part("phases").querySelector(`[data-phase="${id}"]`);
 const seconds = (from) => Math.round((Date.now() - from) / 1000);
@@ -96,11 +97,11 @@ function fail(event) {
   finish();
   mark(step || "resolve", "failed", "failed");
   look("failed", "iconFailed");
-  say("Stopped. What went wrong stands below.");
+  say("The launch has stopped. Below is what went wrong, and what to do.");
   const box = part("failure");
   box.querySelector(".sentence").textContent = event.message.trim();
   box.querySelector(".hint").textContent = event.hint || "";
-  const lines = log.last(20);
+  const lines = built ? log.last(20) : [];
   box.querySelector(".lines").textContent = lines.join("\n");
   box.querySelector("h3").hidden = box.querySelector(".lines").hidden = lines.length === 0;
   part("again").addEventListener("click", () => location.reload());
@@ -118,6 +119,10 @@ function follow(event) {
   if (event.phase === "failed") return fail(event);
   if (STEP_OF[event.phase]) advance(STEP_OF[event.phase]);
   if (event.message) log.append(event.message);
+  if (event.phase === "building" && !built) {
+    built = true;
+    part("log").open = true;
+  }
   if (event.phase === "ready") {
     return ready(event).catch(() => fail({ message: "The server's address cannot be read.", hint: "Try again." }));
   }

@@ -92,7 +92,7 @@ async def test_a_failure_reaches_all_and_is_tried_again(settings):
     builds = SharedBuilds(builder)
     outcomes = await asyncio.gather(*(follow(builds) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(each, BuildFailed) and each.message == "It broke." for each in outcomes)
-    assert "Mend it.\nLast lines of the log:\n" in outcomes[0].hint and "line 499" in outcomes[0].hint
+    assert all(each.hint == "Mend it." for each in outcomes)
     builder.error = None
     assert (await follow(builds))[-1].startswith("built")
     assert (builder.made, builder.discarded) == (2, 1)

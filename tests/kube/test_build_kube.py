@@ -104,7 +104,7 @@ async def test_a_failure_is_told_and_the_next_click_builds_anew(stand):
     said = refusal_text(BuildFailed("Building failed at the step `RUN false`.", "The log says why."))
     error = await failed(stand, **ended("build", 1, said))
     assert isinstance(error, BuildFailed) and error.message == "Building failed at the step `RUN false`."
-    assert f"Last lines of the log:\n{WAITING}" in error.hint
+    assert error.hint == "The log says why."
     (old,) = stand.jobs()  # kept for its log, until its time to live is over
     told: list[BuildEvent] = []
     following = asyncio.create_task(lines(stand.builder(), told))
@@ -137,9 +137,8 @@ async def test_a_finished_job_whose_image_is_there_is_not_built_again(stand):
 
 
 async def test_time_is_limited_by_the_cluster_itself(stand):
-    with pytest.raises(BuildFailed, match="took longer than 3s and was ended") as caught:
+    with pytest.raises(BuildFailed, match="took longer than 3s and was ended"):
         await lines(stand.builder(timeout_seconds=3))
-    assert WAITING in caught.value.hint
 
 
 @pytest.fixture
