@@ -6,8 +6,10 @@ Pure. uv's words are not a contract, so what is not recognised gets a general se
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 from ..errors import BuildFailed
 from .base import disk_full
@@ -26,16 +28,32 @@ _NO_FILE = re.compile(r"(?:[Ff]ailed to read from file|File not found:?|Distribu
 
 _FULL = ("No space left on device", "os error 28", "Disk quota exceeded")
 _OFFLINE = ("dns error", "tcp connect error", "client error (Connect)", "operation timed out", "network timeout")
+_INDEX_LINE = re.compile(r"^\s*(?:--index-url|--extra-index-url|-i)[ =]\s*(\S+)", re.MULTILINE)
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def explain(lines: Sequence[str]) -> BuildFailed:
-    """Return the error that says why uv failed, from the last lines it wrote."""
+def own_indexes(requirements: str) -> list[str]:
+    """Return the hosts, with their ports, of the package indexes that the text of a requirements file names."""
+    return [urlsplit(url).netloc.rpartition("@")[2] for url in _INDEX_LINE.findall(requirements)]
+
+
+def explain(lines: Sequence[str], indexes: Mapping[str, str] = _NONE) -> BuildFailed:
+    """Return the error that says why uv failed, from the last lines it wrote.
+
+    `indexes` are the hosts of indexes that the repository names itself, each with the file that does.
+    """
     said = " ".join(" ".join(re.sub(r"[^\x20-\x7e]", " ", line) for line in lines).split())
     if any(words in said for words in _FULL):
         return disk_full()
     if "unsatisfiable" in said or "No solution found" in said:
         return _unsatisfiable(said)
     if any(words in said for words in _OFFLINE):
+        for host, file in indexes.items():
+            if f"//{host}/" in said or f"@{host}/" in said:
+                return BuildFailed(
+                    f"The package index {host} that {file} names cannot be reached from this binder.",
+                    "Name one in it that can be, or none: then the binder's own index is used.",
+                )
         return BuildFailed("The package index cannot be reached from this binder.", "Try again in a few minutes.")
     if found := _BAD_LINE.search(said):
         name = (found[1] or found[2]).rsplit("/", 1)[-1]

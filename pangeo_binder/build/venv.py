@@ -22,9 +22,10 @@ from ..errors import BuildFailed, PangeoBinderError
 from ..events import Phase
 from ..model import Environment, Repo
 from ..names import environment_id
+from ..policy.wish import find_wish
 from .base import Builder, BuildEvent, BuildSettings, disk_full
 from .checkout import Checkout
-from .explain import explain
+from .explain import explain, own_indexes
 from .pythons import find_python
 from .recipe import Recipe, check, from_json
 from .session_needs import session_digest, session_needs
@@ -124,6 +125,7 @@ class VenvBuilder(Builder):
         async with aclosing(Checkout(repo, site.checkout, self.settings.git, deadline).run()) as fetching:
             async for line in fetching:
                 yield BuildEvent(Phase.FETCHING, line)
+        find_wish(site.checkout)  # a mistake in it is told now, not after minutes of installing
         recipe = await self._recipe(site)
         check(recipe)
         async with aclosing(self._steps(recipe, site)) as building:
@@ -165,7 +167,7 @@ class VenvBuilder(Builder):
                     async for line in lines:
                         yield line
         except CommandFailed as error:
-            raise explain(error.tail) from None
+            raise explain(error.tail, _own_indexes(recipe, site)) from None
 
     async def _session_wheel(self, site: _Site) -> Path:
         """Return the wheel of the session distribution, built once for all environments."""
@@ -183,6 +185,14 @@ class VenvBuilder(Builder):
                 if not folder.exists():  # else another build was faster
                     raise
         return next(folder.glob("*.whl"))
+
+
+def _own_indexes(recipe: Recipe, site: _Site) -> dict[str, str]:
+    """Return the package indexes that the repository's requirements name, each with the file that does."""
+    if not recipe.requirements:
+        return {}
+    text = (site.checkout / recipe.requirements).read_text(errors="replace")
+    return dict.fromkeys(own_indexes(text), recipe.requirements)
 
 
 async def _post_build(recipe: Recipe, site: _Site) -> AsyncGenerator[str, None]:

@@ -17,7 +17,9 @@ from pangeo_binder.build.session_needs import NEEDS
 from pangeo_binder.build.venv import VenvBuilder
 from pangeo_binder.command import BUILD_MARK
 from pangeo_binder.errors import BuildFailed, RepoNotFound
+from pangeo_binder.events import Phase
 from pangeo_binder.git import GitAccess
+from pangeo_binder.policy.wish import WishInvalid
 
 START = '#!/bin/sh\nexport GREETING=hello\nexec "$@"\n'
 PACKAGE = """
@@ -124,7 +126,22 @@ async def test_another_process_finds_what_one_built(builder, settings, repo_of, 
 async def test_requirements_that_cannot_be_met_are_named(builder, repo_of, requirements, sentence):
     error = await refusal(builder, repo_of({"requirements.txt": requirements}))
     assert sentence in error.message
-    assert "Last lines of the log:\n" in error.hint
+    assert "\n" not in error.hint, "the log has the lines, and whoever shows the hint shows the log"
+
+
+async def test_an_index_of_the_repositorys_own_that_is_not_there_is_named(builder, repo_of):
+    error = await refusal(builder, repo_of({"requirements.txt": "--index-url http://127.0.0.1:9/simple\ntoolz"}))
+    assert error.message == (
+        "The package index 127.0.0.1:9 that requirements.txt names cannot be reached from this binder."
+    )
+
+
+async def test_a_mistake_in_what_the_repository_asks_for_is_told_before_installing(builder, repo_of):
+    told = []
+    with pytest.raises(WishInvalid):
+        async for event in builder.build(repo_of({"binder/pangeo.yaml": "dask: {workers: many}"})):
+            told.append(event)
+    assert {event.phase for event in told} == {Phase.FETCHING}
 
 
 async def test_a_python_that_is_not_installed_is_refused_with_those_that_are(builder, repo_of):
@@ -181,6 +198,7 @@ from pathlib import Path
 from pangeo_binder.build.base import BuildSettings
 from pangeo_binder.build.venv import VenvBuilder
 from pangeo_binder.git import GitAccess
+from pangeo_binder.policy.wish import WishInvalid
 from pangeo_binder.model import Repo, RepoRef
 
 async def main():
