@@ -32,7 +32,7 @@ from .launch.line import Line
 from .launch.pipeline import Click, Collaborators, Pipeline
 from .model import RepoRef
 from .policy.load import default_policy, load_policy
-from .repos.git import GitProvider
+from .repos.git import FORM_PATTERN, LOCAL_FORM_PATTERN, GitProvider
 from .repos.registry import provider_for
 from .web.context import Check, Example, LaunchRequest, ProviderInfo, WebContext
 from .web.limits import Limits
@@ -129,7 +129,7 @@ class PangeoBinderHub(BinderHub):
             parse=self._parse,
             health=self._health,
             limits=self.door or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
-            providers={"git": _GIT},
+            providers={"git": _git_info(self.allow_local_repositories)},
             examples=tuple(self.examples),
             versions={name: _version(name) for name in _SHOWN_VERSIONS},
             base_url=self.base_url,
@@ -210,12 +210,15 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-_GIT = ProviderInfo(
-    id="git",
-    display_name="Git repository",
-    label="Git repository URL",
-    placeholder="https://github.com/org/repository",
-)
+def _git_info(allow_local: bool) -> ProviderInfo:
+    return ProviderInfo(
+        id="git",
+        display_name="Git repository",
+        label="Git repository URL",
+        placeholder="https://github.com/org/repository",
+        pattern=LOCAL_FORM_PATTERN if allow_local else FORM_PATTERN,
+    )
+
 
 main = PangeoBinderHub.launch_instance
 

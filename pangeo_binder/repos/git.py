@@ -24,6 +24,10 @@ _WEB = re.compile(rf"https?://(?:{_HOST}|\[[0-9A-Fa-f:]+\])(?::\d{{1,5}})?/{_PAT
 _SSH = re.compile(rf"ssh://(?:[A-Za-z0-9_][\w.-]*@)?{_HOST}(?::\d{{1,5}})?/{_PATH}", re.ASCII)
 _SCP = re.compile(rf"[A-Za-z0-9_][\w.-]*@{_HOST}:(?![-:]){_PATH}", re.ASCII)
 _LOCAL = re.compile(rf"(?:file://)?/{_PATH}")
+FORM_PATTERN = r"^(https?://[^\s/@]+/|ssh://[^\s/]+/|\w[\w.-]*@[\w.-]+:)."
+"""What looks like an address to the landing page's form, for JavaScript; `GitProvider.parse` looks closely."""
+LOCAL_FORM_PATTERN = rf"{FORM_PATTERN}|^(file://)?/."
+"""The same where paths of this machine are repositories too."""
 _REF = re.compile(r"(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))\w[\w./+@=#,!%-]*(?<![./])")
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"(?=.*[0-9])[0-9a-f]{7,39}")

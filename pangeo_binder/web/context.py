@@ -46,6 +46,8 @@ class ProviderInfo:
     """Whether the repository stands percent-encoded as one part of the link, as `git` has it, or plainly as `gh`."""
     detect: str = ""
     """A JavaScript regular expression whose group `repo` is the repository's name within what was typed."""
+    pattern: str = ""
+    """A JavaScript regular expression that matches whatever may be a repository; empty for anything."""
 
     def spec(self, ref: RepoRef) -> str:
         """Return the spec of `ref` for a `/v2/<provider>/<spec>` link."""

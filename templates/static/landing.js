@@ -10,8 +10,9 @@ function provider() {
   return { id: value, ...dataset, encode: dataset.encode === "true" };
 }
 
-function repository({ detect, encode }) {
+function repository({ detect, encode, pattern }) {
   let text = field("repo").value.trim();
+  if (pattern && !new RegExp(pattern).test(text)) return "";
   const found = detect ? text.match(new RegExp(detect)) : null;
   if (found?.groups?.repo) text = found.groups.repo;
   return encode ? encodeURIComponent(text) : encodeParts(text.replace(/^\/+|\/+$/g, ""));
@@ -61,7 +62,8 @@ function problem(text) {
 function launch(event) {
   event.preventDefault();
   if (link()) return location.assign(snippets(link()).url);
-  problem("Give the repository's address first.");
+  const given = field("repo").value.trim();
+  problem(given ? `Give an address such as ${provider().placeholder}` : "Give the repository's address first.");
   field("repo").focus();
 }
 

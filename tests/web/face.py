@@ -49,7 +49,9 @@ def parse(provider: str, spec: str) -> RepoRef:
     """Read a spec as generously as a provider might; `refused` stands for one it cannot read."""
     url, _, ref = spec.partition("/")
     if url == "refused":
-        raise BadLink("The link names no repository.", "Links have the form git/<address>/<ref>.")
+        raise BadLink(
+            "The link names no repository.", "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
+        )
     return RepoRef(provider, unquote(url), unquote(ref))
 
 

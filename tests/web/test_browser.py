@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, Request, expect
 from tornado.web import RequestHandler
 
-from pangeo_binder.events import Event, Phase
+from pangeo_binder.errors import BuildFailed
+from pangeo_binder.events import Event, Phase, failed
+from pangeo_binder.repos.git import FORM_PATTERN, LOCAL_FORM_PATTERN
 from tests.web.face import GH, GIT, Face, SmallLaunch, bad_events, good_events
 
 pytestmark = pytest.mark.browser
 
 LINK = "/v2/git/https%3A%2F%2Fexample.org%2Fsst/main"
+PLACEHOLDER = "https://github.com/org/repository"
 PAGES = ("/", LINK, "/about", "/user/gone/lab", "/nowhere")
 
 
@@ -205,9 +209,9 @@ async def test_phases_log_and_grant(face: Face, watch: Callable[..., Any]) -> No
     grant = seen.page.get_by_role("region", name="What you get")
     for text in ("2 cores, 8 GiB", "up to 20 workers of 2 cores and 8 GiB", "50 GiB, kept 7 d", "15 min idle, or 8 h"):
         await expect(grant).to_contain_text(text)
-    await seen.page.get_by_text("Log", exact=False).last.press("Enter")
     log = seen.page.get_by_role("region", name="Log of this launch")
     await expect(log).to_contain_text("Building line 30")
+    await expect(log).to_be_visible()  # as the status promises
     await log.focus()
     await expect(log).to_be_focused()
     assert seen.kept_to(url)
@@ -249,6 +253,43 @@ async def test_a_failure_says_what_and_how_on(face: Face, watch: Callable[..., A
     async with seen.page.expect_navigation():
         await seen.page.get_by_role("button", name="Try again").click()
     assert seen.kept_to(url)
+
+
+async def test_a_refusal_before_installing_shows_no_lines_of_fetching(face: Face, watch: Callable[..., Any]) -> None:
+    refused = failed(BuildFailed("This binder does not build environment.yml.", "Use requirements.txt."))
+    url = face.start(SmallLaunch([Event(Phase.FETCHING, "From https://example.org/sst\n"), refused]))
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    failure = seen.page.get_by_role("region", name="This launch did not work")
+    await expect(failure).to_contain_text("Use requirements.txt.")
+    assert "example.org" not in await failure.inner_text() and "last lines" not in await failure.inner_text()
+    await expect(seen.page.get_by_role("region", name="Log of this launch")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    "typed", ["not a repo", "repo", "github.com/org/repo", "https://", "https://user:secret@example.org/a", "git@host"]
+)
+async def test_what_is_no_address_is_told_in_the_form(face: Face, watch: Callable[..., Any], typed: str) -> None:
+    url = face.start(SmallLaunch([]), providers={"git": replace(GIT, pattern=FORM_PATTERN, placeholder=PLACEHOLDER)})
+    seen = await watch()
+    await seen.page.goto(url)
+    await seen.page.get_by_label("Git repository URL").fill(typed)
+    await seen.page.get_by_role("button", name="Launch", exact=True).click()
+    await expect(seen.page.get_by_role("alert")).to_have_text(f"Give an address such as {PLACEHOLDER}")
+    await expect(seen.page.get_by_label("Link", exact=True)).to_have_value("")
+    assert seen.page.url == f"{url}/"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["https://example.org/a b", "git@example.org:org/repo", "ssh://git@example.org/a", "/srv/a", "file:///srv/a"],
+)
+async def test_what_git_reads_is_taken_by_the_form(face: Face, watch: Callable[..., Any], typed: str) -> None:
+    url = face.start(SmallLaunch([]), providers={"git": replace(GIT, pattern=LOCAL_FORM_PATTERN)})
+    seen = await watch()
+    await seen.page.goto(url)
+    await seen.page.get_by_label("Git repository URL").fill(typed)
+    await expect(seen.page.get_by_label("Link", exact=True)).to_have_value(re.compile("/v2/git/"))
 
 
 async def test_a_stream_that_breaks_is_joined_again(face: Face, watch: Callable[..., Any]) -> None:
@@ -334,7 +375,8 @@ async def test_nothing_is_wider_than_a_phone(face: Face, watch: Callable[..., An
     url = face.start(SmallLaunch(bad_events()))
     seen = await watch(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     long = "/v2/git/https%3A%2F%2Fexample.org%2F" + "a" * 200 + "/" + "b" * 200
-    for path in (*PAGES, long):
+    refused = "/v2/git/refused/HEAD"  # whose hint holds a long address
+    for path in (*PAGES, long, refused):
         await seen.page.goto(url + path)
         await seen.page.wait_for_timeout(100)
         assert await seen.page.evaluate("document.documentElement.scrollWidth") == 360
