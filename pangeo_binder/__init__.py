@@ -3,4 +3,4 @@
 The architecture stands in docs/design.md. Importing this package imports nothing else, so the command line stays quick.
 """
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
