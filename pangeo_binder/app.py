@@ -20,6 +20,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from traitlets import Bool, Dict, Float, Instance, Int, List, Tuple, Unicode
 
+from . import __version__
 from .build.base import Builder, BuildSettings
 from .build.venv import VenvBuilder
 from .errors import PangeoBinderError, UserError
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 
 _HEALTH_SECONDS = 5
 _HOUSEKEEPING_SECONDS = 3600
-_SHOWN_VERSIONS = ("pangeo-binder", "binderhub", "jupyter-repo2docker", "tornado")
+_SHOWN_VERSIONS = ("binderhub", "jupyter-repo2docker", "tornado")
+_VENV_FILES = ("requirements.txt", "pyproject.toml", "setup.py", "runtime.txt", "postBuild", "start")
+"""The files of a repository that virtual environments are made from; docs/environments.md says how."""
 _WITHOUT_CLUSTER = {
     "builder_required": False,
     "use_registry": False,
@@ -72,6 +75,8 @@ class PangeoBinderHub(BinderHub):
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
     hosts = List(Unicode(), help="Names under which it may be asked, without ports; empty for any.", config=True)
     ask_first = Bool(False, help="Whether people whom another page sent are asked before a launch.", config=True)
+    notice = Unicode("", help="A sentence shown on top of every page.", config=True)
+    about = List(Unicode(), help="Sentences about what is limited here, for the page about.", config=True)
     examples = Tuple(help="The landing page's examples; the first is built when the binder starts.", config=True)
     health_urls = Dict(help="Addresses that have to answer for the binder to be healthy, by service.", config=True)
     kube_builds = Instance(
@@ -131,10 +136,13 @@ class PangeoBinderHub(BinderHub):
             limits=self.door or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
             providers={"git": _git_info(self.allow_local_repositories)},
             examples=tuple(self.examples),
-            versions={name: _version(name) for name in _SHOWN_VERSIONS},
+            versions={"pangeo-binder": __version__, **{name: _version(name) for name in _SHOWN_VERSIONS}},
             base_url=self.base_url,
             hub_url=self.public_hub_url,
             ask_first=self.ask_first,
+            notice=self.notice,
+            about=tuple(self.about),
+            files=_VENV_FILES if self.kube_builds is None else (),
         )
 
     def _launch(self, request: LaunchRequest) -> AsyncGenerator[Event, None]:

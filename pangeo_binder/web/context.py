@@ -110,6 +110,8 @@ class WebContext:
     """A sentence from the operator, shown on every page."""
     about: tuple[str, ...] = ()
     """Sentences from the operator about what is limited here."""
+    files: tuple[str, ...] = ()
+    """The files of a repository that environments are built from here; empty for all that repo2docker knows."""
     stream: StreamTimes = StreamTimes()
 
     def __post_init__(self) -> None:

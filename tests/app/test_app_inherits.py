@@ -22,6 +22,7 @@ from tornado.web import Application
 from traitlets import Bool, Dict, Int, Unicode
 from traitlets.config import Config
 
+from pangeo_binder import __version__
 from pangeo_binder.app import PangeoBinderHub
 from pangeo_binder.deploy.values import free_port
 from pangeo_binder.web.handler import BaseHandler
@@ -153,7 +154,24 @@ async def test_it_starts_listens_on_its_address_alone_and_stops(started: Callabl
 async def test_versions_name_binderhubs_own(started: Callable[[], PangeoBinderHub]) -> None:
     shown = json.loads((await get(started(), "/versions")).body)
     assert shown["binderhub"] == importlib.metadata.version("binderhub")
-    assert shown["pangeo-binder"] == importlib.metadata.version("pangeo-binder")
+    assert shown["pangeo-binder"] == __version__
+
+
+async def test_the_operator_can_put_sentences_on_the_pages(
+    started: Callable[[], PangeoBinderHub], config: Config
+) -> None:
+    config.PangeoBinderHub.notice = "Closed on Monday."
+    config.PangeoBinderHub.about = ["At most 300 sessions at once."]
+    app = started()
+    shown = (await get(app, "/about")).body.decode()
+    assert "Closed on Monday." in shown and "At most 300 sessions at once." in shown
+    assert "Closed on Monday." in (await get(app, "/")).body.decode()
+
+
+async def test_about_names_the_files_that_are_built_from_here(started: Callable[[], PangeoBinderHub]) -> None:
+    shown = (await get(started(), "/about")).body.decode()
+    built = shown.partition("Environments are built here from")[2].partition(",\n")[0]
+    assert "requirements.txt" in built and "environment.yml" not in built
 
 
 async def test_what_is_down_is_told_by_health(started: Callable[[], PangeoBinderHub], config: Config) -> None:
