@@ -203,12 +203,16 @@ class Session:
         assert self.request("api/shutdown", "POST").status == 200
 
     def wait_gone(self, seconds: float = 30) -> None:
-        until("the server is gone", lambda: self.user not in self.stack.servers(), seconds)
-        until("its processes are gone", lambda: not self.stack.processes(self.id), seconds)
-        until("its clusters are gone", lambda: not self.clusters(), seconds)
-        until(
-            "its credentials are gone", lambda: self.stack.storage().get(self.id, {"revoked": True})["revoked"], seconds
-        )
+        """Wait until nothing of it is left, which all has to be so within `seconds` from now."""
+        deadline = time.monotonic() + seconds
+        gone = {
+            "the server is gone": lambda: self.user not in self.stack.servers(),
+            "its processes are gone": lambda: not self.stack.processes(self.id),
+            "its clusters are gone": lambda: not self.clusters(),
+            "its credentials are gone": lambda: self.stack.storage().get(self.id, {"revoked": True})["revoked"],
+        }
+        for what, true in gone.items():
+            until(what, true, max(0.1, deadline - time.monotonic()))  # asked once at least
 
     def clusters(self) -> list[dict[str, Any]]:
         return [cluster for cluster in self.stack.clusters() if cluster["owner"] == f"{self.user}/"]
