@@ -112,6 +112,6 @@ def test_nothing_is_left_after_the_stop(launched: Launched, other: Launched) -> 
     assert {"session", "storage", "pull", "dask-keys", "dask-operator", f"dask-{other.id}"} <= names
     launched.stop()
     gone = ["get", "namespace", launched.namespace, "--ignore-not-found", "-o", "name"]
-    until("the namespace is gone", lambda: not launched.release.cluster.kubectl(*gone).strip(), 90)
+    until("the namespace is gone", lambda: not launched.release.cluster.kubectl(*gone).strip(), 180)
     assert {each["metadata"]["name"] for each in other.objects(_KINDS)} >= names
     assert other.request("api/status").status == 200

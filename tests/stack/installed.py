@@ -20,7 +20,7 @@ from typing import Any
 import dask_kubernetes
 
 from .images import ROOT, archive, image, stand_in_archive
-from .local import Answer, events_of, request
+from .local import Answer, events_of, request, until
 from .node import Cluster
 
 IMAGES = ("binder", "storage", "hub", "dask-gateway", "builder")
@@ -88,6 +88,13 @@ class Installed:
             lines = "".join(str(event.get("message", "")) for event in told[-40:])
             raise AssertionError(f"{lines}\n{self.logs('hub')}\n{self.logs('binder')}")
         return Launched(self, told)
+
+    def answers(self) -> bool:
+        """Return whether people are let in: a Service is routed some time after its pods are ready."""
+        try:
+            return request(f"{self.url}health").status == 200
+        except OSError:
+            return False
 
     def logs(self, deployment: str) -> str:
         """Return the end of a deployment's log."""
@@ -181,7 +188,9 @@ def installed(cluster: Cluster, folder: Path, notebook: str, release: Release = 
     port = cluster.kubectl(
         "get", "service", "proxy-public", "-n", release.name, "-o", "jsonpath={.spec.ports[0].nodePort}"
     ).strip()
-    yield Installed(cluster, f"http://{cluster.address}:{port}/", notebook, release)
+    made = Installed(cluster, f"http://{cluster.address}:{port}/", notebook, release)
+    until("the release answers", made.answers, 60)
+    yield made
 
 
 def helm(cluster: Cluster, namespace: str, *arguments: object) -> None:
