@@ -168,6 +168,31 @@ def test_network_policies_name_pods_that_there_are(helm: Helm) -> None:
     assert [each for each in ours if not any(key.startswith("hub.jupyter.org") for key in each)] == []
 
 
+def _binders_blocks(manifests: Manifests) -> list[tuple[str, list[str], list[int]]]:
+    spec = one(manifests, "NetworkPolicy", "binder")["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    return [
+        (peer["ipBlock"]["cidr"], peer["ipBlock"].get("except", []), [each["port"] for each in rule.get("ports", [])])
+        for rule in spec["egress"]
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+
+
+def test_the_binder_asks_git_servers_of_the_internet_and_of_the_operator(helm: Helm, tmp_path: Path) -> None:
+    """Strangers name the servers it asks; that is no way to ask what is behind the cluster's walls."""
+    (tmp_path / "more.yaml").write_text(
+        "registry: {networks: [10.1.0.0/28]}\n"
+        "networkPolicies: {gitNetworks: [10.2.0.0/28], apiServer: {networks: [10.3.0.1/32], ports: [8443]}}\n"
+    )
+    common = ["-f", EXAMPLES[0]]
+    *api, (everywhere, closed, _) = _binders_blocks(helm.template(*common))
+    assert everywhere == "0.0.0.0/0" and {"10.0.0.0/8", "169.254.0.0/16"} <= {*closed}
+    assert api and all(ports == [443, 6443] and not network.startswith("169.") for network, _, ports in api)
+    opened = _binders_blocks(helm.template(*common, "-f", tmp_path / "more.yaml"))[:-1]
+    assert opened == [("10.3.0.1/32", [], [8443]), ("10.1.0.0/28", [], []), ("10.2.0.0/28", [], [])]
+
+
 def _peers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for direction, key in (("ingress", "from"), ("egress", "to")):
         for rule in spec.get(direction) or ():

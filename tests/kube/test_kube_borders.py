@@ -57,10 +57,14 @@ def outsider(installed: Installed) -> Iterator[str]:
     serving.wait()
 
 
-def _outsider_reaches(installed: Installed, host: str, port: int) -> bool:
+def _pod_reaches(installed: Installed, namespace: str, pod: str, host: str, port: int) -> bool:
     code = f"{_REACH}\nprint(reaches({host!r}, {port}))"
-    command = ["exec", "-n", "default", "outsider", "--", "python", "-c", code]
+    command = ["exec", "-n", namespace, pod, "--", "python", "-c", code]
     return installed.cluster.kubectl(*command).strip() == "True"
+
+
+def _outsider_reaches(installed: Installed, host: str, port: int) -> bool:
+    return _pod_reaches(installed, "default", "outsider", host, port)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +107,15 @@ def test_of_the_release_only_what_a_session_needs_is_open(kernel: Kernel) -> Non
     names = [(f"{name}.binder.svc.cluster.local", port) for name, port in closed]
     assert kernel.value("print(reaches('hub.binder.svc.cluster.local', 8081))") == "True"
     assert kernel.value(f"print([reaches(*each) for each in {names!r}])") == str([False] * len(names))
+
+
+def test_strangers_addresses_lead_the_binder_to_nothing_of_the_clusters(installed: Installed, outsider: str) -> None:
+    cluster = installed.cluster
+    for host, port in ((METADATA, 80), (cluster.address, 10250)):
+        until(f"somebody reaches {host}", lambda at=(host, port): _outsider_reaches(installed, *at), 60)
+        assert not _pod_reaches(installed, "binder", "deploy/binder", host, port), host
+    for host, port in ((cluster.host, cluster.port), ("hub", 8081), ("storage-admin", 9101)):
+        assert _pod_reaches(installed, "binder", "deploy/binder", host, port), host
 
 
 def test_a_session_has_no_token_of_the_cluster(kernel: Kernel) -> None:

@@ -154,6 +154,10 @@ def values(cluster: Cluster) -> dict[str, Any]:
         },
         "builds": {"cpu": 1, "memory": "2Gi", "disk": "10Gi", "seconds": 600},
         "registry": {"address": cluster.registry, "plainHttp": True, "networks": [f"{cluster.host}/32"]},
+        "networkPolicies": {
+            "gitNetworks": [f"{cluster.host}/32"],
+            "apiServer": {"networks": [f"{cluster.host}/32"], "ports": [cluster.port]},
+        },
         "storage": {"size": "1Gi", "resources": small},
         "dask": {"scheduler": {"cpu": 0.1, "memory": "512Mi"}, "resources": small},
         "images": {"pullPolicy": "Never", **{name: own(name) for name in ("binder", "storage", "builder")}},

@@ -29,6 +29,13 @@
   ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- end }}
 
+{{- /* a list of networks as a rule's `to` has them */ -}}
+{{- define "pangeo-binder.blocks" -}}
+{{- range . }}
+- ipBlock: {cidr: {{ . }}}
+{{- end }}
+{{- end }}
+
 {{- define "pangeo-binder.fromMonitoring" -}}
 {{- if .root.Values.serviceMonitors.enabled }}
 - from: [{namespaceSelector: {matchLabels: {{ .root.Values.serviceMonitors.namespaceLabels | toJson }}}}]
