@@ -103,6 +103,7 @@ function fail(event) {
   box.querySelector(".hint").textContent = event.hint || "";
   const lines = built ? log.last(20) : [];
   box.querySelector(".lines").textContent = lines.join("\n");
+  if (lines.length) part("log").open = false; // its end stands in the box
   box.querySelector("h3").hidden = box.querySelector(".lines").hidden = lines.length === 0;
   part("again").addEventListener("click", () => location.reload());
   part("report").addEventListener("click", async () => {

@@ -245,6 +245,7 @@ async def test_a_failure_says_what_and_how_on(face: Face, watch: Callable[..., A
     await expect(failure).to_be_focused()
     for text in ("numpy==99 does not exist", "Change requirements.txt.", "Building line 30"):
         await expect(failure).to_contain_text(text)
+    await expect(seen.page.get_by_role("region", name="Log of this launch")).to_be_hidden()  # no line is shown twice
     await expect(seen.page).to_have_title("Failed: sst | Pangeo Binder")
     await seen.page.get_by_role("button", name="Copy report").click()
     await expect(seen.page.locator("#reported")).to_have_text("Copied")
