@@ -10,15 +10,22 @@ from typing import Any
 
 import aiohttp
 import psutil
+from aiohttp import web
 from dask_gateway_server.backends.base import PublicException
 from dask_gateway_server.backends.local import UnsafeLocalBackend
+from dask_gateway_server.models import Cluster, ClusterStatus
 from traitlets import Unicode
 
 from ..layer import layer_of, search_path
 from ..model import Launch
 from ..processes import LAUNCH, STATE_DIR
 from .launches import LaunchBackendMixin
+from .notices import MESSAGE, launch_cluster, tell
 from .options import Runtime
+
+_FAILED = (
+    "The scheduler of cluster {} ended by itself or could not be started. Make another cluster: gateway.new_cluster()"
+)
 
 
 class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
@@ -31,6 +38,18 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
     state_dir = Unicode(help="The stack's state directory, which marks all its processes.", config=True)
     storage_url = Unicode(help="The storage service's vending API.", config=True)
     storage_token = Unicode(help="The gateway's token for the storage service.", config=True)
+
+    async def setup(self, app: web.Application) -> None:
+        """Take part in answers, so that a cluster's failure has its reason."""
+        app.middlewares.append(tell)
+        await super().setup(app)
+
+    async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:
+        """Return a cluster, with a sentence about it where it failed; None where there is none."""
+        stock: Cluster | None = await super().get_cluster(cluster_name, wait)
+        if stock is None or stock.status != ClusterStatus.FAILED:
+            return stock
+        return launch_cluster(stock, {}, {MESSAGE: _FAILED.format(cluster_name)})
 
     async def all_clusters(self) -> list[dict[str, Any]]:
         """Return what the operator's command is told of each cluster."""
