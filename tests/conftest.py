@@ -1,18 +1,24 @@
-"""Which tests stay together where several processes run them (`make test ARGS='-n 2 --dist loadgroup'`)."""
+"""Which tests stay together where several processes run them (`make test ARGS='-n 2'`)."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-_HERE = Path(__file__).parent
 _CLUSTER = ("kube", "chart")
 """Folders whose tests share a cluster, which one process starts."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a folder in one process, since they share what takes long to start."""
-    for item in items:
-        folder = item.path.relative_to(_HERE).parts[0]
-        item.add_marker(pytest.mark.xdist_group("cluster" if folder in _CLUSTER else folder))
+class FolderScheduling(LoadScopeScheduling):
+    """Keeps the tests of a folder in one process, since they share what takes long to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.split("/")[1]
+        return "cluster" if folder in _CLUSTER else folder.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
+    """Have xdist give work out in this way."""
+    return FolderScheduling(config, log)
