@@ -193,6 +193,37 @@ def test_the_binder_asks_git_servers_of_the_internet_and_of_the_operator(helm: H
     assert opened == [("10.3.0.1/32", [], [8443]), ("10.1.0.0/28", [], []), ("10.2.0.0/28", [], [])]
 
 
+@pytest.mark.parametrize("example", NAMED)
+def test_an_examples_images_are_where_its_nodes_pull_from(example: Path, helm: Helm) -> None:
+    manifests = helm.template("-f", example)
+    values = yaml.safe_load(one(manifests, "ConfigMap", "pangeo-binder")["data"]["values.yaml"])
+    used = [values["site"]["builderImage"]] + [
+        container["image"]
+        for each in manifests
+        if each["kind"] in ("Deployment", "Job")
+        for container in each["spec"]["template"]["spec"]["containers"]
+        if "pangeo-binder/" in container["image"]
+    ]
+    assert {image.rpartition("/")[2].partition(":")[0] for image in used} >= {"builder", "binder", "storage", "hub"}
+    assert [image for image in used if not image.startswith(f"{values['registry']['address']}/")] == []
+
+
+@pytest.mark.parametrize("example", NAMED)
+def test_an_examples_builds_reach_the_registry_and_no_other_part_of_the_cluster(example: Path, helm: Helm) -> None:
+    """Steps of builds reach what is open here, and what they reach has to ask for a password."""
+    manifests = helm.template("-f", example)
+    registry = yaml.safe_load(example.read_text())["registry"]
+    assert registry["pushSecret"] and registry["readSecret"]
+    namespaces, open_blocks = [], []
+    for peer in _peers(one(manifests, "NetworkPolicy", "builds")["spec"]):
+        if "namespaceSelector" in peer:
+            namespaces += [*peer["namespaceSelector"]["matchLabels"].values()]
+        elif "except" not in peer["ipBlock"]:
+            open_blocks.append(peer["ipBlock"]["cidr"])
+    assert namespaces == ["kube-system", *filter(None, [registry.get("namespace")])]
+    assert open_blocks == registry.get("networks", [])
+
+
 def _peers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for direction, key in (("ingress", "from"), ("egress", "to")):
         for rule in spec.get(direction) or ():

@@ -29,6 +29,13 @@
   ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- end }}
 
+{{- /* the registry where it runs in this cluster, as a rule of `egress` */ -}}
+{{- define "pangeo-binder.toRegistryPods" -}}
+{{- with .Values.registry.namespace }}
+- to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ . }}}}}]
+{{- end }}
+{{- end }}
+
 {{- /* a list of networks as a rule's `to` has them */ -}}
 {{- define "pangeo-binder.blocks" -}}
 {{- range . }}
