@@ -14,7 +14,7 @@ import yaml
 from pangeo_binder.build.job import KubeBuildSettings, job_manifest
 from pangeo_binder.build.registry import RegistrySettings
 from pangeo_binder.model import Repo, RepoRef
-from tests.chart.conftest import HERE, Helm
+from tests.chart.conftest import HERE, ROOT, Helm
 from tests.chart.test_chart_values import EXAMPLES, NAMED
 from tests.stack.control_plane import ControlPlane
 
@@ -215,6 +215,35 @@ def test_the_gateways_accounts_work_where_the_hub_let_them_and_nowhere_else(inst
     allowed = ("create", "rolebinding", "other", f"--clusterrole={roles[0]['role']}", "--serviceaccount=binder:hub")
     assert "writes only in namespaces" in plane.kubectl(*allowed, "-n", "binder", config=hub, check=False)
     plane.kubectl("delete", "namespace", "launch-bound", "--wait=false", config=hub)
+
+
+def _documented_answers() -> Iterator[tuple[str, str, bool]]:
+    """Yield the accounts, questions and answers of the table in docs/kubernetes.md."""
+    lines = (ROOT / "docs" / "kubernetes.md").read_text().splitlines()
+    (start,) = [number for number, line in enumerate(lines) if line.startswith("| question |")]
+    accounts = [cell.strip(" `") for cell in lines[start].strip("|").split("|")][1:]
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            return
+        question, *answers = [cell.strip(" `") for cell in line.strip("|").split("|")]
+        for account, answer in zip(accounts, answers, strict=True):
+            yield account, question, answer.startswith("yes")
+
+
+def test_what_the_documentation_says_accounts_can_do_is_so(installed: Release) -> None:
+    plane = installed.plane
+    roles = yaml.safe_load(plane.get("configmap", "pangeo-binder", "-n", "binder")["data"]["values.yaml"])
+    plane.kubectl("create", "-f", "-", stdin=_namespace("launch-table"))
+    for each in roles["site"]["launchRoles"]:
+        bind = ("create", "rolebinding", each["account"], f"--clusterrole={each['role']}", "-n", "launch-table")
+        plane.kubectl(*bind, f"--serviceaccount=binder:{each['account']}")
+    answers = list(_documented_answers())
+    assert len(answers) >= 36 and {said for _, _, said in answers} == {True, False}
+    for account, question, said in answers:
+        arguments = ("auth", "can-i", *question.replace("launch-…", "launch-table").split())
+        answer = plane.kubectl(*arguments, f"--as=system:serviceaccount:binder:{account}", check=False)
+        assert answer.strip().startswith("yes" if said else "no"), f"{account}: {question}: {answer}"
+    plane.kubectl("delete", "namespace", "launch-table", "--wait=false")
 
 
 def test_others_are_not_held_by_the_hubs_policy(installed: Release) -> None:

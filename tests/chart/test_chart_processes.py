@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.chart.conftest import Helm
 from tests.chart.test_chart_templates import one
@@ -120,6 +121,15 @@ def test_the_gateway_has_our_configuration_over_its_charts(process: Run) -> None
     assert authenticator == "LaunchAuthenticator" and hub == "http://hub.binder.svc:8081/hub/api"
     assert tiers["anonymous"] == [{"purpose": "sessions"}, "binder-pangeo-binder-dask"] and memory == 2**30
     assert launches == ["", True]
+
+
+def test_a_tier_may_have_a_priority_class_of_its_own(process: Run, tmp_path: Path) -> None:
+    values = yaml.safe_load(EXAMPLES[0].read_text())
+    values["launches"]["pools"]["anonymous"]["priorityClass"] = "last"
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
+    tiers = process("gateway", _GATEWAY, tmp_path / "own.yaml")[4]
+    assert tiers.pop("anonymous")[1] == "last"
+    assert {priority for _, priority in tiers.values()} == {"binder-pangeo-binder-dask"}
 
 
 def test_the_gateway_pulls_as_launches_do_in_a_shared_namespace_too(process: Run) -> None:

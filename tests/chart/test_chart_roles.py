@@ -11,11 +11,13 @@ from tests.chart.conftest import Helm
 from tests.chart.test_chart_templates import one
 from tests.chart.test_chart_values import EXAMPLES
 from tests.kube.builds import RULES
+from tests.kube.daskoperator import HUB_RULES
 from tests.kube.gatewaystand import API, CONTROLLER, EVERYWHERE, IN_LAUNCHES
 from tests.kube.hubstand import documented_rules
 
 CLUSTERWIDE = "binder-pangeo-binder"
 SHARED = next(path for path in EXAMPLES if path.stem == "on-premises")
+OPERATED = next(path for path in EXAMPLES if path.stem == "azure")
 _RBAC = "rbac.authorization.k8s.io"
 _GIVES = {(_RBAC, "rolebindings", "create"), (_RBAC, "clusterroles", "bind")}
 
@@ -39,6 +41,13 @@ def test_in_a_shared_namespace_the_hub_has_rights_there_alone(helm: Helm) -> Non
     assert not [
         each for each in manifests if each["kind"] == "ClusterRole" and each["metadata"]["name"].endswith("-hub")
     ]
+
+
+def test_with_the_operator_the_hub_may_do_what_both_its_tests_run_with(helm: Helm) -> None:
+    manifests = helm.template("-f", OPERATED)
+    role = one(manifests, "ClusterRole", f"{CLUSTERWIDE}-hub")
+    assert rights(role["rules"]) == rights(documented_rules("own")) - _GIVES | rights(HUB_RULES)
+    assert "bind" not in {verb for _, _, verb in rights(role["rules"])}
 
 
 @pytest.mark.parametrize("process", ["gateway", "dask-controller"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -102,11 +103,23 @@ def test_storage_is_open_for_data_and_closed_for_administration(kernel: Kernel) 
     assert kernel.value(f"print(reaches({data!r}, 9100), reaches({admin!r}, 9101))") == "True False"
 
 
-def test_of_the_release_only_what_a_session_needs_is_open(kernel: Kernel) -> None:
-    closed = [("binder", 80), ("proxy-api", 8001), ("proxy-public", 80), ("dask-controller", 8000)]
-    names = [(f"{name}.binder.svc.cluster.local", port) for name, port in closed]
+def test_of_the_release_only_what_a_session_needs_is_open(installed: Installed, kernel: Kernel) -> None:
+    services = [("binder", 80), ("proxy-api", 8001), ("proxy-public", 80), ("storage-admin", 9101)]
+    closed = [(f"{name}.binder.svc.cluster.local", port) for name, port in services]
     assert kernel.value("print(reaches('hub.binder.svc.cluster.local', 8081))") == "True"
-    assert kernel.value(f"print([reaches(*each) for each in {names!r}])") == str([False] * len(names))
+    resolved = f"print(len([socket.gethostbyname(name) for name, _ in {closed!r}]))"
+    assert kernel.value(resolved) == str(len(closed)), "they are closed, not unknown"
+    # it has no Service; that it is ready says that the kubelet reaches it
+    selector = "--selector=app.kubernetes.io/component=dask-controller"
+    (controller,) = installed.cluster.get("pods", "-n", installed.namespace, selector)["items"]
+    assert {"type": "Ready", "status": "True"}.items() <= _condition(controller, "Ready").items()
+    closed.append((controller["status"]["podIP"], 8000))
+    assert kernel.value(f"print([reaches(*each) for each in {closed!r}])") == str([False] * len(closed))
+
+
+def _condition(pod: dict[str, Any], kind: str) -> dict[str, Any]:
+    (found,) = [each for each in pod["status"]["conditions"] if each["type"] == kind]
+    return dict(found)
 
 
 def test_strangers_addresses_lead_the_binder_to_nothing_of_the_clusters(installed: Installed, outsider: str) -> None:

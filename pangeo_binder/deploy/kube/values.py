@@ -114,6 +114,13 @@ class Pool(_Part):
         return TierPods(self.node_selector, self.tolerations, priority_class)
 
 
+class TierPool(Pool):
+    """Which nodes the pods of one tier run on, and before which others."""
+
+    priority_class: str = ""
+    """A PriorityClass of the operator's; empty for the chart's own."""
+
+
 class BuildValues(Pool):
     """`builds`."""
 
@@ -147,7 +154,7 @@ class LaunchValues(_Part):
     prefix: str = "launch"
     pull_login: bool = False
     start_seconds: int = 600
-    pools: Mapping[str, Pool] = {}
+    pools: Mapping[str, TierPool] = {}
     blocked_networks: tuple[str, ...] = ()
     internet: bool = True
     dns_networks: tuple[str, ...] = ()
@@ -220,9 +227,9 @@ class KubeValues(_Part):
         return f"{self.address(self.site.gateway_traefik, self.site.traefik_port)}{self.site.gateway_prefix}"
 
     def tier_pods(self, priority_class: str) -> dict[str, TierPods]:
-        """Return where the pods of each tier of the policy run, all with one PriorityClass."""
-        pools = self.launches.pools
-        return {tier: pools.get(tier, Pool()).pods(priority_class) for tier in self.site.tiers}
+        """Return where the pods of each tier of the policy run, with its PriorityClass or else `priority_class`."""
+        pools = {tier: self.launches.pools.get(tier, TierPool()) for tier in self.site.tiers}
+        return {tier: pool.pods(pool.priority_class or priority_class) for tier, pool in pools.items()}
 
 
 def read_values(folder: Path = CONFIG) -> KubeValues:
