@@ -66,6 +66,21 @@ def test_the_binder_is_wired_to_the_release(process: Run) -> None:
     assert health["gateway"] == "http://api-binder-dask-gateway.binder.svc:8000/api/health"
 
 
+_SAID = """
+from pangeo_binder.app import PangeoBinderHub
+app = PangeoBinderHub()
+app.initialize(["-f", "config/binder.py"])
+print(json.dumps([app.notice, app.about]))
+"""
+
+
+def test_what_an_operator_tells_people_is_on_the_pages(process: Run, tmp_path: Path) -> None:
+    values = yaml.safe_load(EXAMPLES[-1].read_text())
+    values["binder"] |= {"notice": "Closed on Friday.", "about": ["No GPUs.", "Scratch for a day."]}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
+    assert process("binder", _SAID, tmp_path / "own.yaml") == ["Closed on Friday.", ["No GPUs.", "Scratch for a day."]]
+
+
 def test_a_binder_with_a_wrong_policy_does_not_start(process: Run, helm: Helm, tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text(EXAMPLES[-1].read_text().replace("tier: small", "tier: large"))

@@ -33,6 +33,7 @@ def configure(c: Any) -> None:
     binder.door = _door(values, keys[0])
     binder.ask_first = False
     binder.kube_builds = build_settings(values)
+    binder.notice, binder.about = values.binder.notice, list(values.binder.about)
     binder.examples = tuple(
         Example(each.title, each.description, RepoRef("git", each.url, each.ref), each.urlpath)
         for each in values.binder.examples

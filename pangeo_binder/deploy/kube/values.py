@@ -100,6 +100,8 @@ class BinderValues(_Part):
     rate_seconds: int = 3600
     banned_networks: tuple[str, ...] = ()
     cors_allow_origin: str = ""
+    notice: str = ""
+    about: tuple[str, ...] = ()
     examples: tuple[ExampleValues, ...] = ()
 
 
