@@ -117,7 +117,10 @@ class Hub:
     async def _progress(self, path: str) -> AsyncGenerator[str, None]:
         """Yield progress messages until the ready event; a server that fails raises."""
         timeout = aiohttp.ClientTimeout(total=None, sock_read=60)  # the hub sends a keepalive every 8 s
-        async with self._http.get(f"{self._api_url}{path}", timeout=timeout, raise_for_status=True) as stream:
+        async with self._http.get(f"{self._api_url}{path}", timeout=timeout) as stream:
+            if stream.status in (400, 404):  # it is starting no longer, and the hub has forgotten why
+                raise SpawnFailed("The session's server ended while it was starting.", _AGAIN)
+            stream.raise_for_status()
             async for line in stream.content:
                 if not line.startswith(b"data:"):
                     continue

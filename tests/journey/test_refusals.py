@@ -120,8 +120,9 @@ class TestRepositories:
         assert last["reason"] == "build_failed" and sentence in last["message"]
 
     def test_the_last_lines_of_a_failed_build_are_told(self, stack: LocalStack, tmp_path: Path) -> None:
-        last = refused(stack, repository(tmp_path / "repo", {"postBuild": "echo this is why\nfalse\n"}))
-        assert "this is why" in last["hint"]
+        *log, last = stack.events(repository(tmp_path / "repo", {"postBuild": "echo this is why\nfalse\n"}))
+        assert last["phase"] == "failed" and last["hint"] == "The log says why."
+        assert "this is why" in "".join(event["message"] for event in log[-8:])
 
     def test_a_mended_repository_launches(self, stack: LocalStack, tmp_path: Path) -> None:
         """Nothing of the failure is remembered: the same address with the mistake taken out comes up."""

@@ -59,6 +59,15 @@ async def test_a_lost_connection_is_told(rest: SmallHub, hub: Hub, launch: Launc
         await start(hub, launch)
 
 
+@pytest.mark.parametrize("status", [400, 404])
+async def test_a_server_that_was_gone_before_it_was_followed_is_told(
+    rest: SmallHub, hub: Hub, launch: Launch, status: int
+) -> None:
+    rest.broken[f"GET /users/{launch.user}/server/progress"] = web.json_response({"status": status}, status=status)
+    with pytest.raises(SpawnFailed, match="ended while it was starting"):
+        [message async for message in hub.start(launch, "ticket")]
+
+
 async def test_a_stream_that_ends_early_is_told(rest: SmallHub, hub: Hub, launch: Launch) -> None:
     rest.says = rest.says[:1]
     with pytest.raises(HubUnavailable, match="stopped telling"):
