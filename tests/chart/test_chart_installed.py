@@ -254,7 +254,9 @@ def test_others_are_not_held_by_the_hubs_policy(installed: Release) -> None:
 def _build(container: dict[str, Any] | None = None, **changes: Any) -> str:
     """Return the pod that a build's Job makes, with `changes` of its spec and of its first container."""
     registry = RegistrySettings("registry.example.org")
-    settings = KubeBuildSettings(namespace="binder-builds", image="pangeo-binder/builder:0.1.0", registry=registry)
+    builder = yaml.safe_load(SINGLE_NODE.read_text())["images"]["builder"]
+    image = f"{builder['name']}:{builder['tag']}"
+    settings = KubeBuildSettings(namespace="binder-builds", image=image, registry=registry)
     repo = Repo(RepoRef("git", "https://git.example.org/some", "HEAD"), "0" * 40)
     spec = job_manifest("some", repo, settings)["spec"]["template"]["spec"]
     spec["initContainers"][0].update(container or {})
