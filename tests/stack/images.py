@@ -1,17 +1,20 @@
 """Container images for the test cluster, built here: from Debian's packages, the package indexes and this checkout.
 
 No container registry is asked for anything. Images are kept as archives in the cache, under a name made from all that
-goes into them, so that each is built once. Not for what images hold: that is in `images/`.
+goes into them, so that each is built once; what no image of today is made of is removed after each build. Not for what
+images hold: that is in `images/`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .node_objects import DNS_IMAGE, PAUSE_IMAGE
@@ -26,7 +29,7 @@ _MACHINES_OWN = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/resolv.conf", "/usr/sh
 """How this machine reaches the package indexes; seen by a build's steps, and no part of the image."""
 
 
-_KEPT = 3
+_KEPT = 2
 """How many archives of each image stay in the cache."""
 
 
@@ -43,17 +46,13 @@ def system_archives(tools: ClusterTools) -> tuple[Path, ...]:
 
 def base_archive() -> Path:
     """Return an archive of the base image: Debian with Python."""
-    target = cache_dir() / "images" / f"base-{_digest([_BASE_PACKAGES, *_SLIM])}.tar"
-    if not target.exists():
-        _ensure_base()
-        _save(BASE, target)
-    return target
+    return _kept("base", _digest([_BASE_PACKAGES, *_SLIM]), BASE, _ensure_base)
 
 
 def archive(name: str) -> Path:
     """Return an archive of the project's image `name`, built from `images/<name>/Dockerfile` where it has changed."""
-    from_buildkit = _ensure_buildkit() if name == "builder" else ""
-    return _made(ROOT / "images" / name / "Dockerfile", image(name), _sources(name), from_buildkit)
+    programs = _buildkit_programs() if name == "builder" else {}
+    return _made(ROOT / "images" / name / "Dockerfile", image(name), _sources(name), programs)
 
 
 def stand_in_archive(name: str) -> Path:
@@ -61,18 +60,40 @@ def stand_in_archive(name: str) -> Path:
     return _made(HERE / "containers" / name / "Dockerfile", image(name), [])
 
 
-def _made(dockerfile: Path, reference: str, sources: list[Path], buildkit: str = "") -> Path:
+def _made(dockerfile: Path, reference: str, sources: list[Path], buildkit: dict[str, Path] | None = None) -> Path:
+    programs = _digest(hashlib.sha256(path.read_bytes()).hexdigest() for path in (buildkit or {}).values())
     files = repr(sorted(_text(path) for path in sources))
-    inputs = (files, dockerfile.read_text(), _BASE_PACKAGES, repr(_SLIM), buildkit)
-    name = reference.split("/")[-1].split(":")[0]
-    target = cache_dir() / "images" / f"{name}-{_digest(inputs)}.tar"
-    if not target.exists():
+    inputs = (files, dockerfile.read_text(), _BASE_PACKAGES, repr(_SLIM), programs)
+
+    def build() -> None:
         _ensure_base()
+        options = [f"--build-arg=BUILDKIT={_ensure_buildkit(buildkit, programs)}"] if buildkit else []
         with tempfile.TemporaryDirectory() as folder:
             _context(sources, Path(folder))
-            _bud(dockerfile, reference, Path(folder), *([f"--build-arg=BUILDKIT={buildkit}"] if buildkit else []))
-        _save(reference, target)
+            _bud(dockerfile, reference, Path(folder), *options)
+
+    return _kept(reference.split("/")[-1].split(":")[0], _digest(inputs), reference, build)
+
+
+def _kept(kind: str, digest: str, reference: str, build: Callable[[], None]) -> Path:
+    """Return the archive of the image `reference`, which `build` makes where the archive is not there yet."""
+    target = cache_dir() / "images" / f"{kind}-{digest}.tar"
+    if not target.exists():
+        with _alone():
+            if not target.exists():
+                build()
+                _save(reference, target)
+                _tidy(kind)
     return target
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other runs on this machine out of the place where images are built, which tidying would pull from them."""
+    (cache_dir() / "images").mkdir(parents=True, exist_ok=True)
+    with (cache_dir() / "images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _digest(parts: Iterable[str]) -> str:
@@ -119,15 +140,16 @@ def _ensure_base() -> None:
             "FROM scratch\nADD base.tar /\nRUN ln -s python3.11 /usr/bin/python\nENV LANG=C.UTF-8\n"
         )
         _buildah("bud", "--tag", BASE, folder)
-    stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.touch()
 
 
-def _ensure_buildkit() -> str:
-    """Return the name of an image that holds what BuildKit's own does: its programs, and runc (Debian's)."""
+def _buildkit_programs() -> dict[str, Path]:
     runc = shutil.which("runc", path="/usr/sbin:/usr/bin") or "/usr/sbin/runc"
-    programs = {"buildctl": tools().buildctl, "buildkitd": tools().buildkitd, "buildkit-runc": Path(runc)}
-    digest = _digest(hashlib.sha256(path.read_bytes()).hexdigest() for path in programs.values())
+    return {"buildctl": tools().buildctl, "buildkitd": tools().buildkitd, "buildkit-runc": Path(runc)}
+
+
+def _ensure_buildkit(programs: dict[str, Path], digest: str) -> str:
+    """Return the name of an image that holds what BuildKit's own does: its programs, and runc (Debian's)."""
     name, stamp = f"cluster.test/buildkit:{digest}", cache_dir() / "images" / f"buildkit-{digest}"
     if not stamp.exists():
         with tempfile.TemporaryDirectory() as folder:
@@ -135,34 +157,38 @@ def _ensure_buildkit() -> str:
                 shutil.copy(path, Path(folder) / program)
             (Path(folder) / "Dockerfile").write_text("FROM scratch\nCOPY build* /usr/bin/\n")
             _buildah("bud", "--tag", name, folder)
-        stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.touch()
     return name
 
 
 def _one_program(program: Path, name: str) -> Path:
-    target = cache_dir() / "images" / f"{program.name}-{program.parent.name}.tar"
-    if not target.exists():
+    def build() -> None:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "Dockerfile").write_text(
                 f'FROM scratch\nCOPY {program.name} /{program.name}\nENTRYPOINT ["/{program.name}"]\n'
             )
             shutil.copy(program, folder)
             _buildah("bud", "--tag", name, folder)
-        _save(name, target)
-    return target
+
+    return _kept(program.name, program.parent.name.removeprefix("tools-"), name, build)
 
 
 def _save(name: str, target: Path) -> None:
     """Write an image into an archive, which is there whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     made = target.with_name(f".{target.name}.{os.getpid()}")
     _buildah("push", name, f"docker-archive:{made}:{name}")
     made.rename(target)
-    kind = target.name.rpartition("-")[0]
-    found = [path for path in target.parent.glob(f"{kind}-*.tar") if path.name.rpartition("-")[0] == kind]
-    for old in sorted(found, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+
+
+def _tidy(kind: str) -> None:
+    """Remove what earlier builds left: older archives, layers of no image that has a name, what a kill cut short."""
+    images = cache_dir() / "images"
+    found = [path for path in images.glob(f"{kind}-*.tar") if path.name.rpartition("-")[0] == kind]
+    half = images.glob(f".{kind}-*")
+    for old in (*half, *sorted(found, key=lambda path: path.stat().st_mtime)[:-_KEPT]):
         old.unlink(missing_ok=True)
+    _buildah("rm", "--all")
+    _buildah("rmi", "--prune")
 
 
 def _buildah(*arguments: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import ipaddress
 import json
@@ -63,13 +62,12 @@ class Authority:
 
     def kubeconfig(self, server: str, name: str, user: dict[str, str]) -> Path:
         """Write the file with which `user` (a kubeconfig's user entry) reaches `server`."""
-        authority = base64.b64encode(self.certificate.read_bytes()).decode()
         path = self.folder / f"{name.replace(':', '-').replace('/', '-')}.kubeconfig"
         content = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [
-                {"name": "test", "cluster": {"server": server, "certificate-authority-data": authority}},
+                {"name": "test", "cluster": {"server": server, "certificate-authority": str(self.certificate)}},
             ],
             "users": [{"name": name, "user": user}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
@@ -80,12 +78,12 @@ class Authority:
         return path
 
     def kubeconfig_of(self, server: str, user: str, group: str = "") -> Path:
-        """Write a kubeconfig for a new certificate of `user`."""
+        """Write a kubeconfig for a new certificate of `user`.
+
+        It names files: Python's client writes keys it is given as data into temporary files, which outlive a kill.
+        """
         identity = self.issue(user, group)
-        entry = {
-            "client-certificate-data": base64.b64encode(identity.certificate.read_bytes()).decode(),
-            "client-key-data": base64.b64encode(identity.key.read_bytes()).decode(),
-        }
+        entry = {"client-certificate": str(identity.certificate), "client-key": str(identity.key)}
         return self.kubeconfig(server, user, entry)
 
 
