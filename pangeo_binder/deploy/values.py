@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 from dataclasses import field
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
 from ..errors import UserError
+from ..hub.ports import server_port
 from ..model import from_wire, to_wire
 
 LOOPBACK = "127.0.0.1"
@@ -110,10 +110,8 @@ _FILE = "values.json"
 
 
 def free_port() -> int:
-    """Return a TCP port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of loopback that nobody listens on, and that stays a service's own while it is restarted."""
+    return server_port(LOOPBACK)
 
 
 def choose_ports(public: int) -> Ports:

@@ -1,7 +1,8 @@
 """Ports of this machine for servers: found free, and found again as the server's own.
 
 Between choosing a port and listening on it a server takes seconds, in which any connection of the machine may be given
-a port of the ephemeral range; so ports are chosen below it. Runs in the hub of the local profile.
+a port of the ephemeral range; so ports are chosen below it, those of the stack's own services too, which need theirs
+again after a crash. Runs in the hub of the local profile, and where a stack is begun.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from pathlib import Path
 import psutil
 
 _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_LOWEST, _EPHEMERAL = 20000, 32768
-"""Where Linux' ephemeral range begins by default (https://docs.kernel.org/networking/ip-sysctl.html)."""
+_LOWEST, _NODE_PORTS, _EPHEMERAL = 20000, 30000, 32768
+"""Where Kubernetes' node ports begin, which a cluster of the same machine takes without listening on them
+(https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport), and where Linux' ephemeral range
+begins by default (https://docs.kernel.org/networking/ip-sysctl.html)."""
 _TRIES = 200
 
 
 def server_port(host: str) -> int:
     """Return a port of `host` that nobody listens on, and that no connection is given by chance."""
-    end = _ephemeral_from()
+    end = min(_ephemeral_from(), _NODE_PORTS)
     for port in random.sample(range(_LOWEST, max(end, _LOWEST + _TRIES)), _TRIES):
         with suppress(OSError), socket.socket() as probe:
             probe.bind((host, port))

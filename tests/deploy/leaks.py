@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
+
 from pangeo_binder.model import to_wire
 from tests.stack.local import LocalStack, Session
 
@@ -32,6 +34,9 @@ def secrets_of(stack: LocalStack, session: Session) -> dict[str, str]:
     found = dict.fromkeys(texts(to_wire(stack.values.secrets)), "of the stack")
     found[session.token] = "the session's token"
     for process in (*stack.processes(), *stack.processes(session.id)):
-        environ = process.environ()
+        try:
+            environ = process.environ()
+        except psutil.Error:
+            continue  # ended in the meantime
         found |= {environ[name]: name for name in _LAUNCH_SECRETS if environ.get(name)}
     return found

@@ -12,7 +12,7 @@ import pytest
 
 from tests.deploy.leaks import secrets_of
 from tests.stack.kernel import Kernel
-from tests.stack.local import COMMAND, LocalStack, Session, request, until
+from tests.stack.local import COMMAND, LocalStack, Session, command_of, request, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
@@ -46,7 +46,7 @@ def leaks(text: str, secrets: dict[str, str]) -> set[str]:
 def test_no_secret_is_in_a_command_line(stack: LocalStack, session: Session) -> None:
     secrets = secrets_of(stack, session)
     assert len(secrets) >= 15
-    lines = [" ".join(p.cmdline()) for p in (*stack.processes(), *stack.processes(session.id))]
+    lines = [command_of(p) for p in (*stack.processes(), *stack.processes(session.id))]
     assert len(lines) >= 10
     assert not [line for line in lines if leaks(line, secrets)]
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from pangeo_binder.processes import STATE_DIR
@@ -195,14 +194,7 @@ def test_many_requests_at_once_get_two_clusters(session: Session) -> None:
 
 def workers(session: Session) -> int:
     """How many worker processes the launch has (without the children that each starts)."""
-    found = 0
-    for process in session.stack.processes(session.id):
-        try:
-            command = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        found += "dask_worker" in command and "multiprocessing" not in command
-    return found
+    return len(session.stack.running("dask_worker", session.id))
 
 
 @pytest.mark.parametrize("lies", ["", "closing_workers", "closed_workers"])
@@ -224,7 +216,7 @@ def test_a_scheduler_that_lies_gets_no_more_workers(session: Session, cluster: s
 
 
 def test_the_environment_is_the_sessions_own(session: Session, cluster: str) -> None:
-    scheduler = next(p for p in session.stack.processes(session.id) if "dask_scheduler" in " ".join(p.cmdline()))
+    scheduler = session.stack.running("dask_scheduler", session.id)[0]
     assert scheduler.cmdline()[0] == str(Path(session.environment()["VIRTUAL_ENV"]) / "bin" / "python")
     names = scheduler.environ()
     assert not set(session.stack.values.secrets.ticket_keys) & set(names.values())

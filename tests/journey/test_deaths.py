@@ -60,8 +60,7 @@ def healthy(stack: LocalStack) -> bool:
 def pids(stack: LocalStack, session: Session) -> set[int]:
     """The session's server, scheduler and workers (not kernels and helpers, which come and go)."""
     words = ("jupyterlab", "dask_scheduler", "dask_worker")
-    found = stack.processes(session.id)
-    return {process.pid for process in found if any(word in " ".join(process.cmdline()) for word in words)}
+    return {process.pid for word in words for process in stack.running(word, session.id)}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_a_killed_scheduler_is_told_and_can_be_replaced(session: Session, stack:
     with Kernel(session) as kernel:
         kernel.value(ATTACH, seconds=120)
         name = kernel.value("print(os.environ['DASK_GATEWAY_CLUSTER'])")
-        scheduler = next(p for p in stack.processes(session.id) if "dask_scheduler" in " ".join(p.cmdline()))
+        scheduler = stack.running("dask_scheduler", session.id)[0]
         scheduler.send_signal(signal.SIGKILL)
         until("the gateway has noticed", lambda: not session.clusters(), 90)
         told = kernel.run("gateway.connect(os.environ['DASK_GATEWAY_CLUSTER'])")
@@ -119,7 +118,7 @@ def test_a_killed_server_takes_everything_with_it(stack: LocalStack) -> None:
     """kill -9, so nothing in the server can say goodbye."""
     session = stack.launch(stack.example("minimal"))
     until("its cluster has a worker", lambda: any(cluster["workers"] for cluster in session.clusters()), 60)
-    server = next(p for p in stack.processes(session.id) if "jupyterlab" in " ".join(p.cmdline()))
+    server = stack.running("jupyterlab", session.id)[0]
     with Kernel(session):
         server.send_signal(signal.SIGKILL)
         session.wait_gone(30)

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pangeo_binder.deploy.values import free_port
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id
-from tests.stack.control_plane import ControlPlane, free_port
+from tests.stack.control_plane import ControlPlane
 from tests.stack.local import Answer, request, until
 
 from .launchhub import ROOT, LaunchHub

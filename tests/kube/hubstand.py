@@ -17,11 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pangeo_binder.deploy.values import free_port
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.ticket import sign
-from tests.stack.control_plane import ControlPlane, free_port
+from tests.stack.control_plane import ControlPlane
 from tests.stack.local import Answer, request, until
 
 ROOT = Path(__file__).parent.parent.parent

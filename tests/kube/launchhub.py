@@ -12,8 +12,8 @@ from typing import Any
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner
 
+from pangeo_binder.deploy.values import free_port
 from pangeo_binder.model import STATE_KEY, Launch, to_wire
-from tests.stack.control_plane import free_port
 from tests.stack.local import Answer, request, until
 
 ROOT = Path(__file__).parent.parent.parent

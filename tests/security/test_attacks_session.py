@@ -59,8 +59,7 @@ def test_it_is_not_active_in_advance_nor_for_others(attacker: Session, victim: S
 
 def scheduler(session: Session) -> dict[str, str]:
     """Return the environment of the session's scheduler, which runs the session's code."""
-    found = [p for p in session.stack.processes(session.id) if "dask_scheduler" in " ".join(p.cmdline())]
-    return found[0].environ()
+    return session.stack.running("dask_scheduler", session.id)[0].environ()
 
 
 @pytest.fixture(scope="module")

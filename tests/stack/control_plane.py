@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from ssl import create_default_context
 from typing import Any
+
+from pangeo_binder.hub.ports import server_port
 
 from .pki import Authority
 from .tools import ClusterTools
@@ -29,13 +30,6 @@ _START_SECONDS = 90
 _STOP_SECONDS = 10
 
 
-def free_port(host: str = LOOPBACK) -> int:
-    """Return a port of `host` that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
 class ControlPlane:
     """One control plane in `folder`, listening at `host`; a context manager."""
 
@@ -44,7 +38,7 @@ class ControlPlane:
         (folder / "pki").mkdir(parents=True)
         (folder / "logs").mkdir()
         self.authority = Authority(folder / "pki")
-        self.port = free_port(host)
+        self.port = server_port(host)
         self.server = f"https://{host}:{self.port}"
         self.kubeconfig = self.authority.kubeconfig_of(self.server, "admin", "system:masters")
         """The administrator's kubeconfig."""
@@ -108,7 +102,7 @@ class ControlPlane:
         shutil.rmtree(self.folder / "etcd", ignore_errors=True)
 
     def _start(self) -> None:
-        client, peer = free_port(), free_port()
+        client, peer = server_port(LOOPBACK), server_port(LOOPBACK)
         etcd = f"http://{LOOPBACK}:{client}"
         urls = [f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}"]
         peers = [f"--listen-peer-urls=http://{LOOPBACK}:{peer}"]
@@ -159,7 +153,7 @@ class ControlPlane:
             own.append(f"--authorization-kubeconfig={config}")
             port = [
                 f"--bind-address={LOOPBACK}",
-                f"--secure-port={free_port()}",
+                f"--secure-port={server_port(LOOPBACK)}",
                 f"--authorization-kubeconfig={config}",
             ]
             program = getattr(self.tools, name.replace("-", "_"))

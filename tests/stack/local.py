@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,13 @@ def until(what: str, true: Any, seconds: float = 60) -> Any:
             return found
         time.sleep(0.2)
     raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return its command line; nothing where it has ended in the meantime."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 @dataclass(frozen=True)
@@ -167,16 +174,17 @@ class LocalStack:
                 found.append(process)
         return found
 
-    def service(self, word: str) -> psutil.Process:
-        """Return the one process of the stack whose command line has `word`, and whose parent's has not."""
-        return until(f"a process {word}", lambda: self._service(word))
+    def running(self, word: str, launch_id: str | None = None) -> list[psutil.Process]:
+        """Return which of a launch's processes, or (None) of no launch's, have `word` in the command line.
 
-    def _service(self, word: str) -> psutil.Process | None:
-        for process in self.processes():
-            command = " ".join(process.cmdline())
-            if word in command and process.pid != os.getpid() and "multiprocessing" not in command:
-                return process
-        return None
+        Their children by multiprocessing, which bear the same words, are left out.
+        """
+        commands = [(process, command_of(process)) for process in self.processes(launch_id)]
+        return [process for process, command in commands if word in command and "multiprocessing" not in command]
+
+    def service(self, word: str) -> psutil.Process:
+        """Return the one process of the stack whose command line has `word`, once there is one."""
+        return until(f"a process {word}", lambda: self.running(word))[0]
 
 
 class Session:
@@ -219,6 +227,6 @@ class Session:
 
     def environment(self) -> dict[str, str]:
         """Return the server process's environment."""
-        servers = [p for p in self.stack.processes(self.id) if "jupyterlab" in " ".join(p.cmdline())]
+        servers = self.stack.running("jupyterlab", self.id)
         assert servers, "the session's server is not running"
         return servers[0].environ()

@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .control_plane import PODS, SERVICES, ControlPlane, free_port, until_default_account
+from pangeo_binder.hub.ports import server_port
+
+from .control_plane import PODS, SERVICES, ControlPlane, until_default_account
 from .node_objects import containerd_config, dns_objects, kubelet_config
 from .tools import ClusterTools
 
@@ -41,7 +43,7 @@ class Cluster(ControlPlane):
         self._link(f"10.203.{third}.{fourth + 1}")
         try:
             super().__init__(tools, folder, host=f"10.203.{third}.{fourth + 1}")
-            self.registry = f"{self.host}:{free_port(self.host)}"
+            self.registry = f"{self.host}:{server_port(self.host)}"
             """The address of the cluster's own registry of images, without TLS."""
         except BaseException:
             self._unlink()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,18 +24,13 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from pangeo_binder import names
+from pangeo_binder.deploy.values import free_port
 from pangeo_binder.model import CatalogueEntry, StorageGrant, to_wire
 from pangeo_binder.storage.app import AdminCaller, Right, StorageRunner, StorageSettings
 
 ADMIN_TOKEN = "admin-token-for-tests"
 VEND_TOKEN, ENVIRONMENT_TOKEN, LOOK_TOKEN = "vend-for-tests", "environment-for-tests", "look-for-tests"
 OWNER = "ada-repo/"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def make_settings(state_dir: Path, **changes: Any) -> StorageSettings:
