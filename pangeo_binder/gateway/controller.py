@@ -207,7 +207,7 @@ class LaunchController(KubeController):
             raise error
         self._note_refusal(cluster, "scheduler", refusal, error)
         sentence = refusal.sentence("the scheduler of this Dask cluster")
-        if refusal.why in (Why.QUOTA, Why.PERMISSION) and _age_seconds(cluster) < self.quota_seconds:
+        if refusal.why in (Why.QUOTA, Why.NOT_YET, Why.PERMISSION) and _age_seconds(cluster) < self.quota_seconds:
             return {"phase": "Pending", **cluster.get("status", {}), MESSAGE: sentence}, True
         return await self._failed(cluster, sentence)
 

@@ -36,7 +36,7 @@ _PYTHON = "python"
 _SEEN_SECONDS = 5.0
 """How long a change may take to come back from the API server; normally some milliseconds."""
 _RECORD_SECONDS = 10.0
-"""How long a quota may take to notice that records of ended clusters are gone."""
+"""How long a quota may take to notice that it is there, or that records of ended clusters are gone."""
 _RECORD_POLL_SECONDS = 0.2
 _ACTIVE = ClusterStatus.RUNNING
 """Up to this status a cluster counts."""
@@ -116,7 +116,7 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
                 if CLUSTER_COUNT in refusal.resources:
                     # a quota counts records, those of ended clusters too
                     freeing = await self._forget_ended(user.name) or freeing
-                if not freeing or time.monotonic() > give_up:
+                if not (freeing or refusal.why is Why.NOT_YET) or time.monotonic() > give_up:
                     raise await self._refused(user, refusal) from None
             await asyncio.sleep(_RECORD_POLL_SECONDS)
         # the next request of this launch counts what the informer has seen

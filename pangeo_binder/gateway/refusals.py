@@ -16,6 +16,7 @@ CLUSTER_COUNT = "count/daskclusters.gateway.dask.org"
 """What a ResourceQuota calls the number of a namespace's clusters."""
 
 _QUOTA = re.compile(r"exceeded quota: (?P<name>[^,]+), requested: (?P<requested>.*), used: .*, limited: ")
+_NOT_YET = "status unknown for quota"
 _PERMISSION = re.compile(r' is forbidden: User "[^"]*" cannot ')
 _WORDS = {"limits.cpu": "cores", "requests.cpu": "cores", "limits.memory": "memory", "requests.memory": "memory"}
 _WORDS |= {"cpu": "cores", CLUSTER_COUNT: "clusters"}
@@ -28,6 +29,8 @@ class Why(StrEnum):
     """A ResourceQuota is used up; it may have room later."""
     ENDING = "ending"
     """The namespace is being deleted, or is gone."""
+    NOT_YET = "not_yet"
+    """The namespace is new and its quota is not counted yet; soon it is."""
     PERMISSION = "permission"
     """The gateway itself may not: the namespace is going, and its RoleBindings went first, or was not made in full."""
     RULES = "rules"
@@ -48,6 +51,8 @@ class Refusal:
             return f"Kubernetes refused {what}, because the quota of {self._short()} is used up."
         if self.why is Why.ENDING:
             return f"Kubernetes refused {what}, because this session is ending."
+        if self.why is Why.NOT_YET:
+            return f"Kubernetes does not count this session's quota yet, so it refused {what}; try again in a minute."
         if self.why is Why.PERMISSION:
             return (
                 f"Kubernetes does not let the gateway make {what}: this session is ending, or was not set up in full."
@@ -73,6 +78,8 @@ def refusal_of(status: int | None, body: str | bytes | None) -> Refusal | None:
         return Refusal(Why.ENDING)
     if found := _QUOTA.search(message):
         return Refusal(Why.QUOTA, tuple(each.split("=")[0] for each in found["requested"].split(",")))
+    if _NOT_YET in message:
+        return Refusal(Why.NOT_YET)
     return Refusal(Why.PERMISSION if _PERMISSION.search(message) else Why.RULES)
 
 

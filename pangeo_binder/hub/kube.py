@@ -24,7 +24,7 @@ from ..pods import USER_ID, restricted_container, restricted_pod
 from .kube_api import FORBIDDEN
 from .manifests import launch_annotations, launch_labels
 from .namespaces import Namespaces
-from .pod_news import news, refused, too_slow, trouble
+from .pod_news import is_not_yet, news, refused, too_slow, trouble
 from .reflectors import SELDOM
 from .site import shared_name
 from .spawner import LaunchSpawnerMixin, Refused
@@ -34,8 +34,6 @@ T = TypeVar("T")
 _COMPONENT = "server"
 _SECRETS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
 """Variables of JupyterHub's and ours that let somebody in; what was provisioned is secret as a whole."""
-_NOT_YET = ("status unknown for quota", "error looking up service account")
-"""Why a new namespace refuses pods for some milliseconds: its quota is not counted yet, or it has no account yet."""
 _LOOK_SECONDS = 0.5
 _TELL_SECONDS = 5
 """How much earlier than the hub this gives up, which says only that it took too long."""
@@ -193,7 +191,7 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         try:
             made: bool = await super()._make_create_pod_request(pod, request_timeout)
         except ApiException as error:
-            if error.status == FORBIDDEN and any(text in str(error.body) for text in _NOT_YET):
+            if error.status == FORBIDDEN and is_not_yet(str(error.body)):
                 return False
             raise
         return made

@@ -5,13 +5,23 @@ Runs in the hub process and in the reaper beside it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.rest import ApiException
 
+from .pod_news import is_not_yet
+
 NOT_FOUND, CONFLICT, FORBIDDEN = 404, 409, 403
+T = TypeVar("T")
+
+_TRY_SECONDS = 0.25
+NEW_SECONDS = 60.0
+"""As a rule it takes milliseconds; but kinds of objects that are new to a cluster are counted only after its quota
+controller has looked for such, which it does every 30 s, and has found all of them."""
 
 
 class KubeApi:
@@ -49,6 +59,18 @@ class KubeApi:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+
+async def once_it_may(make: Callable[[], Awaitable[T]], seconds: float = NEW_SECONDS) -> T:
+    """Return what `make` returns, called again for `seconds` while its namespace is too new. Raises ApiException."""
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return await make()
+        except ApiException as error:
+            if time.monotonic() > give_up or not is_not_yet(str(error.body)):
+                raise
+        await asyncio.sleep(_TRY_SECONDS)
 
 
 async def gone(deletion: Awaitable[Any]) -> None:

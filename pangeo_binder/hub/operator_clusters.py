@@ -16,7 +16,7 @@ from kubernetes_asyncio import client
 
 from ..errors import DaskUnavailable
 from ..model import Launch
-from .kube_api import FORBIDDEN, NOT_FOUND, KubeApi
+from .kube_api import FORBIDDEN, NEW_SECONDS, NOT_FOUND, KubeApi, once_it_may
 from .operator_keys import new_keys
 from .operator_manifests import (
     AUTOSCALERS,
@@ -34,7 +34,7 @@ from .operator_manifests import (
     operator_policy,
     session_variables,
 )
-from .operator_status import Trouble, broken, has_pod, is_not_yet, is_ready, refusal, refused, refused_to_operator
+from .operator_status import Trouble, broken, has_pod, is_ready, refusal, refused, refused_to_operator
 from .provision import Cluster, Clusters
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,6 @@ T = TypeVar("T")
 
 _LOOK_SECONDS = 2.0
 _POD_LOOKS, _POD_LOOK_SECONDS = 10, 0.5
-_TRY_SECONDS = 0.25
-"""How soon a namespace that was too new to be asked is asked again."""
 _ANSWER_SECONDS = 20.0
 _SESSION = {
     "DASK_LABEXTENSION__FACTORY__MODULE": "pangeo_binder_session.dask",
@@ -145,18 +143,7 @@ class OperatorClusters(Clusters):
 
 async def _written(launch: Launch, create: Callable[..., Awaitable[Any]], *where_and_what: Any) -> None:
     """Create an object, again where its namespace is too new to be asked. Raises DaskUnavailable."""
-
-    async def write() -> None:
-        while True:
-            try:
-                await create(*where_and_what)
-                return
-            except client.ApiException as error:
-                if not is_not_yet(str(error.body)):
-                    raise
-            await asyncio.sleep(_TRY_SECONDS)
-
-    await _said(launch, write())
+    await _said(launch, once_it_may(lambda: create(*where_and_what)), NEW_SECONDS + _ANSWER_SECONDS)
 
 
 async def _gone(launch: Launch, deletion: Awaitable[object]) -> None:
@@ -172,10 +159,10 @@ async def _gone(launch: Launch, deletion: Awaitable[object]) -> None:
     await _said(launch, delete())
 
 
-async def _said(launch: Launch, request: Awaitable[T]) -> T:
+async def _said(launch: Launch, request: Awaitable[T], seconds: float = _ANSWER_SECONDS) -> T:
     """Return what the API server answers. Raises DaskUnavailable."""
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        async with asyncio.timeout(seconds):
             return await request
     except client.ApiException as error:
         if error.status == FORBIDDEN:

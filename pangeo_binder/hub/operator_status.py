@@ -12,16 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .pod_news import NO_IMAGE, is_not_yet
+
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import V1ContainerStatus, V1Deployment, V1Pod
 
 COMPONENT_LABEL = "dask.org/component"
 _QUOTA = re.compile(r"exceeded quota: [^,]+, requested: (?P<requested>.*?), used: ")
-_NOT_YET = ("status unknown for quota", "error looking up service account")
-"""Why a new namespace refuses things for a moment: its quota is not counted yet, or it has no account yet."""
 _NOTES = "kopf.zalando.org/"
 _WORDS = {"cpu": "cores", "memory": "memory", "pods": "pods"}
-_NO_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName"})
 _ENDS_BY_ITSELF = 2
 """Restarts after which a scheduler is not waited for."""
 _TELL = "Ask whoever runs this binder: the tier's limits leave no room for it."
@@ -37,11 +36,6 @@ class Trouble:
     hint: str
     detail: str
     """What Kubernetes said, for the log."""
-
-
-def is_not_yet(message: str) -> bool:
-    """Return whether a refusal is only of a namespace that is too new, so that it is to be tried again."""
-    return any(text in message for text in _NOT_YET)
 
 
 def has_pod(deployments: Iterable[V1Deployment]) -> bool:
@@ -90,7 +84,7 @@ def broken(pods: Iterable[V1Pod]) -> Trouble | None:
 
 def _broken(status: V1ContainerStatus) -> Trouble | None:
     waiting = status.state.waiting.reason if status.state and status.state.waiting else ""
-    if waiting in _NO_IMAGE:
+    if waiting in NO_IMAGE:
         return Trouble("The image of the Dask cluster could not be fetched.", "Try again in a minute.", waiting)
     if status.restart_count >= _ENDS_BY_ITSELF:
         return Trouble("The Dask cluster's scheduler ends by itself.", _LACKS, f"{status.restart_count} restarts")
@@ -104,6 +98,8 @@ def _component(deployment: V1Deployment) -> str:
 def refusal(what: str, message: str) -> Trouble:
     """Return what a `message` of Kubernetes' admission means for `what` it refused."""
     found = _QUOTA.search(message)
+    if is_not_yet(message):
+        return Trouble("Kubernetes does not count this launch's quota yet.", "Try again in a minute.", message)
     if found is None:
         return Trouble(f"Kubernetes' rules here do not allow {what}.", "Ask whoever runs this binder.", message)
     resources = (each.split("=")[0] for each in found["requested"].split(","))

@@ -24,12 +24,24 @@ _NEWS = {
     "Evicted": "The node ran out of something, and this session was ended",
     "Preempted": "This session had to give way to a more important one",
 }
-_NO_IMAGE = frozenset({"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+NO_IMAGE = frozenset({"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 """Of these the first follows a second failure; after the first one the node tries again by itself."""
 _NO_CONTAINER = frozenset({"CreateContainerError", "RunContainerError", "CreateContainerConfigError"})
+_NOT_YET = (
+    "status unknown for quota",
+    "error looking up service account",
+    "Operation cannot be fulfilled on resourcequotas",
+)
+"""Why a new namespace refuses things for a moment: its quota is not counted yet, it has no account yet, or two things
+were counted at once (https://github.com/kubernetes/kubernetes/issues/67761)."""
 _LATER = "Try again later."
 _TELL = "Tell the operator of this binder; nothing is wrong with the repository."
 _OUT_OF_MEMORY = "OOMKilled"
+
+
+def is_not_yet(message: str) -> bool:
+    """Return whether a refusal is only of a namespace that is too new, so that it is to be tried again."""
+    return any(text in message for text in _NOT_YET)
 
 
 def news(event: Json) -> str:
@@ -45,7 +57,7 @@ def trouble(pod: Json | None) -> SpawnFailed | None:
     if status.get("phase") in ("Failed", "Succeeded"):
         return _ended(status)
     waiting = _state(status).get("waiting") or {}
-    if waiting.get("reason") in _NO_IMAGE:
+    if waiting.get("reason") in NO_IMAGE:
         return SpawnFailed("The environment's image could not be fetched.", f"{_LATER} If it happens again: {_TELL}")
     if waiting.get("reason") in _NO_CONTAINER:
         return SpawnFailed("The session's container cannot be started.", _TELL)

@@ -28,6 +28,7 @@ RBAC = (
     'pods is forbidden: User "system:serviceaccount:s:c" cannot create resource "pods" in API group "" in the '
     'namespace "n"'
 )
+NEW = f'daskclusters.gateway.dask.org "x" is forbidden: status unknown for quota: launch, resources: {CLUSTER_COUNT}'
 SECURITY = 'pods "w" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
 RANGE = 'pods "w" is forbidden: maximum cpu usage per Container is 1, but limit is 2'
 
@@ -40,6 +41,7 @@ RANGE = 'pods "w" is forbidden: maximum cpu usage per Container is 1, but limit 
         (403, COUNT, Refusal(Why.QUOTA, (CLUSTER_COUNT,))),
         (403, GOING, Refusal(Why.ENDING)),
         (404, 'namespaces "n" not found', Refusal(Why.ENDING)),
+        (403, NEW, Refusal(Why.NOT_YET)),
         (403, RBAC, Refusal(Why.PERMISSION)),
         (403, SECURITY, Refusal(Why.RULES)),
         (403, RANGE, Refusal(Why.RULES)),
@@ -71,6 +73,7 @@ def test_a_cause_says_that_the_namespace_is_going() -> None:
         (BOTH, "Kubernetes refused x, because the quota of cores and memory is used up."),
         (COUNT, "Kubernetes refused x, because the quota of clusters is used up."),
         (GOING, "Kubernetes refused x, because this session is ending."),
+        (NEW, "Kubernetes does not count this session's quota yet, so it refused x; try again in a minute."),
         (SECURITY, "Kubernetes' rules here do not allow x; the operator finds the reason in the gateway's log."),
     ],
 )

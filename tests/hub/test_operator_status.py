@@ -56,6 +56,10 @@ def test_what_waiting_does_not_change_is_told_at_once():
     assert refusal("the Dask cluster", RULES).hint
 
 
+def test_a_quota_that_was_not_counted_in_time_is_told_as_that():
+    assert refusal("the Dask cluster", NOT_YET).message == "Kubernetes does not count this launch's quota yet."
+
+
 def test_what_the_operator_met_is_read_in_its_notes():
     noted = {"kopf.zalando.org/daskcluster_create_components.status.phase": f'{{"message":"{QUOTA[40:]}"}}'}
     assert "quota of cores" in refused_to_operator({"metadata": {"annotations": noted}}).message
@@ -64,7 +68,7 @@ def test_what_the_operator_met_is_read_in_its_notes():
 
 
 @pytest.mark.parametrize(
-    ("restarts", "waiting"), [(2, "CrashLoopBackOff"), (0, "ErrImagePull"), (0, "InvalidImageName")]
+    ("restarts", "waiting"), [(2, "CrashLoopBackOff"), (0, "ImagePullBackOff"), (0, "InvalidImageName")]
 )
 def test_a_scheduler_that_never_will_run_is_not_waited_for(restarts, waiting):
     assert broken([pod("scheduler", restarts, waiting)]).hint
@@ -72,7 +76,7 @@ def test_a_scheduler_that_never_will_run_is_not_waited_for(restarts, waiting):
 
 
 @pytest.mark.parametrize(
-    ("restarts", "waiting"), [(0, "ContainerCreating"), (1, ""), (0, "CreateContainerConfigError")]
+    ("restarts", "waiting"), [(0, "ContainerCreating"), (0, "ErrImagePull"), (1, ""), (0, "CreateContainerConfigError")]
 )
 def test_a_scheduler_that_still_may_is_waited_for(restarts, waiting):
     assert broken([pod("scheduler", restarts, waiting)]) is None

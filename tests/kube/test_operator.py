@@ -254,7 +254,6 @@ async def test_a_quota_refusal_is_told_instead_of_waited_for(stand, clusters, ne
 
 async def test_it_fits_into_what_the_hub_makes_for_a_launch(stand, clusters, new_launch):
     kind = "daskclusters.kubernetes.dask.org"
-    stand.quota(new_launch(), **{f"count/{kind.replace('.', '_')}": "1"})  # so that quotas have begun to count these
     launch = replace(new_launch(clusters=1, start_workers=6), id=new_launch_id())
     nobody = Neighbours(hub={"a": "hub"}, proxy={"a": "proxy"}, storage={"a": "storage"})
     api = KubeApi(str(stand.plane.kubeconfig))

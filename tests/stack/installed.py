@@ -87,6 +87,8 @@ class Installed:
         if told[-1]["phase"] != "ready":
             lines = "".join(str(event.get("message", "")) for event in told[-40:])
             raise AssertionError(f"{lines}\n{self.logs('hub')}\n{self.logs('binder')}")
+        lacks = [event["message"] for event in told if "could be made now" in str(event.get("message"))]
+        assert not lacks, f"{lacks}\n{self.logs('hub')}"
         return Launched(self, told)
 
     def answers(self) -> bool:
