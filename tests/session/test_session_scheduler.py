@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder.deploy.values import free_port
 from pangeo_binder.hub.operator_keys import new_keys
-from tests.stack.control_plane import free_port
 from tests.stack.local import until
 
 NOTEBOOK = """
