@@ -11,9 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pangeo_binder.build.base import BuildSettings
-from pangeo_binder.build.store import EnvironmentStore
-from pangeo_binder.build.venv import VenvBuilder
+from pangeo_binder.builders.base import BuildSettings
+from pangeo_binder.builders.store import EnvironmentStore
+from pangeo_binder.builders.venv import VenvBuilder
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Environment, Repo, RepoRef
 

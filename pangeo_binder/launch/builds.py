@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from itertools import islice
 
-from ..build.base import Builder
+from ..builders.base import Builder
 from ..errors import BuildFailed, UserError
 from ..events import Event, Phase
 from ..metrics import BUILD_FOLLOWERS, BUILDS, BUILDS_IN_PROGRESS

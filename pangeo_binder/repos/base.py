@@ -1,6 +1,6 @@
 """What a provider of repositories is: it reads a link's spec and looks its ref up.
 
-One file per kind of provider stands beside this one. Runs in the binder; not for fetching files (`build.checkout`).
+One file per kind of provider stands beside this one. Runs in the binder; not for fetching files (`builders.checkout`).
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from pangeo_binder.build.base import BuildEvent
-from pangeo_binder.build.job import KubeBuildSettings
-from pangeo_binder.build.kube import KubeBuilder
-from pangeo_binder.build.registry import RegistrySettings
+from pangeo_binder.builders.base import BuildEvent
+from pangeo_binder.builders.job import KubeBuildSettings
+from pangeo_binder.builders.kube import KubeBuilder
+from pangeo_binder.builders.registry import RegistrySettings
 from pangeo_binder.model import Repo, RepoRef
-from tests.build.registryserver import RegistryServer, run_registry
+from tests.builders.registryserver import RegistryServer, run_registry
 from tests.stack.control_plane import ControlPlane
 
 NAMESPACE = "builds"

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.build.base import BuildEvent
-from pangeo_binder.build.job import KubeBuildSettings
-from pangeo_binder.build.kube import KubeBuilder
-from pangeo_binder.build.places import ENGINES
-from pangeo_binder.build.registry import RegistrySettings
+from pangeo_binder.builders.base import BuildEvent
+from pangeo_binder.builders.job import KubeBuildSettings
+from pangeo_binder.builders.kube import KubeBuilder
+from pangeo_binder.builders.places import ENGINES
+from pangeo_binder.builders.registry import RegistrySettings
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.model import Repo, RepoRef
-from tests.build.registryserver import RegistryServer, credentials, htpasswd, run_registry
+from tests.builders.registryserver import RegistryServer, credentials, htpasswd, run_registry
 from tests.kube.builds import NAMESPACE, lines, prepare
 from tests.repos.gitrepo import git, make_repository
 from tests.repos.gitserver import _GitHandler

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.build.base import Builder, BuildEvent, BuildSettings
+from pangeo_binder.builders.base import Builder, BuildEvent, BuildSettings
 from pangeo_binder.events import Phase
 from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.builds import SharedBuilds

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from pangeo_binder.build.checkout import Checkout
+from pangeo_binder.builders.checkout import Checkout
 from pangeo_binder.errors import RepoNotFound
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Repo, RepoRef

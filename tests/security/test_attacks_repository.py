@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.build.recipe import Recipe, from_json
+from pangeo_binder.builders.recipe import Recipe, from_json
 from pangeo_binder.launch.lookups import AT_ONCE, SharedLookups
 from pangeo_binder.model import RepoRef
 from pangeo_binder.repos.git import GitProvider
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def detected(folder: Path) -> Recipe:
-    command = [sys.executable, "-I", "-m", "pangeo_binder.build.detect", "3.11"]
+    command = [sys.executable, "-I", "-m", "pangeo_binder.builders.detect", "3.11"]
     return from_json(subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=60).stdout)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.build.detect import detect
-from pangeo_binder.build.recipe import Recipe, check, from_json, to_json
+from pangeo_binder.builders.detect import detect
+from pangeo_binder.builders.recipe import Recipe, check, from_json, to_json
 from pangeo_binder.errors import BuildFailed
 
 PACKAGE = "[project]\nname = 'sea'\nversion = '1'\n[build-system]\nrequires = ['hatchling']\n"

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
-from tests.build.registryserver import PASSWORD, USER, basic
+from tests.builders.registryserver import PASSWORD, USER, basic
 
 
 def _plain(data: bytes) -> str:

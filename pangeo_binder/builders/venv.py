@@ -138,7 +138,7 @@ class VenvBuilder(Builder):
 
     async def _recipe(self, site: _Site) -> Recipe:
         # isolated (-I), because a module in the checkout must not be taken for one of ours
-        argv = (sys.executable, "-I", "-m", "pangeo_binder.build.detect", self.settings.python)
+        argv = (sys.executable, "-I", "-m", "pangeo_binder.builders.detect", self.settings.python)
         env = {name: value for name, value in site.env.items() if name in ("PATH", "HOME", "LC_ALL", BUILD_MARK)}
         detected = await capture(Command(argv, env, site.checkout, _DETECT_SECONDS))
         if detected.code:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.build.job import KubeBuildSettings
-from pangeo_binder.build.kube import KubeBuilder
-from pangeo_binder.build.labels import WISH_LABEL, labels_of, wish_of
-from pangeo_binder.build.registry import RegistrySettings
+from pangeo_binder.builders.job import KubeBuildSettings
+from pangeo_binder.builders.kube import KubeBuilder
+from pangeo_binder.builders.labels import WISH_LABEL, labels_of, wish_of
+from pangeo_binder.builders.registry import RegistrySettings
 from pangeo_binder.model import Environment
 from pangeo_binder.policy.wish import Wish, WishInvalid
-from tests.build.registryserver import RegistryServer, run_registry
+from tests.builders.registryserver import RegistryServer, run_registry
 
 TEXT = 'server: {cpu: 1}\ndask: {workers: 2}\n# "quoted" $HOME\n'
 

@@ -1,6 +1,6 @@
 """Says what the repository in the current directory asks for, in repo2docker's own opinion.
 
-Runs as a process of its own (`python -I -m pangeo_binder.build.detect <default python>`), because repo2docker's
+Runs as a process of its own (`python -I -m pangeo_binder.builders.detect <default python>`), because repo2docker's
 detection works on the current directory; prints a Recipe as JSON. Runs nothing of the repository.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from pangeo_binder.build.recipe import Recipe, to_json
+from pangeo_binder.builders.recipe import Recipe, to_json
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # repo2docker's own imports

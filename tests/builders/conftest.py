@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.build.base import Builder, BuildSettings
+from pangeo_binder.builders.base import Builder, BuildSettings
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Environment, Repo, RepoRef
 from tests.repos.gitrepo import git, make_repository

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.build import container
-from pangeo_binder.build.appendix import SESSION_DIR, appendix, install_script
-from pangeo_binder.build.buildkit import BuildKitEngine
-from pangeo_binder.build.engines import BuildahEngine, BuildError, LayoutEngine, _lines
-from pangeo_binder.build.places import Places
-from pangeo_binder.build.session_needs import NEEDS
+from pangeo_binder.builders import container
+from pangeo_binder.builders.appendix import SESSION_DIR, appendix, install_script
+from pangeo_binder.builders.buildkit import BuildKitEngine
+from pangeo_binder.builders.engines import BuildahEngine, BuildError, LayoutEngine, _lines
+from pangeo_binder.builders.places import Places
+from pangeo_binder.builders.session_needs import NEEDS
 from pangeo_binder.errors import BuildFailed, refusal_from
 from pangeo_binder.model import Repo, RepoRef
-from tests.build.registryserver import credentials, htpasswd, run_registry
+from tests.builders.registryserver import credentials, htpasswd, run_registry
 
 TOOLS = [name for name in ("skopeo", "docker-registry") if not shutil.which(name)]
 needs_tools = pytest.mark.skipif(bool(TOOLS), reason=f"LEFT OUT: no {', '.join(TOOLS)} here")

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pangeo_binder.build.session_needs import NEEDS
-from pangeo_binder.build.venv import VenvBuilder
+from pangeo_binder.builders.session_needs import NEEDS
+from pangeo_binder.builders.venv import VenvBuilder
 from pangeo_binder.command import BUILD_MARK
 from pangeo_binder.errors import BuildFailed, RepoNotFound
 from pangeo_binder.events import Phase
@@ -195,8 +195,8 @@ async def test_a_cancelled_build_leaves_nothing(builder, repo_of):
 BUILD = """
 import asyncio, sys
 from pathlib import Path
-from pangeo_binder.build.base import BuildSettings
-from pangeo_binder.build.venv import VenvBuilder
+from pangeo_binder.builders.base import BuildSettings
+from pangeo_binder.builders.venv import VenvBuilder
 from pangeo_binder.git import GitAccess
 from pangeo_binder.policy.wish import WishInvalid
 from pangeo_binder.model import Repo, RepoRef

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.build.registry import Registry, RegistrySettings, RegistryUnavailable
-from tests.build.registryserver import PASSWORD, USER, RegistryServer, basic, credentials, htpasswd, run_registry
-from tests.build.tokenserver import token_server
+from pangeo_binder.builders.registry import Registry, RegistrySettings, RegistryUnavailable
+from tests.builders.registryserver import PASSWORD, USER, RegistryServer, basic, credentials, htpasswd, run_registry
+from tests.builders.tokenserver import token_server
 
 if not shutil.which("docker-registry"):
     pytest.skip("LEFT OUT: no docker-registry here", allow_module_level=True)

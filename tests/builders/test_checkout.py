@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.build.checkout import Checkout
+from pangeo_binder.builders.checkout import Checkout
 from pangeo_binder.command import CommandTimedOut
 from pangeo_binder.errors import BuildFailed, RefNotFound, RepoNotFound
 from pangeo_binder.git import GitAccess
