@@ -22,7 +22,7 @@ from traitlets import Bool, Dict, Float, Instance, Int, List, Tuple, Unicode
 
 from . import __version__
 from .builders.base import Builder, BuildSettings
-from .builders.venv import VenvBuilder
+from .builders.venv.builder import VenvBuilder
 from .errors import PangeoBinderError, UserError
 from .events import Event
 from .git import GitAccess
@@ -40,7 +40,7 @@ from .web.limits import Limits
 from .web.routes import routes
 
 if TYPE_CHECKING:
-    from .builders.kube import KubeBuilder
+    from .builders.kube.builder import KubeBuilder
 
 _HEALTH_SECONDS = 5
 _HOUSEKEEPING_SECONDS = 3600
@@ -80,7 +80,7 @@ class PangeoBinderHub(BinderHub):
     examples = Tuple(help="The landing page's examples; the first is built when the binder starts.", config=True)
     health_urls = Dict(help="Addresses that have to answer for the binder to be healthy, by service.", config=True)
     kube_builds = Instance(
-        "pangeo_binder.builders.job.KubeBuildSettings",
+        "pangeo_binder.builders.kube.job.KubeBuildSettings",
         help="How environments are built on a cluster; without, they are virtual environments of this machine.",
         allow_none=True,
         config=True,
@@ -118,7 +118,7 @@ class PangeoBinderHub(BinderHub):
         self._venvs: VenvBuilder | None = None
         self._images: KubeBuilder | None = None
         if self.kube_builds is not None:
-            from .builders.kube import KubeBuilder  # needs a library that is only there on a cluster
+            from .builders.kube.builder import KubeBuilder  # needs a library that is only there on a cluster
 
             self._images = KubeBuilder(self.kube_builds)
             return self._images

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from pangeo_binder.builders.base import BuildSettings
-from pangeo_binder.builders.store import EnvironmentStore
-from pangeo_binder.builders.venv import VenvBuilder
+from pangeo_binder.builders.venv.builder import VenvBuilder
+from pangeo_binder.builders.venv.store import EnvironmentStore
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Environment, Repo, RepoRef
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.builders import container
-from pangeo_binder.builders.buildkit import told
+from pangeo_binder.builders.pod import container
+from pangeo_binder.builders.pod.buildkit import told
 from pangeo_binder.errors import BuildFailed
 
 PROGRESS = """\

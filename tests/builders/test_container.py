@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.builders import container
-from pangeo_binder.builders.appendix import SESSION_DIR, appendix, install_script
-from pangeo_binder.builders.buildkit import BuildKitEngine
-from pangeo_binder.builders.engines import BuildahEngine, BuildError, LayoutEngine, _lines
-from pangeo_binder.builders.places import Places
+from pangeo_binder.builders.pod import container
+from pangeo_binder.builders.pod.appendix import SESSION_DIR, appendix, install_script
+from pangeo_binder.builders.pod.buildkit import BuildKitEngine
+from pangeo_binder.builders.pod.engines import BuildahEngine, BuildError, LayoutEngine, _lines
+from pangeo_binder.builders.pod_layout import Places
 from pangeo_binder.builders.session_needs import NEEDS
 from pangeo_binder.errors import BuildFailed, refusal_from
 from pangeo_binder.model import Repo, RepoRef

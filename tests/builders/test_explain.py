@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pangeo_binder.builders.explain import explain
+from pangeo_binder.builders.venv.explain import explain
 
 CASES = [
     (

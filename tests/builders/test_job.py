@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from pangeo_binder.builders.job import KubeBuildSettings, job_manifest, job_name
-from pangeo_binder.builders.registry import RegistrySettings
+from pangeo_binder.builders.kube.job import KubeBuildSettings, job_manifest, job_name
+from pangeo_binder.builders.kube.registry import RegistrySettings
 from pangeo_binder.model import Repo, RepoRef
 from pangeo_binder.pods import TierPods
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.builders.job import KubeBuildSettings
-from pangeo_binder.builders.kube import KubeBuilder
-from pangeo_binder.builders.labels import WISH_LABEL, labels_of, wish_of
-from pangeo_binder.builders.registry import RegistrySettings
+from pangeo_binder.builders.image_labels import WISH_LABEL, labels_of, wish_of
+from pangeo_binder.builders.kube.builder import KubeBuilder
+from pangeo_binder.builders.kube.job import KubeBuildSettings
+from pangeo_binder.builders.kube.registry import RegistrySettings
 from pangeo_binder.model import Environment
 from pangeo_binder.policy.wish import Wish, WishInvalid
 from tests.builders.registryserver import RegistryServer, run_registry

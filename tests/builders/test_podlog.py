@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pangeo_binder.builders.podlog import LogCursor
+from pangeo_binder.builders.kube.podlog import LogCursor
 
 
 def line(nanosecond: int, text: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kubernetes_asyncio import client
 
-from pangeo_binder.builders.podstate import failure, job_ended, never_started, stuck, waits_for
+from pangeo_binder.builders.kube.podstate import failure, job_ended, never_started, stuck, waits_for
 from pangeo_binder.errors import BuildFailed, RefNotFound, refusal_text
 
 

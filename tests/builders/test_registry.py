@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.builders.registry import Registry, RegistrySettings, RegistryUnavailable
+from pangeo_binder.builders.kube.registry import Registry, RegistrySettings, RegistryUnavailable
 from tests.builders.registryserver import PASSWORD, USER, RegistryServer, basic, credentials, htpasswd, run_registry
 from tests.builders.tokenserver import token_server
 

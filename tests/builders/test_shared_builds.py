@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pangeo_binder.builders.base import Builder, BuildEvent
-from pangeo_binder.builders.venv import VenvBuilder
+from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.events import Event, Phase
 from pangeo_binder.launch.builds import Replay, SharedBuilds

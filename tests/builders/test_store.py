@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.builders.store import EnvironmentStore
+from pangeo_binder.builders.venv.store import EnvironmentStore
 from pangeo_binder.command import BUILD_MARK
 from pangeo_binder.model import Environment
 

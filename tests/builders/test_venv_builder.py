@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pangeo_binder.builders.session_needs import NEEDS
-from pangeo_binder.builders.venv import VenvBuilder
+from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.command import BUILD_MARK
 from pangeo_binder.errors import BuildFailed, RepoNotFound
 from pangeo_binder.events import Phase
@@ -196,7 +196,7 @@ BUILD = """
 import asyncio, sys
 from pathlib import Path
 from pangeo_binder.builders.base import BuildSettings
-from pangeo_binder.builders.venv import VenvBuilder
+from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.git import GitAccess
 from pangeo_binder.policy.wish import WishInvalid
 from pangeo_binder.model import Repo, RepoRef

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pangeo_binder.builders.job import KubeBuildSettings, job_manifest
-from pangeo_binder.builders.registry import RegistrySettings
+from pangeo_binder.builders.kube.job import KubeBuildSettings, job_manifest
+from pangeo_binder.builders.kube.registry import RegistrySettings
 from pangeo_binder.model import Repo, RepoRef
 from tests.chart.conftest import HERE, ROOT, Helm
 from tests.chart.test_chart_values import EXAMPLES, NAMED

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from pangeo_binder.builders.job import job_manifest
-from pangeo_binder.builders.jobs import ClusterUnavailable, Jobs
+from pangeo_binder.builders.kube.job import job_manifest
+from pangeo_binder.builders.kube.jobs import ClusterUnavailable, Jobs
 from pangeo_binder.deploy.kube.binder import build_settings
 from pangeo_binder.deploy.kube.hub import site_of
 from pangeo_binder.deploy.kube.values import KubeValues

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pangeo_binder.builders.base import BuildEvent
-from pangeo_binder.builders.job import KubeBuildSettings
-from pangeo_binder.builders.kube import KubeBuilder
-from pangeo_binder.builders.registry import RegistrySettings
+from pangeo_binder.builders.kube.builder import KubeBuilder
+from pangeo_binder.builders.kube.job import KubeBuildSettings
+from pangeo_binder.builders.kube.registry import RegistrySettings
 from pangeo_binder.model import Repo, RepoRef
 from tests.builders.registryserver import RegistryServer, run_registry
 from tests.stack.control_plane import ControlPlane

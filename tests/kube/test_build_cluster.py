@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from pangeo_binder.builders.base import BuildEvent
-from pangeo_binder.builders.job import KubeBuildSettings
-from pangeo_binder.builders.kube import KubeBuilder
-from pangeo_binder.builders.places import ENGINES
-from pangeo_binder.builders.registry import RegistrySettings
+from pangeo_binder.builders.kube.builder import KubeBuilder
+from pangeo_binder.builders.kube.job import KubeBuildSettings
+from pangeo_binder.builders.kube.registry import RegistrySettings
+from pangeo_binder.builders.pod_layout import ENGINES
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.model import Repo, RepoRef
 from tests.builders.registryserver import RegistryServer, credentials, htpasswd, run_registry

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pangeo_binder.builders.base import BuildEvent
-from pangeo_binder.builders.job import KubeBuildSettings, job_manifest, job_name
-from pangeo_binder.builders.jobs import ClusterUnavailable
-from pangeo_binder.builders.registry import RegistrySettings
+from pangeo_binder.builders.kube.job import KubeBuildSettings, job_manifest, job_name
+from pangeo_binder.builders.kube.jobs import ClusterUnavailable
+from pangeo_binder.builders.kube.registry import RegistrySettings
 from pangeo_binder.errors import BuildFailed, RepoNotFound, refusal_text
 from tests.builders.registryserver import RegistryServer
 from tests.kube.builds import NAMESPACE, REPO, Stand, images, lines, namespace_objects, stand

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from pangeo_binder.builders.base import BuildSettings
-from pangeo_binder.builders.venv import VenvBuilder
+from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Repo, RepoRef
 from tests.repos.gitrepo import git, make_repository

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ...builders.job import KubeBuildSettings
-from ...builders.registry import RegistrySettings
+from ...builders.kube.job import KubeBuildSettings
+from ...builders.kube.registry import RegistrySettings
 from ...model import RepoRef
 from ...web.context import Example
 from ...web.limits import Limits

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import Final
 
-from .session_needs import NEEDS
+from ..session_needs import NEEDS
 
 SESSION_DIR: Final = "pangeo-binder-session"
 """Where the build's context holds the session distribution's wheel."""

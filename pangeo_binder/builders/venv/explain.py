@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from ..errors import BuildFailed
-from .base import disk_full
-from .session_needs import NEEDS
+from ...errors import BuildFailed
+from ..base import disk_full
+from ..session_needs import NEEDS
 
 _PIN_HINT: Final = "Loosen or drop one of them, and open the link again."
 _LIST: Final = r"((?:all of: )?[^\s,]+(?:(?:,| and|, and) [^\s,]+)*)"

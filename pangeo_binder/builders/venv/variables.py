@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..command import BUILD_MARK, inherited
-from ..git import git_env
-from ..model import Repo
-from .base import BuildSettings
+from ...command import BUILD_MARK, inherited
+from ...git import git_env
+from ...model import Repo
+from ..base import BuildSettings
 
 _INDEXES = (
     *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX_STRATEGY", "UV_FIND_LINKS"),

@@ -13,8 +13,8 @@ from typing import Any, Final
 import aiohttp
 from kubernetes_asyncio import client, config
 
-from ..errors import PangeoBinderError
-from ..names import BUILD_LABEL
+from ...errors import PangeoBinderError
+from ...names import BUILD_LABEL
 from .podlog import LogCursor
 
 _CALL_SECONDS: Final = 30

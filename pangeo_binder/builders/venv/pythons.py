@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..command import Captured, Command, capture
-from ..errors import BuildFailed
-from .base import BuildSettings
+from ...command import Captured, Command, capture
+from ...errors import BuildFailed
+from ..base import BuildSettings
 
 _OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 _QUESTION_SECONDS = 60

@@ -9,7 +9,7 @@ import re
 import time
 from datetime import datetime
 
-from ..command import LineCutter
+from ...command import LineCutter
 
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 _SKEW_SECONDS = 300

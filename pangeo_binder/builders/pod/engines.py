@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 from repo2docker.engine import BuildError, ContainerEngine
 
-from ..command import LineCutter
+from ...command import LineCutter
 from .appendix import SESSION_DIR
 
 _TAIL_LINES: Final = 20

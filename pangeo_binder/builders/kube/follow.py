@@ -12,14 +12,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
-from ..command import CommandTimedOut
-from ..errors import UserError
-from ..events import Phase
-from ..policy.units import size_text
-from .base import BuildEvent
+from ...command import CommandTimedOut
+from ...errors import UserError
+from ...events import Phase
+from ...policy.units import size_text
+from ..base import BuildEvent
+from ..pod_layout import BUILD, PUSH
 from .job import KubeBuildSettings
 from .jobs import ClusterUnavailable, Jobs
-from .places import BUILD, PUSH
 from .podlog import LogCursor
 from .podstate import container_state, failure, job_ended, never_started, stuck, waits_for
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..errors import BuildFailed, RefNotFound, RepoNotFound, UserError, refusal_from
-from .places import BUILD, PUSH
+from ...errors import BuildFailed, RefNotFound, RepoNotFound, UserError, refusal_from
+from ..pod_layout import BUILD, PUSH
 
 _MESSAGE_CHARACTERS: Final = 400
 _NEVER_STARTS: Final = {

@@ -17,20 +17,20 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..command import BUILD_MARK, Command, CommandFailed, capture, stream
-from ..errors import BuildFailed, PangeoBinderError
-from ..events import Phase
-from ..model import Environment, Repo
-from ..names import environment_id
-from ..policy.wish import find_wish
-from .base import Builder, BuildEvent, BuildSettings, disk_full
-from .checkout import Checkout
+from ...command import BUILD_MARK, Command, CommandFailed, capture, stream
+from ...errors import BuildFailed, PangeoBinderError
+from ...events import Phase
+from ...model import Environment, Repo
+from ...names import environment_id
+from ...policy.wish import find_wish
+from ..base import Builder, BuildEvent, BuildSettings, disk_full
+from ..checkout import Checkout
+from ..recipe import Recipe, check, from_json
+from ..session_needs import session_digest, session_needs
 from .explain import explain, own_indexes
 from .pythons import find_python
-from .recipe import Recipe, check, from_json
-from .session_needs import session_digest, session_needs
 from .store import EnvironmentStore
-from .surroundings import build_env
+from .variables import build_env
 
 BUILDER_VERSION = "venv-1"
 """Part of every environment's id: a change of how they are made makes new ones."""

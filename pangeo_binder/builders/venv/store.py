@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..command import end_marked
-from ..model import Environment, from_wire, to_wire
+from ...command import end_marked
+from ...model import Environment, from_wire, to_wire
 
 _MARKER = "environment.json"
 _GRACE_SECONDS = 600

@@ -13,21 +13,21 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
-from ..errors import BuildFailed, PangeoBinderError
-from ..events import Phase
-from ..model import Environment, Repo
-from ..names import environment_id
-from ..policy.units import duration_text
-from ..policy.wish import Wish
-from ..resources import resource
-from .base import Builder, BuildEvent
+from ...errors import BuildFailed, PangeoBinderError
+from ...events import Phase
+from ...model import Environment, Repo
+from ...names import environment_id
+from ...policy.units import duration_text
+from ...policy.wish import Wish
+from ...resources import resource
+from ..base import Builder, BuildEvent
+from ..image_labels import wish_of
+from ..session_needs import session_digest
 from .follow import LOOK_SECONDS, JobFollower, Patience
 from .job import KubeBuildSettings, job_manifest, job_name
 from .jobs import AlreadyThere, ClusterUnavailable, Jobs, NoRoom
-from .labels import wish_of
 from .podstate import job_ended
 from .registry import Registry
-from .session_needs import session_digest
 
 BUILDER_VERSION: Final = "kube-2"
 """Part of every environment's id: a change of how they are made makes new ones."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-from ..errors import BuildFailed
+from ...errors import BuildFailed
 from .engines import LayoutEngine
 
 _PROGRAMS: Final = ("buildkitd", "buildctl")

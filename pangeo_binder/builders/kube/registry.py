@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 
 import aiohttp
 
-from ..errors import BuildFailed
+from ...errors import BuildFailed
 
 log = logging.getLogger(__name__)
 

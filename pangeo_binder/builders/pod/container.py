@@ -19,14 +19,14 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from ..errors import BuildFailed, UserError, refusal_text
-from ..git import GitAccess
-from ..model import Repo, RepoRef
-from ..pods import USER_ID
+from ...errors import BuildFailed, UserError, refusal_text
+from ...git import GitAccess
+from ...model import Repo, RepoRef
+from ...pods import USER_ID
+from ..checkout import Checkout
+from ..image_labels import labels_of
+from ..pod_layout import BUILD, PUSH, Places
 from .appendix import appendix
-from .checkout import Checkout
-from .labels import labels_of
-from .places import BUILD, PUSH, Places
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # repo2docker's own imports
