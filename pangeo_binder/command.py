@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from .errors import PangeoBinderError
-from .processes import STATE_DIR
+from .local.processes import STATE_DIR
 
 BUILD_MARK = "PANGEO_BINDER_BUILD"
 """The environment variable by which a build's processes are found, even those that left its process group."""

@@ -15,8 +15,8 @@ from pathlib import Path
 import click
 
 from benchmarks.launch.__main__ import surroundings
-from pangeo_binder.hub.kube_api import KubeApi
-from pangeo_binder.hub.namespace_reaper import NamespaceReaper, OwnNamespaces
+from pangeo_binder.hub.kube.namespace_reaper import NamespaceReaper, OwnNamespaces
+from pangeo_binder.kube.api import KubeApi
 from tests.kube.hubstand import new_launch
 from tests.stack.control_plane import ControlPlane, control_plane
 from tests.stack.tools import tools

@@ -7,10 +7,10 @@ import copy
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from pangeo_binder.hub.kube_api import KubeApi
-from pangeo_binder.hub.manifests import launch_annotations, launch_labels
-from pangeo_binder.hub.namespaces import Namespaces
-from pangeo_binder.hub.site import Neighbours, Site
+from pangeo_binder.hub.kube.manifests import launch_annotations, launch_labels
+from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.hub.kube.settings import Neighbours, Site
+from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.model import Launch
 from tests.kube.hubstand import SYSTEM, new_launch
 from tests.stack.control_plane import ControlPlane

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..hub.gateway_clusters import GatewayClusters, GatewayService
-from ..hub.local import LocalLaunchSpawner
+from ..hub.dask.gateway import GatewayClusters, GatewayService
+from ..hub.local.proxy import WatchedTraefikProxy
+from ..hub.local.spawner import LocalLaunchSpawner
 from ..hub.provision import Provisioner, StorageService
-from ..hub.proxy import WatchedTraefikProxy
 from ..hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
-from ..processes import STATE_DIR
+from ..local.processes import STATE_DIR
 from .values import GATEWAY_PREFIX, LOOPBACK, LocalValues, read_values
 
 _CARRIED = ("UV_", "PIP_", "SSL_", "GIT_", "HTTP", "http", "NO_PROXY", "no_proxy", "REQUESTS_", "CURL_", "LANG", "LC_")

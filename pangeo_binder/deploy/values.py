@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic.dataclasses import dataclass
 
 from ..errors import UserError
-from ..hub.ports import server_port
+from ..local.ports import server_port
 from ..model import from_wire, to_wire
 
 LOOPBACK = "127.0.0.1"

@@ -59,7 +59,7 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
     namespace_prefix = Unicode("launch", help="What the launches' own namespaces begin with.", config=True)
     shared_namespace = Unicode("", help="One namespace for all launches, instead of one each.", config=True)
     pull_login = Bool(False, help="Whether each launch has a Secret to pull its image with.", config=True)
-    tier_pods = Dict(help="What the pods of a tier run on: `pangeo_binder.pods.TierPods` by tier.", config=True)
+    tier_pods = Dict(help="What the pods of a tier run on: `pangeo_binder.kube.pods.TierPods` by tier.", config=True)
 
     @default("cluster_config_class")
     def _cluster_config_class(self) -> type[LaunchClusterConfig]:

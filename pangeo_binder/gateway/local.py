@@ -16,9 +16,9 @@ from dask_gateway_server.backends.local import UnsafeLocalBackend
 from dask_gateway_server.models import Cluster, ClusterStatus
 from traitlets import Unicode
 
-from ..layer import layer_of, search_path
+from ..local.layer import layer_of, search_path
+from ..local.processes import LAUNCH, STATE_DIR
 from ..model import Launch
-from ..processes import LAUNCH, STATE_DIR
 from .launches import LaunchBackendMixin
 from .notices import MESSAGE, launch_cluster, tell
 from .options import Runtime

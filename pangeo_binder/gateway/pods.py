@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import names
+from ..kube.pods import TierPods, restricted_container, restricted_pod
 from ..model import Launch
-from ..pods import TierPods, restricted_container, restricted_pod
 
 COMPONENT_LABEL = "app.kubernetes.io/component"
 SERVER_ANNOTATION = f"{names.LABEL}/server"

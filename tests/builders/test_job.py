@@ -9,8 +9,8 @@ import pytest
 
 from pangeo_binder.builders.kube.job import KubeBuildSettings, job_manifest, job_name
 from pangeo_binder.builders.kube.registry import RegistrySettings
+from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import Repo, RepoRef
-from pangeo_binder.pods import TierPods
 
 REPO = Repo(RepoRef("git", "https://example.org/org/sea", "main"), "a" * 40)
 SETTINGS = KubeBuildSettings(

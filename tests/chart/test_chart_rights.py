@@ -13,8 +13,8 @@ from pangeo_binder.builders.kube.jobs import ClusterUnavailable, Jobs
 from pangeo_binder.deploy.kube.binder import build_settings
 from pangeo_binder.deploy.kube.hub import site_of
 from pangeo_binder.deploy.kube.values import KubeValues
-from pangeo_binder.hub.kube_api import KubeApi
-from pangeo_binder.hub.namespaces import Namespaces
+from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id
 from tests.chart.conftest import Helm

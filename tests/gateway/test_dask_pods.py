@@ -9,8 +9,8 @@ import pytest
 from pangeo_binder.gateway.kube import LaunchClusterConfig
 from pangeo_binder.gateway.options import Runtime, options_for
 from pangeo_binder.gateway.pods import Placement, cluster_config, launch_labels
+from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
-from pangeo_binder.pods import TierPods
 
 GIB = 2**30
 IMAGE = f"registry.example/env@sha256:{'a' * 64}"

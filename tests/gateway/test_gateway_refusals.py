@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pangeo_binder.processes import STATE_DIR
+from pangeo_binder.local.processes import STATE_DIR
 from tests.stack.kernel import Kernel
 from tests.stack.local import Answer, LocalStack, Session, request, until
 

@@ -16,8 +16,8 @@ import psutil
 from pangeo_binder.deploy.values import LocalValues, Secrets, choose_ports, free_port, write_values
 from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS
 from pangeo_binder.launch.hub import Hub
+from pangeo_binder.local.processes import LAUNCH, STATE_DIR, end_all
 from pangeo_binder.model import Environment, Launch
-from pangeo_binder.processes import LAUNCH, STATE_DIR, end_all
 from pangeo_binder.ticket import sign
 from tests.stack.local import Answer, request, until
 

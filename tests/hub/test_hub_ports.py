@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 
-from pangeo_binder.hub.ports import listens, server_port
+from pangeo_binder.local.ports import listens, server_port
 
 _LISTEN = (
     "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print('up', flush=True); input()"

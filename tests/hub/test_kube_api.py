@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kubernetes_asyncio.client.rest import ApiException
 
-from pangeo_binder.hub.kube_api import once_it_may
+from pangeo_binder.kube.api import once_it_may
 
 NEW = 'secrets "keys" is forbidden: status unknown for quota: launch, resources: secrets'
 USED_UP = (

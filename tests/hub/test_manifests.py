@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pangeo_binder.hub.manifests import launch_annotations, network_policy
+from pangeo_binder.hub.kube.manifests import launch_annotations, network_policy
 from tests.kube.kubelaunch import a_launch, a_site
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pangeo_binder.hub.operator_keys import new_keys
-from pangeo_binder.hub.operator_manifests import (
+from pangeo_binder.hub.dask.operator.keys import new_keys
+from pangeo_binder.hub.dask.operator.manifests import (
     KEYS_SECRET,
     OperatorSettings,
     dask_autoscaler,
@@ -21,8 +21,8 @@ from pangeo_binder.hub.operator_manifests import (
     operator_policy,
     session_variables,
 )
+from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
-from pangeo_binder.pods import TierPods
 
 GIB = 2**30
 DASK = DaskGrant(1, workers=6, cores=12, memory_bytes=48 * GIB, worker_cores=2, worker_memory_bytes=8 * GIB,

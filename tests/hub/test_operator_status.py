@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kubernetes_asyncio import client
 
-from pangeo_binder.hub.operator_status import broken, has_pod, is_ready, refusal, refused, refused_to_operator
+from pangeo_binder.hub.dask.operator.status import broken, has_pod, is_ready, refusal, refused, refused_to_operator
 
 QUOTA = (
     'pods "dask-a-scheduler-1" is forbidden: exceeded quota: launch, requested: limits.cpu=1,limits.memory=1Gi,'

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pangeo_binder.errors import QuotaExceeded, SpawnFailed
-from pangeo_binder.hub.pod_news import news, refused, too_slow, trouble
+from pangeo_binder.hub.kube.pod_status import news, refused, too_slow, trouble
 
 UNSCHEDULED = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]}
 

@@ -9,7 +9,7 @@ import pytest
 
 from pangeo_binder import metrics
 from pangeo_binder.errors import DaskUnavailable, StorageUnavailable
-from pangeo_binder.hub.gateway_clusters import GatewayClusters, GatewayService
+from pangeo_binder.hub.dask.gateway import GatewayClusters, GatewayService
 from pangeo_binder.hub.provision import Cluster, Clusters, Provisioned, Provisioner, StorageService
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 

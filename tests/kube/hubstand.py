@@ -51,7 +51,7 @@ c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.load_roles = roles(on_kubernetes=True)
 c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 0}}
-reaper = [sys.executable, "-m", "pangeo_binder.hub.namespace_reaper", "{shared}"]
+reaper = [sys.executable, "-m", "pangeo_binder.hub.kube.namespace_reaper", "{shared}"]
 way = {{name: os.environ[name] for name in ("KUBECONFIG", "PYTHONPATH", "HOME")}}
 c.JupyterHub.services = [
     *({{"name": name, "api_token": name.ljust(32, "-")}} for name in SERVICES),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pangeo_binder import names
-from pangeo_binder.hub.site import Binding, Neighbours, Site
+from pangeo_binder.hub.kube.settings import Binding, Neighbours, Site
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 
 GIB = 2**30

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pangeo_binder.errors import SpawnFailed
-from pangeo_binder.hub.kube_api import KubeApi
-from pangeo_binder.hub.namespace_reaper import NamespaceReaper, OwnNamespaces
-from pangeo_binder.hub.namespaces import Namespaces
+from pangeo_binder.hub.kube.namespace_reaper import NamespaceReaper, OwnNamespaces
+from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.kube.api import KubeApi
+from pangeo_binder.kube.pods import restricted_container, restricted_pod
 from pangeo_binder.model import Launch
-from pangeo_binder.pods import restricted_container, restricted_pod
 from tests.kube.kubelaunch import a_launch, a_site
 from tests.stack.control_plane import ControlPlane
 from tests.stack.local import until

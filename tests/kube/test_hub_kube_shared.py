@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.hub.kube_api import KubeApi
-from pangeo_binder.hub.namespace_reaper import NamespaceReaper, OwnNamespaces, SharedNamespace
-from pangeo_binder.hub.namespaces import Namespaces
+from pangeo_binder.hub.kube.namespace_reaper import NamespaceReaper, OwnNamespaces, SharedNamespace
+from pangeo_binder.hub.kube.namespaces import Namespaces
 from pangeo_binder.hub.roles import NAMESPACES
+from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.liveness import HubIsAlive
 from pangeo_binder.model import Launch
 from tests.kube.hubstand import HubStand, documented_rules, hub_stand, new_launch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pangeo_binder.hub.manifests import launch_annotations, limit_range, namespace, network_policy, quota, secret
+from pangeo_binder.hub.kube.manifests import launch_annotations, limit_range, namespace, network_policy, quota, secret
 from tests.kube.kubelaunch import GIB, a_launch, a_site
 
 

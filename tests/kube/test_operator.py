@@ -17,14 +17,14 @@ import pytest
 from aiohttp import web
 
 from pangeo_binder.errors import DaskUnavailable
-from pangeo_binder.hub.kube_api import KubeApi
-from pangeo_binder.hub.namespaces import Namespaces
-from pangeo_binder.hub.operator_clusters import OperatorClusters
-from pangeo_binder.hub.operator_manifests import OperatorSettings, cluster_name, dask_cluster
-from pangeo_binder.hub.site import Neighbours, Site
+from pangeo_binder.hub.dask.operator.clusters import OperatorClusters
+from pangeo_binder.hub.dask.operator.manifests import OperatorSettings, cluster_name, dask_cluster
+from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.hub.kube.settings import Neighbours, Site
+from pangeo_binder.kube.api import KubeApi
+from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant
 from pangeo_binder.names import new_launch_id
-from pangeo_binder.pods import TierPods
 from tests.kube.daskoperator import address_of, allow_hub, dask_operator, pretended_node
 from tests.stack.control_plane import ControlPlane
 from tests.stack.local import until

@@ -17,7 +17,7 @@ from pathlib import Path
 from ssl import create_default_context
 from typing import Any
 
-from pangeo_binder.hub.ports import server_port
+from pangeo_binder.local.ports import server_port
 
 from .pki import Authority
 from .tools import ClusterTools

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import psutil
 
 from pangeo_binder.deploy.values import LocalValues, free_port, read_values
-from pangeo_binder.processes import LAUNCH, STATE_DIR
+from pangeo_binder.local.processes import LAUNCH, STATE_DIR
 
 COMMAND = str(Path(sys.executable).parent / "pangeo-binder")
 START_SECONDS = 150

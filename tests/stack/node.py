@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pangeo_binder.hub.ports import server_port
+from pangeo_binder.local.ports import server_port
 
 from .control_plane import PODS, SERVICES, ControlPlane, until_default_account
 from .node_objects import containerd_config, dns_objects, kubelet_config

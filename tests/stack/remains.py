@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from pangeo_binder.command import BUILD_MARK
-from pangeo_binder.processes import LAUNCH, STATE_DIR
+from pangeo_binder.local.processes import LAUNCH, STATE_DIR
 from tests.stack.local import LocalStack, until
 
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ...kube.pods import TierPods, restricted_container, restricted_pod
 from ...model import Repo
 from ...names import BUILD_LABEL, LABEL, MANAGED_LABELS
-from ...pods import TierPods, restricted_container, restricted_pod
 from ..base import BuildLimits
 from ..pod_layout import BUILD, BUILD_DIR, ENGINES, IMAGE_DIR, PUSH, SECRET_DIR, SECRET_FILE
 from .registry import RegistrySettings

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from ...errors import BuildFailed, UserError, refusal_text
 from ...git import GitAccess
+from ...kube.pods import USER_ID
 from ...model import Repo, RepoRef
-from ...pods import USER_ID
 from ..checkout import Checkout
 from ..image_labels import labels_of
 from ..pod_layout import BUILD, PUSH, Places

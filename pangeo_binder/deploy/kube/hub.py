@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ...hub.gateway_clusters import GatewayClusters, GatewayService
-from ...hub.kube import KubeLaunchSpawner
-from ...hub.kube_api import KubeApi
-from ...hub.namespaces import Namespaces
-from ...hub.operator_clusters import OperatorClusters
-from ...hub.operator_manifests import OperatorSettings
+from ...hub.dask.gateway import GatewayClusters, GatewayService
+from ...hub.dask.operator.clusters import OperatorClusters
+from ...hub.dask.operator.manifests import OperatorSettings
+from ...hub.kube.namespaces import Namespaces
+from ...hub.kube.settings import Allowances, Binding, Neighbours, Ports, Site
+from ...hub.kube.spawner import KubeLaunchSpawner
 from ...hub.provision import Clusters, Provisioner, StorageService
 from ...hub.roles import GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
-from ...hub.site import Allowances, Binding, Neighbours, Ports, Site
+from ...kube.api import KubeApi
 from .values import (
     CONFIG,
     GATEWAY_API_PORT,
@@ -147,7 +147,7 @@ def _services(values: KubeValues) -> list[dict[str, Any]]:
         {"name": LAUNCHES, "api_token": read_secret("launches-token"), "display": False},
         {"name": STATUS, "api_token": read_secret("status-token"), "display": False},
     ]
-    reaper = [sys.executable, "-m", "pangeo_binder.hub.namespace_reaper"]
+    reaper = [sys.executable, "-m", "pangeo_binder.hub.kube.namespace_reaper"]
     reaper += [values.site.shared_namespace] if values.site.shared_namespace else []
     services.append({"name": NAMESPACES, "command": reaper, "environment": _way_to_kubernetes(), "display": False})
     # a service of roles even where the operator makes clusters; the proxy leads to it only where it is

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from ...pods import TierPods
+from ...kube.pods import TierPods
 
 _ETC = Path(os.environ.get("PANGEO_BINDER_ETC", "/etc/pangeo-binder"))
 """Where a pod finds what it is given; another place for a process that is tried outside of its pod."""

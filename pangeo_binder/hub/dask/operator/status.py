@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .pod_news import NO_IMAGE, is_not_yet
+from ...kube.pod_status import NO_IMAGE, is_not_yet
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import V1ContainerStatus, V1Deployment, V1Pod

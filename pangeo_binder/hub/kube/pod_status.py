@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import QuotaExceeded, SpawnFailed
+from ...errors import QuotaExceeded, SpawnFailed
 
 Json = Mapping[str, Any]
 

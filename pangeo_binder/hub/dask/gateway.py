@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import aiohttp
 
-from ..errors import DaskUnavailable
-from ..model import Launch
-from .connections import Connections
-from .provision import Cluster, Clusters
+from ...errors import DaskUnavailable
+from ...model import Launch
+from ..connections import Connections
+from ..provision import Cluster, Clusters
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .. import names
-from ..limits import GIB
-from ..model import Launch
-from ..pods import TierPods
+from ... import names
+from ...kube.pods import TierPods
+from ...limits import GIB
+from ...model import Launch
 
 
 @dataclass(frozen=True, slots=True)

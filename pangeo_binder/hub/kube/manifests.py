@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import names
-from ..model import Launch
-from .site import Binding, Site, shared_name
+from ... import names
+from ...model import Launch
+from .settings import Binding, Site, shared_name
 
 SERVER_ANNOTATION = f"{names.LABEL}/server"
 _ANNOTATION_LENGTH = 500

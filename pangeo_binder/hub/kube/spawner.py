@@ -18,16 +18,16 @@ from kubernetes_asyncio.client.rest import ApiException
 from kubespawner import KubeSpawner
 from traitlets import Instance, default
 
-from ..errors import SpawnFailed, UserError
-from ..model import Launch
-from ..pods import USER_ID, restricted_container, restricted_pod
-from .kube_api import FORBIDDEN
+from ...errors import SpawnFailed, UserError
+from ...kube.api import FORBIDDEN
+from ...kube.pods import USER_ID, restricted_container, restricted_pod
+from ...model import Launch
+from ..spawner import LaunchSpawnerMixin, Refused
 from .manifests import launch_annotations, launch_labels
 from .namespaces import Namespaces
-from .pod_news import is_not_yet, news, refused, too_slow, trouble
+from .pod_status import is_not_yet, news, refused, too_slow, trouble
 from .reflectors import SELDOM
-from .site import shared_name
-from .spawner import LaunchSpawnerMixin, Refused
+from .settings import shared_name
 
 T = TypeVar("T")
 

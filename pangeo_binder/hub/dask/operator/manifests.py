@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from .. import names
-from ..limits import GIB, ClusterLimits, cluster_limits
-from ..model import DaskGrant, Launch
-from ..pods import TierPods, restricted_container, restricted_pod
-from .manifests import SERVER_ANNOTATION, launch_labels
+from .... import names
+from ....kube.pods import TierPods, restricted_container, restricted_pod
+from ....limits import GIB, ClusterLimits, cluster_limits
+from ....model import DaskGrant, Launch
+from ...kube.manifests import SERVER_ANNOTATION, launch_labels
 
 GROUP, VERSION = "kubernetes.dask.org", "v1"
 CLUSTERS, AUTOSCALERS = "daskclusters", "daskautoscalers"

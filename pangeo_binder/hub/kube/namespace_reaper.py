@@ -1,6 +1,6 @@
 """Removes what surrounded launches whose server is gone, for when the hub could not do so itself.
 
-A process beside the hub, run by it: `python -m pangeo_binder.hub.namespace_reaper`, with the name of the shared
+A process beside the hub, run by it: `python -m pangeo_binder.hub.kube.namespace_reaper`, with the name of the shared
 namespace as its argument where there is one. It asks the hub about the server of each launch it finds, a bounded number
 in each round, and acts only on a clear answer, given twice.
 """
@@ -19,12 +19,12 @@ from typing import Any
 import aiohttp
 from kubernetes_asyncio.client.rest import ApiException
 
-from .. import names
-from ..liveness import HubIsAlive, IsAlive, Missing
-from .kube_api import KubeApi, gone
+from ... import names
+from ...kube.api import KubeApi, gone
+from ...liveness import HubIsAlive, IsAlive, Missing
 from .manifests import SERVER_ANNOTATION
 from .namespaces import remove_shared
-from .site import shared_name
+from .settings import shared_name
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.rest import ApiException
 
-from .pod_news import is_not_yet
+from ..hub.kube.pod_status import is_not_yet
 
 NOT_FOUND, CONFLICT, FORBIDDEN = 404, 409, 403
 T = TypeVar("T")

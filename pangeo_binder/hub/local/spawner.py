@@ -16,12 +16,12 @@ import psutil
 from jupyterhub.spawner import LocalProcessSpawner
 from traitlets import Unicode
 
-from ..errors import SpawnFailed
-from ..layer import home_of, layer_of, make_layer, search_path
-from ..model import Launch
-from ..processes import STATE_DIR, end_marked, is_running
-from .ports import listens, server_port
-from .spawner import LaunchSpawnerMixin, Refused
+from ...errors import SpawnFailed
+from ...local.layer import home_of, layer_of, make_layer, search_path
+from ...local.ports import listens, server_port
+from ...local.processes import STATE_DIR, end_marked, is_running
+from ...model import Launch
+from ..spawner import LaunchSpawnerMixin, Refused
 
 _KEPT = ["LANG", "LC_ALL", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
 """The only variables a server takes over from the hub: how this machine speaks and reaches package indexes."""

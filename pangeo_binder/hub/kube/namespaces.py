@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 from kubernetes_asyncio.client.rest import ApiException
 
-from ..errors import SpawnFailed
-from ..model import Launch
-from .kube_api import CONFLICT, FORBIDDEN, KubeApi, gone
+from ...errors import SpawnFailed
+from ...kube.api import CONFLICT, FORBIDDEN, KubeApi, gone
+from ...model import Launch
 from .manifests import Manifest, limit_range, namespace, network_policy, pull_secret, quota, role_binding, secret
-from .site import SECRETS, Site, shared_name
+from .settings import SECRETS, Site, shared_name
 
 log = logging.getLogger(__name__)
 

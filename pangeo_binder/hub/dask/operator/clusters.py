@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import aiohttp
 from kubernetes_asyncio import client
 
-from ..errors import DaskUnavailable
-from ..model import Launch
-from .kube_api import FORBIDDEN, NEW_SECONDS, NOT_FOUND, KubeApi, once_it_may
-from .operator_keys import new_keys
-from .operator_manifests import (
+from ....errors import DaskUnavailable
+from ....kube.api import FORBIDDEN, NEW_SECONDS, NOT_FOUND, KubeApi, once_it_may
+from ....model import Launch
+from ...provision import Cluster, Clusters
+from .keys import new_keys
+from .manifests import (
     AUTOSCALERS,
     CLUSTER_LABEL,
     CLUSTERS,
@@ -34,8 +35,7 @@ from .operator_manifests import (
     operator_policy,
     session_variables,
 )
-from .operator_status import Trouble, broken, has_pod, is_ready, refusal, refused, refused_to_operator
-from .provision import Cluster, Clusters
+from .status import Trouble, broken, has_pod, is_ready, refusal, refused, refused_to_operator
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

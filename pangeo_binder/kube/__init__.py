@@ -1,0 +1,1 @@
+"""What hub, gateway and builds all know of Kubernetes: the client, labels and placement, refusals, pod status."""
