@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from pangeo_binder.deploy.examples import example_repositories, make_repositories
+from pangeo_binder.deploy.local.examples import example_repositories, make_repositories
 from pangeo_binder.model import Environment, Grant, Launch, RepoRef
 from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.policy.load import load_policy

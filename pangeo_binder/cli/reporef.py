@@ -61,7 +61,7 @@ def build_link(base_url: str, repo: RepoRef) -> str:
 
 def local_hub(state_dir: Path = Path(".state")) -> str:
     """Return the address of the binder that was started last with `state_dir`, else the one `up` would take."""
-    from ..deploy.values import LOOPBACK, read_values
+    from ..deploy.local.values import LOOPBACK, read_values
 
     try:
         return read_values(state_dir).public_url

@@ -12,7 +12,7 @@ import click
 from ..errors import HubUnavailable, UserError
 
 if TYPE_CHECKING:
-    from ..deploy.values import LocalValues
+    from ..deploy.local.values import LocalValues
     from ..model import Server
 
 
@@ -37,7 +37,7 @@ def status(state_dir: Path) -> None:
     Example:
       pangeo-binder status --state-dir /data/binder
     """
-    from ..deploy.values import read_values
+    from ..deploy.local.values import read_values
     from .terminal import make_console
 
     try:

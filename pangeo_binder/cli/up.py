@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..deploy.stack import Stack
+    from ..deploy.local.stack import Stack
 
 _SERVICES = ("hub", "storage", "gateway", "binder")
 
@@ -63,7 +63,7 @@ def up(
     """
     from rich.console import Console
 
-    from ..deploy.stack import Stack
+    from ..deploy.local.stack import Stack
     from ..policy.load import load_policy
 
     console = Console()
@@ -112,7 +112,7 @@ def _start(stack: Stack, console: Console, port: int | None) -> None:
 
 def _tell(stack: Stack, console: Console) -> None:
     """Print the address, the example links, a badge and the state directory, each whole on its own line."""
-    from ..deploy.examples import example_repositories
+    from ..deploy.local.examples import example_repositories
     from .reporef import badge_text, link, parse_repo
 
     url = stack.values.public_url

@@ -19,8 +19,8 @@ from traitlets import Unicode
 from ..local.layer import layer_of, search_path
 from ..local.processes import LAUNCH, STATE_DIR
 from ..model import Launch
+from .kube.notices import MESSAGE, launch_cluster, tell
 from .launches import LaunchBackendMixin
-from .notices import MESSAGE, launch_cluster, tell
 from .options import Runtime
 
 _FAILED = (

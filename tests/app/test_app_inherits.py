@@ -24,7 +24,7 @@ from traitlets.config import Config
 
 from pangeo_binder import __version__
 from pangeo_binder.app import PangeoBinderHub
-from pangeo_binder.deploy.values import free_port
+from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.web.handler import BaseHandler
 
 INHERITED = {

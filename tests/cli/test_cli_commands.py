@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from pangeo_binder import __version__
 from pangeo_binder.cli import _COMMANDS, group
-from pangeo_binder.deploy.values import free_port
+from pangeo_binder.deploy.local.values import free_port
 from tests.stack.local import COMMAND
 from tests.stack.repository import repository
 

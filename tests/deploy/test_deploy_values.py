@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.deploy.values import LocalValues, Secrets, choose_ports, free_port, read_values, write_values
+from pangeo_binder.deploy.local.values import LocalValues, Secrets, choose_ports, free_port, read_values, write_values
 from pangeo_binder.model import to_wire
 from tests.deploy.leaks import texts
 

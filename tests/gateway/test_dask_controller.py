@@ -14,9 +14,9 @@ from dask_gateway_server.utils import FrozenAttrDict
 from dask_gateway_server.workqueue import WorkQueue
 from kubernetes_asyncio.client.rest import ApiException
 
-from pangeo_binder.gateway.controller import LaunchController
-from pangeo_binder.gateway.kube import LaunchClusterConfig
-from pangeo_binder.gateway.patience import Patient
+from pangeo_binder.gateway.kube.backend import LaunchClusterConfig
+from pangeo_binder.gateway.kube.backoff import Patient
+from pangeo_binder.gateway.kube.controller import LaunchController
 
 KEY = "launch-a.abc"
 

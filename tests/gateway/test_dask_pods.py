@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from pangeo_binder.gateway.kube import LaunchClusterConfig
+from pangeo_binder.gateway.kube.backend import LaunchClusterConfig
+from pangeo_binder.gateway.kube.pods import Placement, cluster_config, launch_labels
 from pangeo_binder.gateway.options import Runtime, options_for
-from pangeo_binder.gateway.pods import Placement, cluster_config, launch_labels
 from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 

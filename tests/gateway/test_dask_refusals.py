@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pangeo_binder.gateway.refusals import CLUSTER_COUNT, Refusal, Why, refusal_of
+from pangeo_binder.kube.refusals import CLUSTER_COUNT, Refusal, Why, refusal_of
 
 
 def status(message: str, **more: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pangeo_binder.gateway.schedulers import why_ended, why_not_started
+from pangeo_binder.gateway.kube.schedulers import why_ended, why_not_started
 
 
 def pod(phase: str, state: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from pangeo_binder.deploy.values import LocalValues, Secrets, choose_ports, free_port, write_values
+from pangeo_binder.deploy.local.values import LocalValues, Secrets, choose_ports, free_port, write_values
 from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.local.processes import LAUNCH, STATE_DIR, end_all

@@ -70,7 +70,7 @@ def pids(stack: LocalStack, session: Session) -> set[int]:
         # a new hub starts its services anew, the gateway and its proxy among them
         ("jupyterhub -f", False),
         ("traefik --", True),
-        ("pangeo_binder.deploy.storage", True),
+        ("pangeo_binder.deploy.local.storage", True),
         # its proxy carries the client's connection: who was attached attaches again
         ("dask_gateway_server -f", False),
     ],

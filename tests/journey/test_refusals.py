@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from pangeo_binder.deploy.values import free_port
+from pangeo_binder.deploy.local.values import free_port
 from tests.stack.local import COMMAND, LocalStack, request
 from tests.stack.remains import remains, until_as_before
 from tests.stack.repository import repository

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pangeo_binder.gateway.kube import KubeLaunchBackend
+from pangeo_binder.gateway.kube.backend import KubeLaunchBackend
 
 
 class StandBackend(KubeLaunchBackend):

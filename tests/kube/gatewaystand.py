@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pangeo_binder.deploy.values import free_port
+from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id
 from tests.stack.control_plane import ControlPlane
@@ -104,7 +104,7 @@ class GatewayStand:
 
     def _run_both(self) -> None:
         self._run(API, "-m", "dask_gateway_server")
-        self._run(CONTROLLER, "-m", "pangeo_binder.gateway.controller")
+        self._run(CONTROLLER, "-m", "pangeo_binder.gateway.kube.controller")
         until("the gateway answers", self._answers, 60)
 
     def crash(self) -> None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pangeo_binder.deploy.values import free_port
+from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id, user_name

@@ -12,7 +12,7 @@ from typing import Any
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner
 
-from pangeo_binder.deploy.values import free_port
+from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.model import STATE_KEY, Launch, to_wire
 from tests.stack.local import Answer, request, until
 

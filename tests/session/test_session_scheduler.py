@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.deploy.values import free_port
+from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.hub.dask.operator.keys import new_keys
 from tests.stack.local import until
 

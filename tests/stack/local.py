@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import psutil
 
-from pangeo_binder.deploy.values import LocalValues, free_port, read_values
+from pangeo_binder.deploy.local.values import LocalValues, free_port, read_values
 from pangeo_binder.local.processes import LAUNCH, STATE_DIR
 
 COMMAND = str(Path(sys.executable).parent / "pangeo-binder")

@@ -24,7 +24,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from pangeo_binder import names
-from pangeo_binder.deploy.values import free_port
+from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.model import CatalogueEntry, StorageGrant, to_wire
 from pangeo_binder.storage.app import AdminCaller, Right, StorageRunner, StorageSettings
 

@@ -13,7 +13,7 @@ from dask_gateway_server.app import DaskGateway
 from traitlets.config import Config
 
 from ...gateway.auth import LaunchAuthenticator
-from ...gateway.kube import KubeLaunchBackend
+from ...gateway.kube.backend import KubeLaunchBackend
 from .values import read_values
 
 _PROGRAM = "dask-gateway-server"

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ..errors import UserError
-from ..local.processes import STATE_DIR, end_all, end_services
+from ...errors import UserError
+from ...local.processes import STATE_DIR, end_all, end_services
 from .examples import make_repositories
 from .hub import hub_config_file
 from .values import LOOPBACK, LocalValues, Secrets, choose_ports, write_values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..storage.app import AdminCaller, Right, StorageSettings, run
+from ...storage.app import AdminCaller, Right, StorageSettings, run
 from .values import LOOPBACK, read_values
 
 

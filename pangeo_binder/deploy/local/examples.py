@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..resources import resource
+from ...resources import resource
 
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "pangeo-binder",

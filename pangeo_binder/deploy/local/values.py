@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from ..errors import UserError
-from ..local.ports import server_port
-from ..model import from_wire, to_wire
+from ...errors import UserError
+from ...local.ports import server_port
+from ...model import from_wire, to_wire
 
 LOOPBACK = "127.0.0.1"
 

@@ -21,14 +21,14 @@ from dask_gateway_server.traitlets import MemoryLimit
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Bool, Dict, Float, Unicode, default
 
-from ..model import Launch
-from .auth import LaunchUser
-from .launches import LaunchBackendMixin, too_many
+from ...kube.refusals import CLUSTER_COUNT, Refusal, Why, refusal_of
+from ...model import Launch
+from ..auth import LaunchUser
+from ..launches import LaunchBackendMixin, too_many
+from ..options import Runtime
+from .backoff import Patient
 from .notices import launch_cluster, tell
-from .options import Runtime
-from .patience import Patient
 from .pods import COMPONENT_LABEL, Placement, cluster_config
-from .refusals import CLUSTER_COUNT, Refusal, Why, refusal_of
 from .scrape import add_metrics
 
 _PYTHON = "python"

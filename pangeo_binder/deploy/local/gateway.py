@@ -6,8 +6,8 @@ import base64
 import os
 from typing import Any
 
-from ..gateway.auth import LaunchAuthenticator
-from ..gateway.local import LocalLaunchBackend
+from ...gateway.auth import LaunchAuthenticator
+from ...gateway.local import LocalLaunchBackend
 from .values import GATEWAY_PREFIX, LOOPBACK, read_values
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..hub.cull import should_cull
+from ...hub.cull import should_cull
 
 _EVERY_SECONDS = 10
 _USER_SECONDS = 60

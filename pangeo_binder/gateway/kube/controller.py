@@ -1,8 +1,8 @@
 """dask-gateway's controller, which makes the pods of clusters on Kubernetes, as launches need it. A process of its own.
 
-`python -m pangeo_binder.gateway.controller -f <config>` runs it. Beyond the stock one it gives up on what cannot start
-and says why, copes with namespaces that end under it, and bounds pods by their launch's age. Each method that mends
-dask-gateway says what it mends (2026.3.0, `dask_gateway_server/backends/kubernetes/controller.py`).
+`python -m pangeo_binder.gateway.kube.controller -f <config>` runs it. Beyond the stock one it gives up on what cannot
+start and says why, copes with namespaces that end under it, and bounds pods by their launch's age. Each method that
+mends dask-gateway says what it mends (2026.3.0, `dask_gateway_server/backends/kubernetes/controller.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dask_gateway_server.backends.kubernetes.utils import k8s_timestamp, parse_k
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Float, default
 
-from .. import metrics
+from ... import metrics
+from ...kube.refusals import Refusal, Why, refusal_of
+from .backoff import Patient
 from .notices import MESSAGE
-from .patience import Patient
 from .pods import COMPONENT_LABEL
-from .refusals import Refusal, Why, refusal_of
 from .schedulers import CONTAINER, ENDED_PHASES, why_ended, why_not_started
 from .scrape import add_metrics
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..hub.dask.gateway import GatewayClusters, GatewayService
-from ..hub.local.proxy import WatchedTraefikProxy
-from ..hub.local.spawner import LocalLaunchSpawner
-from ..hub.provision import Provisioner, StorageService
-from ..hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
-from ..local.processes import STATE_DIR
+from ...hub.dask.gateway import GatewayClusters, GatewayService
+from ...hub.local.proxy import WatchedTraefikProxy
+from ...hub.local.spawner import LocalLaunchSpawner
+from ...hub.provision import Provisioner, StorageService
+from ...hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...local.processes import STATE_DIR
 from .values import GATEWAY_PREFIX, LOOPBACK, LocalValues, read_values
 
 _CARRIED = ("UV_", "PIP_", "SSL_", "GIT_", "HTTP", "http", "NO_PROXY", "no_proxy", "REQUESTS_", "CURL_", "LANG", "LC_")
@@ -91,7 +91,7 @@ def _services(values: LocalValues) -> list[dict[str, Any]]:
     python, config = sys.executable, values.folder("config")
     gateway_url = f"http://{LOOPBACK}:{values.ports.gateway}"
     commands = {
-        "storage": [python, "-m", "pangeo_binder.deploy.storage", str(values.state_dir)],
+        "storage": [python, "-m", "pangeo_binder.deploy.local.storage", str(values.state_dir)],
         GATEWAY: [python, "-m", "dask_gateway_server", "-f", _config_file(config, "gateway", values)],
         "binder": [python, "-m", "pangeo_binder.app", "-f", _config_file(config, "binder", values)],
         "culler": [python, "-m", "jupyterhub_idle_culler", f"--config={_config_file(config, 'culler', values)}"],
@@ -121,7 +121,7 @@ def _config_file(folder: Path, process: str, values: LocalValues) -> str:
     """Write the two lines with which a process finds its configuration, and return the file's path."""
     path = folder / f"{process}_config.py"
     path.write_text(
-        f"from pangeo_binder.deploy.{process} import configure\n"
+        f"from pangeo_binder.deploy.local.{process} import configure\n"
         f"configure(get_config(), {str(values.state_dir)!r})  # noqa: F821\n"
     )
     return str(path)

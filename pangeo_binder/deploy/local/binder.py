@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..model import RepoRef
-from ..web.context import Example
+from ...model import RepoRef
+from ...web.context import Example
 from .examples import example_repositories
 from .values import LOOPBACK, LocalValues, read_values
 

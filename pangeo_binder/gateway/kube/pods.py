@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import names
-from ..kube.pods import TierPods, restricted_container, restricted_pod
-from ..model import Launch
+from ... import names
+from ...kube.pods import TierPods, restricted_container, restricted_pod
+from ...model import Launch
 
 COMPONENT_LABEL = "app.kubernetes.io/component"
 SERVER_ANNOTATION = f"{names.LABEL}/server"
