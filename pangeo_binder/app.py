@@ -29,8 +29,8 @@ from .git import GitAccess
 from .launch.admission import Admission
 from .launch.builds import SharedBuilds
 from .launch.hub import Hub
-from .launch.line import Line
 from .launch.pipeline import Click, Collaborators, Pipeline
+from .launch.queue import Queue
 from .model import RepoRef
 from .policy.load import default_policy, load_policy
 from .repos.git import FORM_PATTERN, LOCAL_FORM_PATTERN, GitProvider
@@ -70,7 +70,7 @@ class PangeoBinderHub(BinderHub):
     ticket_keys = List(Unicode(), help="Keys that sign tickets, newest first.", config=True)
     hub_api_url = Unicode("", help="The hub's REST API, as this process reaches it.", config=True)
     public_hub_url = Unicode("/", help="The public prefix of the hub's proxy; ends in a slash.", config=True)
-    line_seconds = Float(600.0, help="How long a launch may wait for a place; 0 refuses at once.", config=True)
+    queue_seconds = Float(600.0, help="How long a launch may wait for a place; 0 refuses at once.", config=True)
     allow_local_repositories = Bool(False, help="Whether paths of this machine are repositories.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
     hosts = List(Unicode(), help="Names under which it may be asked, without ports; empty for any.", config=True)
@@ -85,7 +85,7 @@ class PangeoBinderHub(BinderHub):
         allow_none=True,
         config=True,
     )
-    door = Instance(Limits, help="Rate, build tokens, banned networks.", allow_none=True, config=True)
+    limits = Instance(Limits, help="Rate, build tokens, banned networks.", allow_none=True, config=True)
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         """Configure as BinderHub does, with nothing of it that needs a cluster; then put our handlers in front."""
@@ -107,7 +107,7 @@ class PangeoBinderHub(BinderHub):
             Collaborators(
                 providers=self._providers,
                 admission=Admission(policy, self._hub),
-                line=Line(self.line_seconds),
+                queue=Queue(self.queue_seconds),
                 builds=self._builds,
                 hub=self._hub,
                 ticket_keys=self.ticket_keys,
@@ -133,7 +133,7 @@ class PangeoBinderHub(BinderHub):
             launch=self._launch,
             parse=self._parse,
             health=self._health,
-            limits=self.door or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
+            limits=self.limits or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
             providers={"git": _git_info(self.allow_local_repositories)},
             examples=tuple(self.examples),
             versions={"pangeo-binder": __version__, **{name: _version(name) for name in _SHOWN_VERSIONS}},

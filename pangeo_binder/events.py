@@ -20,7 +20,7 @@ class Phase(StrEnum):
     """The phases BinderHub's clients know, in the order a launch goes through them."""
 
     WAITING = "waiting"
-    """Resolving, being admitted, or standing in line."""
+    """Resolving, being admitted, or waiting in the queue."""
     FETCHING = "fetching"
     BUILDING = "building"
     BUILT = "built"
@@ -50,8 +50,8 @@ class Event:
     """With READY: the server's address, ending in a slash."""
     token: str = ""
     """With READY: the server's own token; a secret, so never logged."""
-    place: int = 0
-    """With WAITING in line: the place, from 1."""
+    position: int = 0
+    """With WAITING in the queue: the position, from 1."""
 
     def __repr__(self) -> str:
         return f"Event({self.phase}, {self.message!r})"
@@ -83,7 +83,7 @@ def wire(event: Event) -> dict[str, Any]:
         "token": event.token,
         "hint": event.hint,
         "reason": event.reason,
-        "place": event.place,
+        "position": event.position,
     }
     body.update({key: value for key, value in optional.items() if value})
     if event.grant is not None:

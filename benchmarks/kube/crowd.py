@@ -9,14 +9,16 @@ from typing import Any
 
 from pangeo_binder.hub.kube.manifests import launch_annotations, launch_labels
 from pangeo_binder.hub.kube.namespaces import Namespaces
-from pangeo_binder.hub.kube.settings import Neighbours, Site
+from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.model import Launch
 from tests.kube.hubstand import SYSTEM, new_launch
 from tests.stack.control_plane import ControlPlane
 
 _AT_ONCE = 50
-_SITE = Site(SYSTEM, Neighbours({"app": "hub"}, {"app": "proxy"}, {"app": "storage"}), pull_login='{"auths": {}}')
+_SETTINGS = KubeSettings(
+    SYSTEM, Neighbours({"app": "hub"}, {"app": "proxy"}, {"app": "storage"}), pull_login='{"auths": {}}'
+)
 _SECRETS = {
     "session": dict.fromkeys(("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN"), "s" * 64),
     "storage": dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "s" * 64),
@@ -35,7 +37,7 @@ class Crowd:
         new = [new_launch() for _ in range(size - len(self.launches))]
         api = KubeApi(str(self._plane.kubeconfig))
         try:
-            around = Namespaces(_SITE, api)
+            around = Namespaces(_SETTINGS, api)
             await _each(new, lambda launch: _surround(around, launch))
             core = await api.core()
             await _each(new, lambda launch: self._start(core, launch))
@@ -47,7 +49,7 @@ class Crowd:
     async def _start(self, core: Any, launch: Launch) -> None:
         for last in (*[False] * 100, True):
             try:
-                await core.create_namespaced_pod(_SITE.namespace(launch), _copy(self._pod, self._of, launch))
+                await core.create_namespaced_pod(_SETTINGS.namespace(launch), _copy(self._pod, self._of, launch))
                 return
             except Exception as error:
                 # its quota is not counted yet, or it has no service account yet

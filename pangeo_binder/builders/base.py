@@ -21,8 +21,8 @@ from ..errors import BuildFailed, UserError
 from ..events import Phase
 from ..git import GitAccess
 from ..model import Environment, Repo
+from ..policy.request import RepositoryRequest, find_request
 from ..policy.units import duration_text
-from ..policy.wish import Wish, find_wish
 from ..resources import resource
 
 
@@ -93,9 +93,9 @@ class Builder(ABC):
     async def discard(self, repo: Repo) -> None:
         """Remove what an unfinished `make` left, processes included; an environment that is ready stays."""
 
-    async def find_wish(self, environment: Environment) -> Wish:
-        """Return what the repository asks for itself: by default as its checkout says. Raises WishInvalid."""
-        return find_wish(Path(environment.checkout)) if environment.checkout else Wish()
+    async def find_request(self, environment: Environment) -> RepositoryRequest:
+        """Return what the repository asks for itself: by default as its checkout says. Raises RequestInvalid."""
+        return find_request(Path(environment.checkout)) if environment.checkout else RepositoryRequest()
 
     async def build(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log; the last event carries the environment.

@@ -12,27 +12,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ..policy.wish import Wish, WishInvalid, read_wish, wish_file
+from ..policy.request import RepositoryRequest, RequestInvalid, read_request, request_file
 
-WISH_LABEL: Final = "pangeo-binder.wish"
+REQUEST_LABEL: Final = "pangeo-binder.request"
 """The repository's `pangeo.yaml` in base64, in which nothing has to be quoted; empty where it has none."""
 
 
 def labels_of(checkout: Path) -> dict[str, str]:
-    """Return the labels of the image of the repository at `checkout`. Raises WishInvalid."""
-    found = wish_file(checkout)
+    """Return the labels of the image of the repository at `checkout`. Raises RequestInvalid."""
+    found = request_file(checkout)
     if found is None:
-        return {WISH_LABEL: ""}
+        return {REQUEST_LABEL: ""}
     name, raw = found
-    read_wish(raw, name)
-    return {WISH_LABEL: base64.b64encode(raw).decode()}
+    read_request(raw, name)
+    return {REQUEST_LABEL: base64.b64encode(raw).decode()}
 
 
-def wish_of(labels: Mapping[str, str]) -> Wish:
-    """Return what an image's repository asks for. Raises WishInvalid."""
+def request_of(labels: Mapping[str, str]) -> RepositoryRequest:
+    """Return what an image's repository asks for. Raises RequestInvalid."""
     try:
-        raw = base64.b64decode(labels.get(WISH_LABEL, ""), validate=True)
+        raw = base64.b64decode(labels.get(REQUEST_LABEL, ""), validate=True)
     except (binascii.Error, ValueError):
-        message = f"The image of this environment has an unreadable label {WISH_LABEL}."
-        raise WishInvalid(message, "Tell the binder's operator.") from None
-    return read_wish(raw) if raw else Wish()
+        message = f"The image of this environment has an unreadable label {REQUEST_LABEL}."
+        raise RequestInvalid(message, "Tell the binder's operator.") from None
+    return read_request(raw) if raw else RepositoryRequest()

@@ -41,7 +41,7 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
     """
     from ..policy.address import canonical
     from ..policy.load import default_policy, load_policy
-    from ..policy.match import FOREIGN, Denial, Question, match, rests_on_repository
+    from ..policy.match import FOREIGN, Denial, Question, depends_on_provenance, match
     from .reporef import parse_repo
 
     ref, network = parse_repo(repo), _counted(network)
@@ -54,8 +54,8 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
     else:
         rows += _granted(answer, loaded, network)
     rows += [("Reason", answer.reason)]
-    if rests_on_repository(loaded, question):
-        rows += [("Otherwise", match(loaded, replace(question, doubt=FOREIGN)).reason)]
+    if depends_on_provenance(loaded, question):
+        rows += [("Otherwise", match(loaded, replace(question, foreign_reason=FOREIGN)).reason)]
     shown = ""
     for label, text in rows:
         click.echo(f"{label if label != shown else '':<12}{text}")

@@ -29,11 +29,13 @@ _SERVICES = ("hub", "storage", "gateway", "binder")
 )
 @click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="A policy file of your own.")
 @click.option(
-    "--line-seconds",
+    "--queue-seconds",
+    "--line-seconds",  # its name in version 0.1
+    "queue_seconds",
     type=click.IntRange(min=0),
     default=120,
     show_default=True,
-    help="How long a launch waits in line for a place when all are taken; 0 refuses at once.",
+    help="How long a launch waits in the queue when all seats are taken; 0 refuses at once.",
 )
 @click.option(
     "--build-seconds",
@@ -47,7 +49,7 @@ def up(
     port: int | None,
     state_dir: Path,
     policy: Path | None,
-    line_seconds: int,
+    queue_seconds: int,
     build_seconds: int,
     open_page: bool,
 ) -> None:
@@ -73,7 +75,7 @@ def up(
     if policy is not None:
         load_policy(policy)
         policy = policy.resolve()
-    stack = Stack(state_dir.resolve(), policy, line_seconds, build_seconds)
+    stack = Stack(state_dir.resolve(), policy, queue_seconds, build_seconds)
     try:
         _start(stack, console, port)
         if open_page and sys.stdout.isatty():

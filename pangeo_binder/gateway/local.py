@@ -36,7 +36,7 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
 
     homes = Unicode(help="The directory that holds the launches' homes.", config=True)
     state_dir = Unicode(help="The stack's state directory, which marks all its processes.", config=True)
-    storage_url = Unicode(help="The storage service's vending API.", config=True)
+    storage_url = Unicode(help="The storage service's credentials API.", config=True)
     storage_token = Unicode(help="The gateway's token for the storage service.", config=True)
 
     async def setup(self, app: web.Application) -> None:

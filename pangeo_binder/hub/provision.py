@@ -70,7 +70,7 @@ class StorageService:
     """Where the storage service is and what the hub says to be let in."""
 
     url: str
-    """Of the vending API."""
+    """Of the credentials API."""
     token: str = field(repr=False)
 
 

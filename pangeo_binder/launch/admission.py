@@ -1,7 +1,7 @@
-"""Admits launches: asks the policy, with what already runs taken off, and holds the place until the hub shows it.
+"""Admits launches: asks the policy, with what already runs taken off, and holds the seat until the hub shows it.
 
 The hub is the truth about what runs; it is asked at most every few seconds, and between two answers the launches
-admitted here count as well, so two clicks can never share one place. Runs in the binder.
+admitted here count as well, so two clicks can never share one seat. Runs in the binder.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Protocol
 
 from .. import metrics
 from ..model import Grant, Launch, Server
-from ..policy.match import Question, admit, rests_on_repository
+from ..policy.match import Question, admit, depends_on_provenance
 from ..policy.model import Policy
 
 STALE_SECONDS = 5.0
-"""How old the hub's answer may be: a place that came free is found within this time."""
+"""How old the hub's answer may be: a seat that came free is found within this time."""
 
 
 class Lists(Protocol):
@@ -41,8 +41,8 @@ class Admission:
         self._asked = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def take(self, question: Question, make: Callable[[Grant], Launch]) -> Place:
-        """Take a place and return it with the launch that `make` makes of its grant; use it as a context manager.
+    async def take(self, question: Question, make: Callable[[Grant], Launch]) -> Seat:
+        """Take a seat and return it with the launch that `make` makes of its grant; use it as a context manager.
 
         Raises NotAllowed or QuotaExceeded, each with the rule's reason.
         """
@@ -51,11 +51,11 @@ class Admission:
             taken = {**self._running, **self._on_their_way}
             launch = make(admit(self._policy, question, tuple(taken.values())))
             self._on_their_way[launch.id] = launch
-        return Place(self, launch)
+        return Seat(self, launch)
 
-    def rests_on_repository(self, question: Question) -> bool:
+    def depends_on_provenance(self, question: Question) -> bool:
         """Return whether the policy answers by the repository, so that its commit has to be its own."""
-        return rests_on_repository(self._policy, question)
+        return depends_on_provenance(self._policy, question)
 
     def handed_over(self, launch: Launch) -> None:
         """Count `launch` as a running server, until the hub is asked after this moment and says otherwise."""
@@ -63,7 +63,7 @@ class Admission:
         self._handed_over[launch.id] = time.monotonic()
 
     def free(self, launch: Launch) -> None:
-        """Give back the place of a launch on its way."""
+        """Give back the seat of a launch on its way."""
         self._on_their_way.pop(launch.id, None)
 
     async def _refresh(self) -> None:
@@ -82,17 +82,17 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place held for a launch on its way; leaving the block gives it back."""
+class Seat:
+    """A seat held for a launch on its way; leaving the block gives it back."""
 
     _admission: Admission
     launch: Launch
 
     def handed_over(self, launch: Launch) -> None:
-        """Keep the place for the server that `launch` has at the hub, though it may be ending, until the hub tells."""
+        """Keep the seat for the server that `launch` has at the hub, though it may be ending, until the hub tells."""
         self._admission.handed_over(launch)
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> Seat:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -19,7 +19,7 @@ from ..errors import BuildFailed, UserError
 from ..events import Event, Phase
 from ..metrics import BUILD_FOLLOWERS, BUILDS, BUILDS_IN_PROGRESS
 from ..model import Environment, Repo
-from ..policy.wish import Wish
+from ..policy.request import RepositoryRequest
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +92,9 @@ class SharedBuilds:
         """Return the environment of `repo` where it is ready."""
         return await self._builder.find(repo)
 
-    async def find_wish(self, environment: Environment) -> Wish:
-        """Return what the repository of `environment` asks for itself. Raises WishInvalid."""
-        return await self._builder.find_wish(environment)
+    async def find_request(self, environment: Environment) -> RepositoryRequest:
+        """Return what the repository of `environment` asks for itself. Raises RequestInvalid."""
+        return await self._builder.find_request(environment)
 
     async def follow(self, repo: Repo) -> AsyncGenerator[Event, None]:
         """Yield the build of `repo` from its first line, and last BUILT; starts it where nobody has.

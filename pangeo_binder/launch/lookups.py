@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from ..errors import UserError
 from ..model import Repo, RepoRef
-from ..repos.base import Provider, Standing
+from ..repos.base import Provenance, Provider
 
 AT_ONCE = 32
 """How many look-ups of a kind run at once; further ones wait for their turn."""
@@ -51,16 +51,16 @@ class _Shared(Generic[K, V]):
 
 
 class SharedLookups:
-    """The look-ups under way; the slow search for a commit's standing takes no turn of a look-up of its id."""
+    """The look-ups under way; the slow search for a commit's provenance takes no turn of a look-up of its id."""
 
     def __init__(self) -> None:
         self._commits = _Shared[RepoRef, Repo]()
-        self._standings = _Shared[Repo, Standing]()
+        self._provenances = _Shared[Repo, Provenance]()
 
     async def resolve(self, provider: Provider, ref: RepoRef) -> Repo:
         """Return `ref` at its commit. Raises RepoNotFound or RefNotFound."""
         return await self._commits.answer(ref, provider.resolve)
 
-    async def find_standing(self, provider: Provider, repo: Repo) -> Standing:
+    async def find_provenance(self, provider: Provider, repo: Repo) -> Provenance:
         """Return whether the commit is the repository's own. Raises RepoNotFound."""
-        return await self._standings.answer(repo, provider.find_standing)
+        return await self._provenances.answer(repo, provider.find_provenance)

@@ -20,15 +20,15 @@ from ..events import Event, Phase
 from ..model import Environment, Grant, Launch, Repo
 from ..names import new_launch_id, user_name
 from ..policy.match import Question
-from ..policy.wish import narrow
-from ..repos.base import Provider, Standing
+from ..policy.request import narrow
+from ..repos.base import Provenance, Provider
 from ..repos.registry import provider_for
 from ..ticket import server_token, sign
-from .admission import Admission, Place
+from .admission import Admission, Seat
 from .builds import SharedBuilds
 from .hub import Hub
-from .line import LOOK_SECONDS, Line
 from .lookups import SharedLookups
+from .queue import POLL_SECONDS, Queue
 from .stages import Stages
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Collaborators:
 
     providers: tuple[Provider, ...]
     admission: Admission
-    line: Line
+    queue: Queue
     builds: SharedBuilds
     hub: Hub
     ticket_keys: list[str]
@@ -92,27 +92,27 @@ class Pipeline:
         ref = provider.parse(click.spec)
         yield Event(Phase.WAITING, f"Looking up {ref.name}, {ref.ref}\n")
         repo = await self._lookups.resolve(provider, ref)
-        standing = provider.known_standing(repo)
-        if standing is None and self._with.admission.rests_on_repository(_question(repo, click)):
+        provenance = provider.known_provenance(repo)
+        if provenance is None and self._with.admission.depends_on_provenance(_question(repo, click)):
             yield Event(Phase.WAITING, f"Looking for the commit on the branches and tags of {ref.name}\n")
-            standing = await self._lookups.find_standing(provider, repo)
+            provenance = await self._lookups.find_provenance(provider, repo)
         stages.done("resolve")
-        place: Place | None = None
-        async with aclosing(self._admit(repo, click, standing)) as admitting:
+        seat: Seat | None = None
+        async with aclosing(self._admit(repo, click, provenance)) as admitting:
             async for step in admitting:
-                if isinstance(step, Place):
-                    place = step
+                if isinstance(step, Seat):
+                    seat = step
                 else:
                     yield step
-        assert place is not None
-        with place:
+        assert seat is not None
+        with seat:
             stages.done("admit")
-            yield Event(Phase.WAITING, f"{place.launch.grant.reason}\n", grant=place.launch.grant)
+            yield Event(Phase.WAITING, f"{seat.launch.grant.reason}\n", grant=seat.launch.grant)
             async with aclosing(self._with.builds.follow(repo)) as building:
                 async for event in building:
                     yield event
             stages.done("build")
-            launch = await self._ready_to_start(place.launch)
+            launch = await self._ready_to_start(seat.launch)
             ticket = sign(launch, self._with.ticket_keys, time.time())
             stages.done("ticket")
             try:
@@ -120,31 +120,33 @@ class Pipeline:
                     async for event in starting:
                         yield event
             finally:
-                # whatever became of it, the hub was asked for it: a server that is still ending takes its place
-                place.handed_over(launch)
+                # whatever became of it, the hub was asked for it: a server that is still ending takes its seat
+                seat.handed_over(launch)
             stages.done("start")
             yield self._ready(launch, click.hub_url)
 
-    async def _admit(self, repo: Repo, click: Click, standing: Standing | None) -> AsyncGenerator[Event | Place, None]:
-        """Yield the place in line while all are taken, and last the Place itself."""
-        question, make = _question(repo, click, standing), _maker(new_launch_id(), repo, click.network)
+    async def _admit(
+        self, repo: Repo, click: Click, provenance: Provenance | None
+    ) -> AsyncGenerator[Event | Seat, None]:
+        """Yield the position in the queue while all seats are taken, then the Seat itself."""
+        question, make = _question(repo, click, provenance), _maker(new_launch_id(), repo, click.network)
         # a fork's commits must not make a line for its parent
-        key = f"{repo.ref.key} {question.doubt}".rstrip()
-        deadline = time.monotonic() + self._with.line.seconds
-        full = QuotaExceeded("Others are waiting for a place for this repository.", "Try again in a few minutes.")
-        if not self._with.line.forms(key):
-            # a hundred clicks at once have a place each: only who found none stands in line
+        key = f"{repo.ref.key} {question.foreign_reason}".rstrip()
+        deadline = time.monotonic() + self._with.queue.seconds
+        full = QuotaExceeded("Others are waiting for a seat for this repository.", "Try again in a few minutes.")
+        if not self._with.queue.has_waiters(key):
+            # a hundred clicks at once have a seat each: only a launch that found none joins the queue
             try:
                 yield await self._with.admission.take(question, make)
                 return
             except QuotaExceeded as error:
                 full = error
-        with self._with.line.join(key) as spot:
+        with self._with.queue.join(key) as entry:
             while time.monotonic() < deadline:
-                message = f"{full.message} You are number {spot.place} in line.\n"
-                yield Event(Phase.WAITING, message, place=spot.place)
-                await asyncio.sleep(LOOK_SECONDS)
-                if spot.place == 1:
+                message = f"{full.message} You are number {entry.position} in the queue.\n"
+                yield Event(Phase.WAITING, message, position=entry.position)
+                await asyncio.sleep(POLL_SECONDS)
+                if entry.position == 1:
                     try:
                         yield await self._with.admission.take(question, make)
                         return
@@ -153,12 +155,12 @@ class Pipeline:
         raise full
 
     async def _ready_to_start(self, launch: Launch) -> Launch:
-        """Return the launch with its environment, and its grant narrowed by the repository's own wishes."""
+        """Return the launch with its environment, and its grant narrowed by what the repository requests."""
         environment = await self._with.builds.find(launch.repo)
         if environment is None:
             raise PangeoBinderError(f"The environment of {launch.repo} was built and is not there")
-        wish = await self._with.builds.find_wish(environment)
-        return replace(launch, environment=environment, grant=narrow(launch.grant, wish))
+        request = await self._with.builds.find_request(environment)
+        return replace(launch, environment=environment, grant=narrow(launch.grant, request))
 
     async def _start(self, launch: Launch, ticket: str) -> AsyncGenerator[Event, None]:
         """Follow the hub as it starts the server; a server that was not brought to its person is ended."""
@@ -191,10 +193,10 @@ class Pipeline:
         return Event(Phase.READY, f"Server running at {url}\n", launch=launch, url=url, token=token)
 
 
-def _question(repo: Repo, click: Click, standing: Standing | None = None) -> Question:
+def _question(repo: Repo, click: Click, provenance: Provenance | None = None) -> Question:
     """Return what the policy is asked; what nobody asked about the commit does not matter to it."""
-    known = standing or Standing()
-    return Question(repo.ref, click.user, click.network, doubt=known.doubt, served=known.served)
+    known = provenance or Provenance()
+    return Question(repo.ref, click.user, click.network, foreign_reason=known.foreign_reason, served=known.served)
 
 
 def _maker(launch_id: str, repo: Repo, network: str) -> Callable[[Grant], Launch]:

@@ -33,7 +33,7 @@ class Question:
     """The login; None for somebody without one."""
     network: str = ""
     """An IPv4 address or an IPv6 /64."""
-    doubt: str = ""
+    foreign_reason: str = ""
     """The sentence that says why the commit does not count as the repository's own; empty where it does."""
     served: str = ""
     """The address that redirects of `repo` led to; empty where there were none."""
@@ -68,14 +68,16 @@ class _Limit:
 def match(policy: Policy, question: Question) -> Grant | Denial:
     """Return what the first rule that matches says to `question`, whatever runs now."""
     number = _first(policy, question)
-    if number == _first(policy, replace(question, doubt="", served="")):
+    if number == _first(policy, replace(question, foreign_reason="", served="")):
         return _answer(policy, number)
-    return _answer(policy, number, question.doubt or f"The address leads to {question.served}; a rule has to fit both.")
+    return _answer(
+        policy, number, question.foreign_reason or f"The address leads to {question.served}; a rule has to fit both."
+    )
 
 
-def rests_on_repository(policy: Policy, question: Question) -> bool:
+def depends_on_provenance(policy: Policy, question: Question) -> bool:
     """Return whether the answer would be another if the commit were not the repository's own."""
-    return _first(policy, question) != _first(policy, replace(question, doubt="?"))
+    return _first(policy, question) != _first(policy, replace(question, foreign_reason="?"))
 
 
 def _first(policy: Policy, question: Question) -> int:
@@ -120,7 +122,7 @@ def _lets_in(rule: Rule, question: Question) -> bool:
 
     What a fork gave its parent's host is still of that host, so a rule for a whole host counts for it too.
     """
-    patterns = [pattern for pattern in rule.repo if pattern.is_any_path or not question.doubt]
+    patterns = [pattern for pattern in rule.repo if pattern.is_any_path or not question.foreign_reason]
     return all(any(pattern.lets_in(each) for pattern in patterns) for each in _addresses(question))
 
 
@@ -161,8 +163,8 @@ def _limits(policy: Policy, question: Question, grant: Grant, running: Sequence[
     alike = [launch for launch in running if launch.grant.rule == grant.rule]
     if rule.per_network is not None:
         near = sum(launch.network == question.network for launch in alike)
-        places = f"All {rule.per_network} places" if rule.per_network > 1 else "The one place"
-        yield _Limit(rule.per_network, near, 1, f"{places} of your network {_are(rule.per_network)} taken.")
+        seats = f"All {rule.per_network} seats" if rule.per_network > 1 else "The one seat"
+        yield _Limit(rule.per_network, near, 1, f"{seats} of your network {_are(rule.per_network)} taken.")
     if rule.servers is not None:
         yield _servers(rule.servers, alike, whose)
     if rule.dask_cores is not None and grant.dask is not None:
@@ -174,8 +176,8 @@ def _limits(policy: Policy, question: Question, grant: Grant, running: Sequence[
 
 
 def _servers(allowed: int, running: Sequence[Launch], whose: str) -> _Limit:
-    places = f"All {allowed} places" if allowed > 1 else "The one place"
-    return _Limit(allowed, len(running), 1, f"{places} {whose} {_are(allowed)} taken.")
+    seats = f"All {allowed} seats" if allowed > 1 else "The one seat"
+    return _Limit(allowed, len(running), 1, f"{seats} {whose} {_are(allowed)} taken.")
 
 
 def _dask(allowed: float, running: Sequence[Launch], needed: float, whose: str) -> _Limit:
@@ -189,7 +191,7 @@ def _are(count: int) -> str:
 
 
 def _whose(rule: Rule) -> str:
-    """Return for whom a rule's places are, as a person in front of a full service understands it."""
+    """Return for whom a rule's seats are, as a person in front of a full service understands it."""
     if rule.is_everything:
         return "for launches like this one"
     if rule.user is None and len(rule.repo) == 1 and "*" not in rule.repo[0].text:

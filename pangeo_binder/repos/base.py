@@ -14,10 +14,10 @@ from ..model import Repo, RepoRef
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Provenance:
     """Whether a commit counts as the own of the repository whose address it is asked for at."""
 
-    doubt: str = ""
+    foreign_reason: str = ""
     """The sentence that says why it does not count; empty where it does."""
     served: str = ""
     """The address that answered, where redirects led to another one than the link's; else empty."""
@@ -27,7 +27,7 @@ class Provider(ABC):
     """A kind of place repositories are at.
 
     The story of a link `/v2/<name>/<spec>`: `parse` reads the spec without asking anybody, then `resolve` finds the
-    commit; where the policy wants to know it, `known_standing` or `find_standing` says whose commit it is. A driver
+    commit; where the policy wants to know it, `known_provenance` or `find_provenance` says whose commit it is. A driver
     fills `parse`, `find_commit` and these two.
     """
 
@@ -45,12 +45,12 @@ class Provider(ABC):
         """Return the full commit id `ref` stands for now. Raises RepoNotFound or RefNotFound."""
 
     @abstractmethod
-    def known_standing(self, repo: Repo) -> Standing | None:
-        """Return the standing of the commit where it is known; asked for every launch, so it asks nobody."""
+    def known_provenance(self, repo: Repo) -> Provenance | None:
+        """Return the provenance of the commit where it is known; asked for every launch, so it asks nobody."""
 
     @abstractmethod
-    async def find_standing(self, repo: Repo) -> Standing:
-        """Return the standing of the commit, whatever that takes. Raises RepoNotFound."""
+    async def find_provenance(self, repo: Repo) -> Provenance:
+        """Return the provenance of the commit, whatever that takes. Raises RepoNotFound."""
 
     async def resolve(self, ref: RepoRef) -> Repo:
         """Return the repository at the commit that `ref` stands for now. Raises RepoNotFound or RefNotFound."""

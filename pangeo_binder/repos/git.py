@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import BadLink, RefNotFound, UserError
 from ..git import GitAccess, is_local
 from ..model import Repo, RepoRef
-from .base import Provider, Standing
+from .base import Provenance, Provider
 from .history import Histories
 from .listing import is_own_name, list_refs
 
@@ -66,10 +66,10 @@ class GitProvider(Provider):
                 return commits[name]
         raise _no_ref(ref, commits)
 
-    def known_standing(self, repo: Repo) -> Standing | None:
+    def known_provenance(self, repo: Repo) -> Provenance | None:
         return self._histories.known(repo.ref.url, repo.commit)
 
-    async def find_standing(self, repo: Repo) -> Standing:
+    async def find_provenance(self, repo: Repo) -> Provenance:
         return await self._histories.find(repo.ref.url, repo.commit)
 
 

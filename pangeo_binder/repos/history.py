@@ -21,7 +21,7 @@ from ..command import Captured, CommandTimedOut, capture
 from ..errors import RepoNotFound, UserError
 from ..git import Git, GitAccess
 from ..policy.match import FOREIGN
-from .base import Standing
+from .base import Provenance
 from .listing import Listing, list_refs
 
 log = logging.getLogger(__name__)
@@ -87,26 +87,26 @@ class Histories:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(_FETCHES_AT_ONCE)
 
-    def note(self, url: str, commit: str, served: str) -> Standing:
+    def note(self, url: str, commit: str, served: str) -> Provenance:
         """Remember that `commit` is the own of the repository at `url`, which `served` answered for."""
         self._own[url, commit] = (served, time.monotonic() + self._limits.own_seconds)
         self._own.move_to_end((url, commit))
         while len(self._own) > _OWN_COMMITS:
             self._own.popitem(last=False)
-        return Standing(served=served)
+        return Provenance(served=served)
 
-    def known(self, url: str, commit: str) -> Standing | None:
-        """Return the standing of a commit that was seen on a branch or tag; None where that has to be asked."""
+    def known(self, url: str, commit: str) -> Provenance | None:
+        """Return the provenance of a commit that was seen on a branch or tag; None where that has to be asked."""
         served, until = self._own.get((url, commit), ("", 0.0))
         if until > time.monotonic():
-            return Standing(served=served)
+            return Provenance(served=served)
         history = self._histories.get(url)
         if history is not None and history.until > time.monotonic() and history.holds(commit):
-            return Standing(served=history.served)
+            return Provenance(served=history.served)
         return None
 
-    async def find(self, url: str, commit: str) -> Standing:
-        """Return the standing of `commit`, asking the host as far as needed. Raises RepoNotFound."""
+    async def find(self, url: str, commit: str) -> Provenance:
+        """Return the provenance of `commit`, asking the host as far as needed. Raises RepoNotFound."""
         lock = self._locks.setdefault(url, asyncio.Lock())
         async with lock:  # of many commits at once, the first brings the history for all
             if known := self.known(url, commit):
@@ -117,9 +117,9 @@ class Histories:
             history = await self._history(url, listing)
         if history.holds(commit):
             return self.note(url, commit, history.served)
-        doubt = FOREIGN if history.whole else _TOO_LARGE
-        log.info("Commit %s at %s does not count as its own: %s", commit, url, doubt)
-        return Standing(doubt, listing.served)
+        foreign_reason = FOREIGN if history.whole else _TOO_LARGE
+        log.info("Commit %s at %s does not count as its own: %s", commit, url, foreign_reason)
+        return Provenance(foreign_reason, listing.served)
 
     async def _history(self, url: str, listing: Listing) -> _History:
         """Return the history of what is listed: the one remembered where it is still that, or a new one."""

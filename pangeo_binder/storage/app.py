@@ -1,6 +1,6 @@
-"""The storage process: the S3 front on one port, the vending API with health and metrics on another.
+"""The storage process: the S3 front on one port, the credentials API with health and metrics on another.
 
-`serve` starts both and is what `run` blocks on. The vending API is for the hub alone and must not be reachable from
+`serve` starts both and is what `run` blocks on. The credentials API is for the hub alone and must not be reachable from
 sessions. HTTP and wiring only; what happens is in `service`, what S3 clients get in `s3.front`.
 """
 
@@ -40,9 +40,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Right(StrEnum):
-    """What a caller of the vending API may do."""
+    """What a caller of the credentials API may do."""
 
-    VEND = "vend"
+    ISSUE = "issue"
     """Grant and revoke: the hub."""
     ENVIRONMENT = "environment"
     """Fetch a live launch's variables again: the gateway, for workers."""
@@ -69,7 +69,7 @@ class StorageSettings:
     master_key: str = field(repr=False)
     """All launches' keys derive from it; another one ends them all."""
     admin_callers: tuple[AdminCaller, ...] = field(repr=False)
-    """Who may use the vending API, each for its own part."""
+    """Who may use the credentials API, each for its own part."""
     data_host: str = "127.0.0.1"
     data_port: int = 9100
     """0 for any free port."""
@@ -148,7 +148,7 @@ async def serve(settings: StorageSettings, is_alive: IsAlive | None = None) -> S
     except BaseException:
         await runner.cleanup()
         raise
-    log.info("storage: data on port %s, vending on port %s", runner.data_port, runner.admin_port)
+    log.info("storage: data on port %s, credentials API on port %s", runner.data_port, runner.admin_port)
     return runner
 
 
@@ -169,7 +169,7 @@ async def _run(settings: StorageSettings) -> None:
 
 
 def admin_app(service: StorageService, callers: tuple[AdminCaller, ...]) -> web.Application:
-    """Return the vending API for `callers`, each with its own rights."""
+    """Return the credentials API for `callers`, each with its own rights."""
     app = web.Application(middlewares=[_errors, _authorize(callers)], client_max_size=_MAX_ADMIN_BYTES)
     app[_SERVICE] = service
     app.router.add_get("/health", _health)
@@ -177,14 +177,14 @@ def admin_app(service: StorageService, callers: tuple[AdminCaller, ...]) -> web.
     app.router.add_get("/launches", _launches)
     app.router.add_get("/launches/{id}", _launch)
     app.router.add_get("/launches/{id}/environment", _environment)
-    app.router.add_put("/launches/{id}", _vend)
+    app.router.add_put("/launches/{id}", _issue)
     app.router.add_delete("/launches/{id}", _revoke)
     return app
 
 
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The one place where the vending API's errors become answers."""
+    """The one place where the credentials API's errors become answers."""
     try:
         return await handler(request)
     except UserError as error:
@@ -196,7 +196,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _right_for(request: web.Request) -> Right:
     """Return what this request takes."""
     if request.method != "GET":
-        return Right.VEND
+        return Right.ISSUE
     return Right.ENVIRONMENT if request.path.endswith("/environment") else Right.LOOK
 
 
@@ -209,7 +209,7 @@ def _authorize(callers: tuple[AdminCaller, ...]) -> Any:
         # all are compared, so that the time taken tells nothing
         known = [caller for caller in callers if hmac.compare_digest(given, f"Bearer {caller.token}".encode())]
         if not known:
-            return web.json_response({"error": "The vending API needs its own token.", "hint": ""}, status=401)
+            return web.json_response({"error": "The credentials API needs its own token.", "hint": ""}, status=401)
         if _right_for(request) not in known[0].rights:
             return web.json_response({"error": "This token is for another part of the API.", "hint": ""}, status=403)
         return await handler(request)
@@ -234,7 +234,7 @@ def _about(launch: StoredLaunch) -> dict[str, Any]:
         "scratch_bytes": launch.scope.scratch_bytes,
         "egress_bytes": launch.usage.egress,
         "egress_limit_bytes": launch.scope.egress_bytes,
-        "vended_at": launch.vended_at,
+        "issued_at": launch.issued_at,
         "expires_at": launch.expires_at,
         "revoked": launch.revoked_at is not None,
         "revoked_at": launch.revoked_at,
@@ -255,19 +255,19 @@ async def _launch(request: web.Request) -> web.Response:
 
 async def _environment(request: web.Request) -> web.Response:
     """Give a live launch's variables again, for its Dask workers."""
-    vended = await request.app[_SERVICE].vended(request.match_info["id"], time.time())
-    if vended is None:
+    issued = await request.app[_SERVICE].credentials(request.match_info["id"], time.time())
+    if issued is None:
         raise web.HTTPNotFound
-    return web.json_response({"environment": dict(vended.environment)}, headers={"Cache-Control": "no-store"})
+    return web.json_response({"environment": dict(issued.environment)}, headers={"Cache-Control": "no-store"})
 
 
 class GrantInvalid(UserError):
-    """The body of a vending request does not hold a grant that can be served."""
+    """The body of a issuing request does not hold a grant that can be served."""
 
     reason = "storage_grant_invalid"
 
 
-async def _vend(request: web.Request) -> web.Response:
+async def _issue(request: web.Request) -> web.Response:
     try:
         body = await request.json()
         grant, owner, expires_at = from_wire(StorageGrant, body["grant"]), str(body["owner"]), float(body["expires_at"])
@@ -276,10 +276,10 @@ async def _vend(request: web.Request) -> web.Response:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
         raise GrantInvalid("The body must be JSON with grant, owner and expires_at.") from None
     try:
-        vended = await request.app[_SERVICE].grant(request.match_info["id"], owner, grant, expires_at)
+        issued = await request.app[_SERVICE].grant(request.match_info["id"], owner, grant, expires_at)
     except ValueError as error:
         raise GrantInvalid(error.args[0]) from None
-    body = {"environment": dict(vended.environment), "scratch": vended.scratch, "expires_at": vended.expires_at}
+    body = {"environment": dict(issued.environment), "scratch": issued.scratch, "expires_at": issued.expires_at}
     return web.json_response(body, headers={"Cache-Control": "no-store"})
 
 

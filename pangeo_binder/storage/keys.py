@@ -1,7 +1,7 @@
 """Derives a launch's S3 key triple from the master key, so that no secret is ever stored and a restart changes none.
 
 Whether a launch's keys are still good is not decided here but by the launch table at every request: that is the
-revocation. Pure; used by the front's vending driver and by the S3 front.
+revocation. Pure; used by the front's issuers and by the S3 front.
 """
 
 from __future__ import annotations

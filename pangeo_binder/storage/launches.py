@@ -39,7 +39,7 @@ class StoredLaunch:
     owner: str
     """`user/server` at the hub."""
     grant: StorageGrant
-    vended_at: float
+    issued_at: float
     expires_at: float
     scope: Scope
     revoked_at: float | None = None
@@ -60,7 +60,7 @@ def _row(launch: StoredLaunch) -> dict[str, Any]:
         "id": launch.id,
         "owner": launch.owner,
         "grant": to_wire(launch.grant),
-        "vended_at": launch.vended_at,
+        "issued_at": launch.issued_at,
         "expires_at": launch.expires_at,
         "revoked_at": launch.revoked_at,
         "pruned": launch.pruned,
@@ -74,7 +74,7 @@ def _launch(row: dict[str, Any]) -> StoredLaunch:
         id=row["id"],
         owner=row["owner"],
         grant=grant,
-        vended_at=row["vended_at"],
+        issued_at=row.get("issued_at") or row["vended_at"],
         expires_at=row["expires_at"],
         scope=scope_of(row["id"], grant),
         revoked_at=row["revoked_at"],

@@ -9,7 +9,7 @@ from ..liveness import IsAlive, Missing
 from .launches import LaunchTable, StoredLaunch
 
 GRACE_SECONDS = 60
-"""A launch is vended before its server runs; younger ones are not asked about."""
+"""Credentials are issued before its server runs; younger ones are not asked about."""
 
 
 class Reaper:
@@ -25,6 +25,6 @@ class Reaper:
         expired = [launch for launch in unrevoked if not launch.live(now)]
         if self._missing is None:
             return expired
-        asked = [launch for launch in unrevoked if launch.live(now) and now >= launch.vended_at + GRACE_SECONDS]
+        asked = [launch for launch in unrevoked if launch.live(now) and now >= launch.issued_at + GRACE_SECONDS]
         missing = await self._missing.among(launch.owner for launch in asked)
         return expired + [launch for launch in asked if launch.owner in missing]

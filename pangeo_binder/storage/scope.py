@@ -1,6 +1,6 @@
 """What one launch may do with which object: its own scratch, and the catalogue entries of its grant, read only.
 
-Decisions only, each with its reason; pure, used by the vending drivers and the S3 front. Keys are data here, never
+Decisions only, each with its reason; pure, used by the issuers and the S3 front. Keys are data here, never
 patterns. Not for quotas (`quota`) nor for who is asking (`s3.sigv4`).
 """
 
@@ -43,7 +43,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """The keys of one bucket that begin with one prefix; the prefix ends in a slash or is empty."""
 
     bucket: str
@@ -66,21 +66,21 @@ class Scope:
     """Everything one launch may reach; derived from its grant, never from what a request says."""
 
     launch_id: str
-    scratch: Place
-    catalogue: tuple[Place, ...]
+    scratch: Location
+    catalogue: tuple[Location, ...]
     scratch_bytes: int
     egress_bytes: int | None
 
     @property
     def buckets(self) -> tuple[str, ...]:
         """The names of all buckets in scope, sorted."""
-        return tuple(sorted({self.scratch.bucket, *(place.bucket for place in self.catalogue)}))
+        return tuple(sorted({self.scratch.bucket, *(location.bucket for location in self.catalogue)}))
 
-    def place(self, bucket: str, key: str) -> Place | None:
-        """Return the place of this scope that `key` lies in, or whose bare prefix it is."""
-        for place in (self.scratch, *self.catalogue):
-            if place.bucket == bucket and (place.holds(key) or (place.prefix and key == place.bare)):
-                return place
+    def location(self, bucket: str, key: str) -> Location | None:
+        """Return the location of this scope that `key` lies in, or whose bare prefix it is."""
+        for location in (self.scratch, *self.catalogue):
+            if location.bucket == bucket and (location.holds(key) or (location.prefix and key == location.bare)):
+                return location
         return None
 
     def may(self, operation: Operation, bucket: str, key: str) -> Decision:
@@ -90,20 +90,20 @@ class Scope:
         problem = key_problem(key) if operation is not Operation.LIST else prefix_problem(key)
         if problem:
             return Decision(False, problem)
-        place = self.place(bucket, key)
-        if place is None:
+        location = self.location(bucket, key)
+        if location is None:
             return Decision(False, self._outside(bucket))
-        if place.entry is not None:
+        if location.entry is not None:
             if operation in (Operation.WRITE, Operation.DELETE):
-                return Decision(False, f"The catalogue entry {place.entry.name!r} is read only.")
-            return Decision(True, f"catalogue entry {place.entry.name}")
-        if not place.holds(key) and operation not in (Operation.LIST, Operation.EXISTS):
+                return Decision(False, f"The catalogue entry {location.entry.name!r} is read only.")
+            return Decision(True, f"catalogue entry {location.entry.name}")
+        if not location.holds(key) and operation not in (Operation.LIST, Operation.EXISTS):
             return Decision(False, self._outside(bucket))
         return Decision(True, "this launch's scratch")
 
     def shows(self, bucket: str, key: str) -> bool:
         """Return whether a listing may show `key` (or the common prefix `key`)."""
-        return any(place.bucket == bucket and place.holds(key) for place in (self.scratch, *self.catalogue))
+        return any(location.bucket == bucket and location.holds(key) for location in (self.scratch, *self.catalogue))
 
     def _outside(self, bucket: str) -> str:
         urls = [f"s3://{p.bucket}/{p.prefix}" for p in (self.scratch, *self.catalogue) if p.bucket == bucket]
@@ -137,7 +137,7 @@ def prefix_problem(prefix: str) -> str:
     return ""
 
 
-def place_of(entry: CatalogueEntry) -> Place:
+def location_of(entry: CatalogueEntry) -> Location:
     """Return where `entry` is served: under its bucket's own name, or under the entry's name for a local directory.
 
     Raises ValueError with a sentence where its url cannot be served.
@@ -150,7 +150,7 @@ def place_of(entry: CatalogueEntry) -> Place:
         raise ValueError(f"The catalogue entry {entry.name!r} cannot be served as the bucket {bucket!r}.")
     if path and key_problem(path):
         raise ValueError(f"The catalogue entry {entry.name!r} has a bad path. {key_problem(path)}")
-    return Place(bucket, f"{path}/" if path else "", entry)
+    return Location(bucket, f"{path}/" if path else "", entry)
 
 
 def scope_of(launch_id: str, grant: StorageGrant) -> Scope:
@@ -161,14 +161,14 @@ def scope_of(launch_id: str, grant: StorageGrant) -> Scope:
     """
     if not names.is_launch_id(launch_id):
         raise ValueError("This is not a launch id.")
-    places = tuple(place_of(entry) for entry in grant.read)
+    locations = tuple(location_of(entry) for entry in grant.read)
     sources: dict[str, tuple[str, str, bool]] = {}
-    for place in places:
-        entry = place.entry
+    for location in locations:
+        entry = location.entry
         assert entry is not None
         scheme = urlsplit(entry.url).scheme
         source = (entry.url if scheme == "file" else scheme, entry.region, entry.anonymous)
-        if sources.setdefault(place.bucket, source) != source:
-            raise ValueError(f"Two catalogue entries disagree on where the bucket {place.bucket!r} is.")
-    scratch = Place(SCRATCH_BUCKET, f"{launch_id}/")
-    return Scope(launch_id, scratch, places, grant.scratch_bytes, grant.egress_bytes)
+        if sources.setdefault(location.bucket, source) != source:
+            raise ValueError(f"Two catalogue entries disagree on where the bucket {location.bucket!r} is.")
+    scratch = Location(SCRATCH_BUCKET, f"{launch_id}/")
+    return Scope(launch_id, scratch, locations, grant.scratch_bytes, grant.egress_bytes)

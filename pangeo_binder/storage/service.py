@@ -1,6 +1,6 @@
 """The storage service without HTTP: takes launches in, ends them, prunes what they left. The story of one launch here.
 
-In the storage process, under the vending API (`app`) and beside the S3 front, which share its launch table.
+In the storage process, under the credentials API (`app`) and beside the S3 front, which share its launch table.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from ..liveness import IsAlive
 from ..model import StorageGrant
+from .issuers.base import Credentials
+from .issuers.front import FrontIssuer
 from .launches import LaunchTable
 from .reaper import Reaper
 from .s3.bucket import measure
@@ -20,8 +22,6 @@ from .s3.call import Stores
 from .s3.directory import DirectoryBucket
 from .s3.front import S3Front
 from .s3.uploads import drop_uploads, measure_uploads
-from .vend.base import Vended
-from .vend.front import FrontVend
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class StorageService:
         self.table = LaunchTable(state_dir / "launches.json")
         self._stores = Stores(DirectoryBucket(state_dir / "objects"), state_dir / "staging", state_dir / "uploads")
         self.front = S3Front(self.table, self._stores, master_key)
-        self._vend = FrontVend(public_endpoint, master_key, state_dir / "aws-config", self.front.cut)
+        self._issuer = FrontIssuer(public_endpoint, master_key, state_dir / "aws-config", self.front.abort_requests)
         self._reaper = Reaper(self.table, is_alive)
 
     async def start(self) -> None:
@@ -58,25 +58,25 @@ class StorageService:
         parts = await asyncio.to_thread(measure_uploads, self._stores.uploads, launch_id)
         return parts + await measure(self._stores.scratch, f"{launch_id}/")
 
-    async def grant(self, launch_id: str, owner: str, grant: StorageGrant, expires_at: float) -> Vended:
+    async def grant(self, launch_id: str, owner: str, grant: StorageGrant, expires_at: float) -> Credentials:
         """Take the launch in and return its credentials; the same ones when asked again.
 
         Raises LaunchRefused for a launch that ended, ValueError for a grant that cannot be served.
         """
         launch = self.table.grant(launch_id, owner, grant, expires_at, time.time())
-        return await self._vend.vend(launch.scope, launch.expires_at)
+        return await self._issuer.issue(launch.scope, launch.expires_at)
 
-    async def vended(self, launch_id: str, now: float) -> Vended | None:
+    async def credentials(self, launch_id: str, now: float) -> Credentials | None:
         """Return a live launch's credentials again; None where there is no such launch, or not any more."""
         launch = self.table.get(launch_id)
-        return await self._vend.vend(launch.scope, launch.expires_at) if launch and launch.live(now) else None
+        return await self._issuer.issue(launch.scope, launch.expires_at) if launch and launch.live(now) else None
 
     async def revoke(self, launch_id: str) -> None:
         """End the launch: its keys, its running requests, its unfinished uploads. Its scratch is kept as granted."""
         launch = self.table.revoke(launch_id, time.time())
         if launch is None:
             return
-        await self._vend.revoke(launch_id)
+        await self._issuer.revoke(launch_id)
         held = await asyncio.to_thread(measure_uploads, self._stores.uploads, launch_id)
         await asyncio.to_thread(drop_uploads, self._stores.uploads, launch_id)
         launch.usage.stored = max(0, launch.usage.stored - held)

@@ -128,7 +128,7 @@ function follow(event) {
     return ready(event).catch(() => fail({ message: "The server's address cannot be read.", hint: "Try again." }));
   }
   // a build's lines belong in the log; read out one by one they would drown a screen reader's user
-  if (event.place) say(`The service is full. You are number ${event.place} in line.`);
+  if (event.position) say(`The service is full. You are number ${event.position} in the queue.`);
   else if (event.phase !== "building") say(event.message);
   else if (said !== "building") say("Building the environment. The log shows how it gets on.");
   said = event.phase;

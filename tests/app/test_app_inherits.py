@@ -110,11 +110,11 @@ def test_the_command_line_is_there() -> None:
 
 def test_names_in_a_file_for_binderhub_are_ours_as_well(tmp_path: Path, config: Config) -> None:
     file = tmp_path / "binderhub_config.py"
-    file.write_text("c.BinderHub.base_url = 'sub'\nc.PangeoBinderHub.line_seconds = 5\n")
+    file.write_text("c.BinderHub.base_url = 'sub'\nc.PangeoBinderHub.queue_seconds = 5\n")
     config.PangeoBinderHub.config_file = str(file)
     app = PangeoBinderHub(config=config)
     initialize(app)
-    assert (app.base_url, app.line_seconds) == ("/sub/", 5)
+    assert (app.base_url, app.queue_seconds) == ("/sub/", 5)
 
 
 def test_it_needs_no_cluster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

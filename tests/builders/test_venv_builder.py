@@ -19,7 +19,7 @@ from pangeo_binder.command import BUILD_MARK
 from pangeo_binder.errors import BuildFailed, RepoNotFound
 from pangeo_binder.events import Phase
 from pangeo_binder.git import GitAccess
-from pangeo_binder.policy.wish import WishInvalid
+from pangeo_binder.policy.request import RequestInvalid
 
 START = '#!/bin/sh\nexport GREETING=hello\nexec "$@"\n'
 PACKAGE = """
@@ -138,7 +138,7 @@ async def test_an_index_of_the_repositorys_own_that_is_not_there_is_named(builde
 
 async def test_a_mistake_in_what_the_repository_asks_for_is_told_before_installing(builder, repo_of):
     told = []
-    with pytest.raises(WishInvalid):
+    with pytest.raises(RequestInvalid):
         async for event in builder.build(repo_of({"binder/pangeo.yaml": "dask: {workers: many}"})):
             told.append(event)
     assert {event.phase for event in told} == {Phase.FETCHING}
@@ -198,7 +198,7 @@ from pathlib import Path
 from pangeo_binder.builders.base import BuildSettings
 from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.git import GitAccess
-from pangeo_binder.policy.wish import WishInvalid
+from pangeo_binder.policy.request import RequestInvalid
 from pangeo_binder.model import Repo, RepoRef
 
 async def main():

@@ -85,11 +85,11 @@ def test_an_upgrade_keeps_secrets_and_takes_new_values(release: Release) -> None
     release.apply("install", "kept", "-f", SINGLE_NODE, "--set", "launches.prefix=of-kept")
     try:
         before = release.secrets("kept")
-        arguments = ("--set", "launches.prefix=of-kept", "--set", "binder.lineSeconds=5")
+        arguments = ("--set", "launches.prefix=of-kept", "--set", "binder.queueSeconds=5")
         release.apply("upgrade", "kept", "-f", SINGLE_NODE, *arguments)
         assert release.secrets("kept") == before and len(before) >= 5
         config = release.plane.get("configmap", "pangeo-binder", "-n", "kept")["data"]["values.yaml"]
-        assert "lineSeconds: 5" in config
+        assert "queueSeconds: 5" in config
     finally:
         release.remove("kept")
     left = release.secrets("kept")
@@ -103,7 +103,7 @@ def test_secrets_agree_where_two_processes_share_one(installed: Release) -> None
     hub = held["hub"]
     assert held["binder"] == {"ticket-keys": hub["ticket-keys"], "hub-token": hub["binder-token"]}
     assert held["gateway"] == {"hub-token": hub["gateway-token"]}
-    assert held["storage"]["vend-token"] == hub["vend-token"] and "master-key" not in hub
+    assert held["storage"]["issue-token"] == hub["issue-token"] and "master-key" not in hub
     assert held["status"] == {"hub-token": hub["status-token"], "storage-token": held["storage"]["look-token"]}
     assert (
         len({value for data in (hub, held["storage"]) for value in data.values()})

@@ -52,8 +52,8 @@ from pangeo_binder.app import PangeoBinderHub
 app = PangeoBinderHub()
 app.initialize(["-f", "config/binder.py"])
 builds = app.kube_builds
-print(json.dumps([app.hub_api_url, list(app.door.hosts), builds.namespace, builds.registry.asked, len(app.ticket_keys),
-    builds.pods.priority_class, [example.title for example in app.examples], app.health_urls]))
+print(json.dumps([app.hub_api_url, list(app.limits.hosts), builds.namespace, builds.registry.asked,
+    len(app.ticket_keys), builds.pods.priority_class, [example.title for example in app.examples], app.health_urls]))
 """
 
 
@@ -100,7 +100,7 @@ def test_the_storage_service_has_a_key_for_each_caller(process: Run) -> None:
     endpoint, hub, rights, keys = process("storage", _STORAGE, EXAMPLES[0])
     assert endpoint in ("http://127.0.0.1:9100", "http://[::1]:9100"), "an address, so that clients use path style"
     assert hub == "http://hub.binder.svc:8081/hub/api"
-    assert rights == [["vend"], ["look"]] and keys == 4
+    assert rights == [["issue"], ["look"]] and keys == 4
 
 
 _CHART_FILE = """
@@ -153,7 +153,7 @@ def test_the_gateway_pulls_as_launches_do_in_a_shared_namespace_too(process: Run
 
 
 _CONTROLLER = """
-from pangeo_binder.gateway.controller import LaunchController
+from pangeo_binder.gateway.kube.controller import LaunchController
 app = LaunchController()
 app.initialize(["-f", "config/controller.py"])
 print(json.dumps([app.gateway_instance, app.proxy_prefix, app.proxy_web_middlewares, app.address, app.start_seconds]))

@@ -90,7 +90,7 @@ def test_each_process_is_given_its_own_secrets_alone(example: Path, helm: Helm) 
     }
     assert keys["binder"] == {"ticket-keys", "hub-token"}
     assert keys["gateway"] == {"hub-token"}
-    assert keys["storage"] == {"master-key", "hub-token", "vend-token", "look-token"}
+    assert keys["storage"] == {"master-key", "hub-token", "issue-token", "look-token"}
     assert keys["status"] == {"hub-token", "storage-token"}
     mounted = {
         name: {each["secret"]["secretName"] for each in pod.get("volumes", ()) if "secret" in each}

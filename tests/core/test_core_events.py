@@ -33,18 +33,18 @@ def test_built_names_the_image_and_ready_the_server(launch: Launch) -> None:
     assert built.keys() | ready.keys() >= BINDERHUB_KEYS
 
 
-def test_waiting_tells_the_grant_and_the_place(grant: Grant) -> None:
-    told = wire(Event(Phase.WAITING, "Full\n", grant=grant, place=3))
-    assert told["place"] == 3
+def test_waiting_tells_the_grant_and_the_position(grant: Grant) -> None:
+    told = wire(Event(Phase.WAITING, "Full\n", grant=grant, position=3))
+    assert told["position"] == 3
     assert told["grant"]["dask"]["cores"] == 40
     assert told["grant"]["storage"]["read"] == ["cmip6"], "where a data set is, is the operator's matter"
 
 
 def test_failed_carries_sentence_hint_and_word() -> None:
-    told = wire(failed(QuotaExceeded("All 3 places are taken.", "Try again.")))
+    told = wire(failed(QuotaExceeded("All 3 seats are taken.", "Try again.")))
     assert told == {
         "phase": "failed",
-        "message": "All 3 places are taken.\n",
+        "message": "All 3 seats are taken.\n",
         "hint": "Try again.",
         "reason": "quota_exceeded",
     }

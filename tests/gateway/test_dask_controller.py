@@ -15,7 +15,7 @@ from dask_gateway_server.workqueue import WorkQueue
 from kubernetes_asyncio.client.rest import ApiException
 
 from pangeo_binder.gateway.kube.backend import LaunchClusterConfig
-from pangeo_binder.gateway.kube.backoff import Patient
+from pangeo_binder.gateway.kube.backoff import BackoffClient
 from pangeo_binder.gateway.kube.controller import LaunchController
 
 KEY = "launch-a.abc"
@@ -143,8 +143,8 @@ async def test_a_pod_ends_with_its_launch(controller: LaunchController, left: fl
 
 async def test_a_list_that_fails_takes_a_while_and_nothing_else_does() -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(Patient(Core()).list_pods(), 0.2)
+        await asyncio.wait_for(BackoffClient(Core()).list_pods(), 0.2)
     with pytest.raises(ApiException):
-        await asyncio.wait_for(Patient(Core(500)).delete_namespaced_pod("w", "n"), 60)
+        await asyncio.wait_for(BackoffClient(Core(500)).delete_namespaced_pod("w", "n"), 60)
     with pytest.raises(ApiException):
-        await Patient(Core()).list_pods()
+        await BackoffClient(Core()).list_pods()

@@ -23,7 +23,7 @@ from tests.stack.local import Answer, request, until
 
 SERVICES = ("binder", GATEWAY, "storage", "culler", LAUNCHES, STATUS)
 CONFIG = """
-from pangeo_binder.deploy.hub import configure
+from pangeo_binder.deploy.local.hub import configure
 
 c = get_config()
 configure(c, {state_dir!r})

@@ -65,7 +65,7 @@ def granted(**dask: object) -> Launch:
 
 
 def provisioner(clusters: Clusters) -> Provisioner:
-    return Provisioner(StorageService(NOWHERE, "vend-token"), clusters)
+    return Provisioner(StorageService(NOWHERE, "issue-token"), clusters)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.stack.repository import repository
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
-LINE_SECONDS, BUILD_SECONDS = 15, 20
+QUEUE_SECONDS, BUILD_SECONDS = 15, 20
 POLICY = """
 tiers:
   small:
@@ -36,7 +36,7 @@ NEVER_ENDS = "#!/bin/sh\necho waiting\n(sleep 4711 &)\nsetsid sleep 4712 &\nslee
 
 def options(folder: Path, *more: str) -> tuple[str, ...]:
     (folder / "policy.yaml").write_text(POLICY)
-    return ("--policy", str(folder / "policy.yaml"), "--line-seconds", str(LINE_SECONDS), *more)
+    return ("--policy", str(folder / "policy.yaml"), "--queue-seconds", str(QUEUE_SECONDS), *more)
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +105,10 @@ def test_where_there_is_no_room_one_waits_and_is_told_which_limit(stack: LocalSt
     before = remains(stack)
     began = time.monotonic()
     events = list(stack.events(stack.example("minimal")))
-    assert time.monotonic() - began >= LINE_SECONDS
-    assert any(event.get("place") == 1 and "number 1 in line" in event["message"] for event in events)
+    assert time.monotonic() - began >= QUEUE_SECONDS
+    assert any(event.get("position") == 1 and "number 1 in the queue" in event["message"] for event in events)
     assert (events[-1]["phase"], events[-1]["reason"]) == ("failed", "quota_exceeded")
-    assert events[-1]["message"] == "The one place for git/file:///* is taken.\n"
+    assert events[-1]["message"] == "The one seat for git/file:///* is taken.\n"
     assert events[-1]["hint"]
     until_as_before(stack, before)
     session.delete()
@@ -122,7 +122,7 @@ def test_who_waits_is_let_in_when_somebody_leaves(stack: LocalStack) -> None:
         time.sleep(2)
         first.delete()
         events = waiting.result(timeout=120)
-    assert any(event.get("place") == 1 for event in events)
+    assert any(event.get("position") == 1 for event in events)
     assert events[-1]["phase"] == "ready", events[-1]
     second = Session(stack, events[-1])
     assert set(stack.servers()) == {second.user}

@@ -48,7 +48,7 @@ IN_LAUNCHES = {
 
 CONFIG = """
 from pangeo_binder.gateway.auth import LaunchAuthenticator
-from pangeo_binder.pods import TierPods
+from pangeo_binder.kube.pods import TierPods
 from tests.kube.gatewaybackend import StandBackend
 c.DaskGateway.backend_class = StandBackend
 c.DaskGateway.authenticator_class = LaunchAuthenticator

@@ -33,14 +33,14 @@ GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1.5, 2**30, 600, 3600), storage
 
 CONFIG = """
 import os, sys
-from pangeo_binder.hub.gateway_clusters import GatewayClusters, GatewayService
-from pangeo_binder.hub.kube import KubeLaunchSpawner
-from pangeo_binder.hub.kube_api import KubeApi
-from pangeo_binder.hub.namespaces import Namespaces
+from pangeo_binder.hub.dask.gateway import GatewayClusters, GatewayService
+from pangeo_binder.hub.kube.spawner import KubeLaunchSpawner
+from pangeo_binder.kube.api import KubeApi
+from pangeo_binder.hub.kube.namespaces import Namespaces
 from pangeo_binder.hub.provision import Provisioner, StorageService
 from pangeo_binder.hub.roles import NAMESPACES, SERVER_TOKEN_SCOPES, roles
-from pangeo_binder.hub.site import Neighbours, Site
-from pangeo_binder.pods import TierPods
+from pangeo_binder.hub.kube.settings import Neighbours, KubeSettings
+from pangeo_binder.kube.pods import TierPods
 from tests.kube.hubstand import SERVICES
 from tests.kube.launchhub import NoProxy
 c.JupyterHub.bind_url = "http://127.0.0.1:1/"
@@ -66,7 +66,7 @@ spawner.server_token_scopes = SERVER_TOKEN_SCOPES
 nobody = GatewayService("http://127.0.0.1:1", "", {{}})
 storage = StorageService("http://127.0.0.1:{storage}", "v" * 40)
 spawner.provisioner = Provisioner(storage, GatewayClusters(nobody))
-site = Site(
+site = KubeSettings(
     "{system}",
     Neighbours({{"app": "hub"}}, {{"app": "proxy"}}, {{"app": "storage"}}),
     shared_namespace="{shared}",
@@ -82,7 +82,7 @@ c.Spawner.poll_interval = 2
 STORAGE = """
 from pathlib import Path
 from pangeo_binder.storage.app import AdminCaller, Right, StorageSettings, run
-caller = AdminCaller("v" * 40, frozenset({{Right.VEND}}))
+caller = AdminCaller("v" * 40, frozenset({{Right.ISSUE}}))
 run(StorageSettings(Path("storage"), "http://storage.example:9100", "m" * 40, (caller,), data_port=0, admin_port={}))
 """
 

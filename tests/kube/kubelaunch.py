@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pangeo_binder import names
-from pangeo_binder.hub.kube.settings import Binding, Neighbours, Site
+from pangeo_binder.hub.kube.settings import Binding, KubeSettings, Neighbours
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 
 GIB = 2**30
@@ -18,8 +18,8 @@ def a_launch(url: str = "https://example.org/org/sea", dask: bool = True) -> Lau
     return Launch(id_, f"sea-{id_}", "", repo, Environment("e", f"registry/e@sha256:{'b' * 64}"), grant)
 
 
-def a_site(**changes: object) -> Site:
+def a_site(**changes: object) -> KubeSettings:
     """Return a deployment in the namespace `binder`."""
     near = Neighbours({"c": "hub"}, {"c": "proxy"}, {"c": "storage"}, {"c": "gateway"})
     kept = {"bindings": (Binding("launch-gateway", "gateway", "binder"),)}
-    return Site("binder", near, **{**kept, **changes})
+    return KubeSettings("binder", near, **{**kept, **changes})

@@ -170,7 +170,7 @@ async def test_builds_over_the_quota_wait_no_longer_than_a_build_takes(full):
 async def test_a_pod_that_can_never_start_is_given_up(stand):
     waiting = {"waiting": {"reason": "ImagePullBackOff"}}
     one = {"name": "build", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": waiting}
-    error = await failed(stand, {"patience_seconds": 2}, initContainerStatuses=[one])
+    error = await failed(stand, {"retry_seconds": 2}, initContainerStatuses=[one])
     assert error.message.startswith("The image that builds environments cannot be pulled") and "operator" in error.hint
     await until(lambda: stand.jobs() == [])
 

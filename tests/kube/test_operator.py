@@ -20,7 +20,7 @@ from pangeo_binder.errors import DaskUnavailable
 from pangeo_binder.hub.dask.operator.clusters import OperatorClusters
 from pangeo_binder.hub.dask.operator.manifests import OperatorSettings, cluster_name, dask_cluster
 from pangeo_binder.hub.kube.namespaces import Namespaces
-from pangeo_binder.hub.kube.settings import Neighbours, Site
+from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant
@@ -257,7 +257,7 @@ async def test_it_fits_into_what_the_hub_makes_for_a_launch(stand, clusters, new
     launch = replace(new_launch(clusters=1, start_workers=6), id=new_launch_id())
     nobody = Neighbours(hub={"a": "hub"}, proxy={"a": "proxy"}, storage={"a": "storage"})
     api = KubeApi(str(stand.plane.kubeconfig))
-    surroundings = Namespaces(Site("default", nobody, cluster_kinds=(kind,)), api)
+    surroundings = Namespaces(KubeSettings("default", nobody, cluster_kinds=(kind,)), api)
     await surroundings.make(launch)
     made = await clusters.make(launch, TOKEN)
     await clusters.settle(launch, made.name, TOKEN)

@@ -13,8 +13,8 @@ from pangeo_binder.events import Phase
 from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.builds import SharedBuilds
 from pangeo_binder.launch.hub import Hub
-from pangeo_binder.launch.line import Line
 from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.launch.queue import Queue
 from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef, ServerGrant
 from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.policy.load import load_policy
@@ -122,7 +122,7 @@ async def builds(builder: QuickBuilder) -> AsyncIterator[SharedBuilds]:
 def collaborators(policy: Policy, hub: Hub, builds: SharedBuilds) -> Collaborators:
     """What the journey is made with: all real but the hub's other end and the environment."""
     providers = (GitProvider(allow_local=True),)
-    return Collaborators(providers, Admission(policy, hub), Line(0), builds, hub, KEYS)
+    return Collaborators(providers, Admission(policy, hub), Queue(0), builds, hub, KEYS)
 
 
 @pytest.fixture

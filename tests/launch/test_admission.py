@@ -50,7 +50,7 @@ def admission(policy: Policy, servers: Servers) -> Admission:
 
 
 async def refused(admission: Admission, make: Make) -> None:
-    with pytest.raises(QuotaExceeded, match="The one place"):
+    with pytest.raises(QuotaExceeded, match="The one seat"):
         await admission.take(QUESTION, make)
 
 

@@ -15,11 +15,11 @@ from pangeo_binder.events import Event, Phase
 from pangeo_binder.launch import pipeline as module
 from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.hub import Hub
-from pangeo_binder.launch.line import Line
 from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.launch.queue import Queue
 from pangeo_binder.model import Grant, Repo
 from pangeo_binder.policy.load import load_policy
-from pangeo_binder.repos.base import Standing
+from pangeo_binder.repos.base import Provenance
 from pangeo_binder.repos.git import GitProvider
 from tests.repos.gitrepo import Parent, make_parent
 
@@ -38,9 +38,9 @@ class CountingProvider(GitProvider):
 
     searched = 0
 
-    async def find_standing(self, repo: Repo) -> Standing:
+    async def find_provenance(self, repo: Repo) -> Provenance:
         self.searched += 1
-        return await super().find_standing(repo)
+        return await super().find_provenance(repo)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def pipeline(
     path = tmp_path / "own.yaml"
     path.write_text(POLICY.replace("URL", git_server).replace("PLACES", str(request.param)))
     admission = Admission(load_policy(path), hub)
-    return Pipeline(replace(collaborators, providers=(provider,), admission=admission, line=Line(60)))
+    return Pipeline(replace(collaborators, providers=(provider,), admission=admission, queue=Queue(60)))
 
 
 def click_on(url: str, ref: str) -> Click:
@@ -144,12 +144,12 @@ async def test_a_redirect_to_another_host_gets_what_anybody_gets(
 async def test_those_who_wait_with_a_forks_commit_hold_up_nobody(
     pipeline: Pipeline, parent: Parent, git_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     url = f"{git_server}/git/parent"
     assert (await granted(pipeline, url, parent.foreign)).tier == "small"
     async with aclosing(pipeline.run(click_on(url, parent.foreign))) as waiting:
         async for event in waiting:
-            if event.place:
+            if event.position:
                 break
         assert (await asyncio.wait_for(granted(pipeline, url, "main"), 60)).tier == "large"
 

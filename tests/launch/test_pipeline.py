@@ -21,8 +21,8 @@ from pangeo_binder.errors import (
 )
 from pangeo_binder.events import Event, Phase
 from pangeo_binder.launch import pipeline as module
-from pangeo_binder.launch.line import Line
 from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.launch.queue import Queue
 from pangeo_binder.ticket import read, server_token
 from tests.launch.conftest import KEYS, QuickBuilder, click_on
 from tests.launch.hubserver import SmallHub
@@ -160,7 +160,7 @@ async def test_leaving_during_a_build_ends_the_launch_alone(
 
 async def test_full_is_refused_at_once_without_a_line(pipeline: Pipeline, click: Click) -> None:
     await journey(pipeline, click)
-    with pytest.raises(QuotaExceeded, match="The one place"):
+    with pytest.raises(QuotaExceeded, match="The one seat"):
         await journey(pipeline, click)
 
 
@@ -171,16 +171,16 @@ async def collect(pipeline: Pipeline, click: Click, events: list[Event]) -> None
 
 async def told(events: list[Event], place: int) -> None:
     async with asyncio.timeout(20):
-        while not events or events[-1].place != place:  # noqa: ASYNC110 (only the launch could set an event)
+        while not events or events[-1].position != place:  # noqa: ASYNC110 (only the launch could set an event)
             await asyncio.sleep(0.01)
 
 
 async def test_the_line_is_told_and_moves_up(
     collaborators: Collaborators, click: Click, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
-    pipeline = Pipeline(replace(collaborators, line=Line(60)))
+    pipeline = Pipeline(replace(collaborators, queue=Queue(60)))
     await journey(pipeline, click)
     first: list[Event] = []
     second: list[Event] = []
@@ -199,10 +199,10 @@ async def test_the_line_is_told_and_moves_up(
 async def test_the_line_is_left_when_its_time_is_over(
     collaborators: Collaborators, click: Click, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
-    pipeline = Pipeline(replace(collaborators, line=Line(0.3)))
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    pipeline = Pipeline(replace(collaborators, queue=Queue(0.3)))
     await journey(pipeline, click)
-    with pytest.raises(QuotaExceeded, match="The one place"):
+    with pytest.raises(QuotaExceeded, match="The one seat"):
         await journey(pipeline, click)
 
 
@@ -210,8 +210,8 @@ async def test_who_leaves_the_line_frees_it(
     collaborators: Collaborators, click: Click, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
-    pipeline = Pipeline(replace(collaborators, line=Line(60)))
+    pipeline = Pipeline(replace(collaborators, queue=Queue(60)))
     await journey(pipeline, click)
-    await up_to(pipeline, click, "The one place")
+    await up_to(pipeline, click, "The one seat")
     rest.servers.clear()
     assert (await journey(pipeline, click))[-1].phase is Phase.READY

@@ -97,7 +97,7 @@ def test_a_rule_for_users_is_for_those_users(policy: Policy, wanted: str, user: 
 def test_places_of_a_rule_run_out(policy: Policy, launch_with: Callable[..., Launch]) -> None:
     grant = replace(admit(policy, GALLERY, ()), dask=None)
     assert admit(policy, GALLERY, [launch_with(grant)] * 2)
-    with pytest.raises(QuotaExceeded, match=r"All 3 places for gh/pangeo-gallery/\*, gl/pangeo/\* are taken\.") as full:
+    with pytest.raises(QuotaExceeded, match=r"All 3 seats for gh/pangeo-gallery/\*, gl/pangeo/\* are taken\.") as full:
         admit(policy, GALLERY, [launch_with(grant)] * 3)
     assert full.value.hint
     assert admit(policy, ANYBODY, [launch_with(grant)] * 3)
@@ -105,10 +105,10 @@ def test_places_of_a_rule_run_out(policy: Policy, launch_with: Callable[..., Lau
 
 def test_places_of_a_network_run_out(policy: Policy, launch_with: Callable[..., Launch]) -> None:
     launch = launch_with(admit(policy, ANYBODY, ()), NETWORK)
-    with pytest.raises(QuotaExceeded, match=r"All 2 places of your network are taken\."):
+    with pytest.raises(QuotaExceeded, match=r"All 2 seats of your network are taken\."):
         admit(policy, ANYBODY, [launch] * 2)
     assert admit(policy, replace(ANYBODY, network="203.0.113.2"), [launch] * 2)
-    with pytest.raises(QuotaExceeded, match=r"All 4 places for launches like this one are taken\."):
+    with pytest.raises(QuotaExceeded, match=r"All 4 seats for launches like this one are taken\."):
         admit(policy, replace(ANYBODY, network="203.0.113.2"), [launch] * 4)
 
 
@@ -124,14 +124,14 @@ def test_the_total_holds_over_all_rules(policy: Policy, launch_with: Callable[..
     with pytest.raises(QuotaExceeded, match="120 of the 120 Dask cores of this service are taken"):
         admit(policy, GALLERY, [some] * 3)
     assert admit(policy, ANYBODY, [some] * 5), "a launch without Dask needs no Dask cores"
-    with pytest.raises(QuotaExceeded, match=r"All 6 places of this service are taken\."):
+    with pytest.raises(QuotaExceeded, match=r"All 6 seats of this service are taken\."):
         admit(policy, ANYBODY, [some] * 6)
 
 
 def test_a_single_repository_is_told_of_its_own_places(policy: Policy, launch_with: Callable[..., Launch]) -> None:
     rule = policy.rules[0].model_validate({"repo": "git/https://example.org/a/b", "tier": "pangeo", "servers": 1})
     policy = policy.model_copy(update={"rules": (rule, *policy.rules)})
-    with pytest.raises(QuotaExceeded, match=r"The one place for this repository is taken\."):
+    with pytest.raises(QuotaExceeded, match=r"The one seat for this repository is taken\."):
         admit(policy, ANYBODY, [launch_with(admit(policy, ANYBODY, ()))])
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pangeo_binder.model import Grant, RepoRef
 from pangeo_binder.policy.load import default_policy
-from pangeo_binder.policy.match import FOREIGN, Denial, Question, match, rests_on_repository
+from pangeo_binder.policy.match import FOREIGN, Denial, Question, depends_on_provenance, match
 from pangeo_binder.policy.model import Policy, Rule
 
 GALLERY = "https://github.com/pangeo-gallery/ocean"
@@ -17,13 +17,13 @@ def with_rule(policy: Policy, **keys: object) -> Policy:
     return policy.model_copy(update={"rules": (Rule.model_validate(keys), *policy.rules)})
 
 
-def rule_for(policy: Policy, url: str, user: str | None = None, doubt: str = "", served: str = "") -> int:
-    return match(policy, Question(RepoRef("git", url, "HEAD"), user, doubt=doubt, served=served)).rule
+def rule_for(policy: Policy, url: str, user: str | None = None, foreign_reason: str = "", served: str = "") -> int:
+    return match(policy, Question(RepoRef("git", url, "HEAD"), user, foreign_reason=foreign_reason, served=served)).rule
 
 
 def test_a_foreign_commit_gets_what_any_repository_gets(policy: Policy) -> None:
     assert rule_for(policy, GALLERY) == 2
-    answer = match(policy, Question(RepoRef("git", GALLERY, "HEAD"), doubt=FOREIGN))
+    answer = match(policy, Question(RepoRef("git", GALLERY, "HEAD"), foreign_reason=FOREIGN))
     assert isinstance(answer, Grant) and (answer.rule, answer.tier) == (4, "anonymous")
     assert answer.reason == f"Rule 4 (*) gives the tier anonymous. {FOREIGN}"
 
@@ -33,25 +33,25 @@ def test_a_rule_for_people_counts_for_a_foreign_commit(policy: Policy) -> None:
 
 
 def test_a_denial_counts_for_a_foreign_commit(policy: Policy) -> None:
-    question = Question(RepoRef("git", "https://github.com/cryptoking/x", "HEAD"), doubt=FOREIGN)
+    question = Question(RepoRef("git", "https://github.com/cryptoking/x", "HEAD"), foreign_reason=FOREIGN)
     answer = match(policy, question)
     assert isinstance(answer, Denial) and answer.reason == "Rule 1 (gh/cryptoking/*) denies this launch."
-    assert not rests_on_repository(policy, question)
+    assert not depends_on_provenance(policy, question)
 
 
 @pytest.mark.parametrize("pattern", ["gh/*", "git/https://*.github.com/*", "*"])
 def test_a_rule_for_a_whole_host_counts_for_a_foreign_commit(policy: Policy, pattern: str) -> None:
     policy = with_rule(policy, repo=pattern, tier="pangeo")
     url = "https://a.github.com/x/y" if "*." in pattern else GALLERY
-    assert (rule_for(policy, url), rule_for(policy, url, doubt=FOREIGN)) == (1, 1)
-    assert not rests_on_repository(policy, Question(RepoRef("git", url, "HEAD")))
+    assert (rule_for(policy, url), rule_for(policy, url, foreign_reason=FOREIGN)) == (1, 1)
+    assert not depends_on_provenance(policy, Question(RepoRef("git", url, "HEAD")))
 
 
 @pytest.mark.parametrize(("url", "rests"), [(GALLERY, True), ("https://a.org/b", False)])
 def test_only_who_is_named_has_to_be_looked_at(policy: Policy, url: str, rests: bool) -> None:
     question = Question(RepoRef("git", url, "0" * 40))
-    assert rests_on_repository(policy, question) is rests
-    assert not rests_on_repository(default_policy(), question)
+    assert depends_on_provenance(policy, question) is rests
+    assert not depends_on_provenance(default_policy(), question)
 
 
 @pytest.mark.parametrize(

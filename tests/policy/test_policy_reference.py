@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.policy.model import Policy, Rule, Tier
-from pangeo_binder.policy.wish import read_wish
+from pangeo_binder.policy.request import read_request
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "policy.md").read_text()
@@ -38,9 +38,9 @@ def _section(title: str) -> set[str]:
 
 
 def test_the_examples_load(policy_file: Callable[[str], Path]) -> None:
-    policy, wish = EXAMPLES
+    policy, request = EXAMPLES
     assert load_policy(policy_file(policy)).tiers.keys() == {"anonymous", "pangeo"}
-    assert read_wish(wish.encode()).dask.workers == 4
+    assert read_request(request.encode()).dask.workers == 4
 
 
 @pytest.mark.parametrize("section", ["total", "catalogue", "rules"])

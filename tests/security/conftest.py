@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(folder: Path) -> Iterator[LocalStack]:
     """The local profile with the policy above, where nobody waits in line."""
     (folder / "policy.yaml").write_text(POLICY)
-    options = ("--policy", str(folder / "policy.yaml"), "--line-seconds", "0")
+    options = ("--policy", str(folder / "policy.yaml"), "--queue-seconds", "0")
     running = LocalStack(folder / "state", *options).start()
     yield running
     running.stop()

@@ -106,7 +106,7 @@ def test_a_clusters_token_is_for_its_own_heartbeat_alone(attacker: Session, vict
     ],
 )
 def test_nobody_chooses_their_network(stack: LocalStack, one_each: str, headers: dict[str, str]) -> None:
-    assert "The one place of your network is taken." in last_event(one_each, **headers)["message"]
+    assert "The one seat of your network is taken." in last_event(one_each, **headers)["message"]
 
 
 @pytest.fixture(scope="module")

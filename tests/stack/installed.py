@@ -151,7 +151,7 @@ def values(cluster: Cluster) -> dict[str, Any]:
             "hosts": [cluster.address],
             "https": False,
             "resources": small,
-            "lineSeconds": 60,
+            "queueSeconds": 60,
             "rateLimit": 1000,
         },
         "builds": {"cpu": 1, "memory": "2Gi", "disk": "10Gi", "seconds": 600},

@@ -39,6 +39,6 @@ async def storage(tmp_path: Path, dataset: CatalogueEntry, grant: StorageGrant) 
 
 @pytest.fixture
 async def session(storage: Storage) -> AsyncIterator[Session]:
-    environment = await storage.admin.vend(storage.grant)
+    environment = await storage.admin.issue(storage.grant)
     with closing_client(environment) as client:
         yield Session(environment, client, prefix_of(environment))

@@ -29,7 +29,7 @@ from pangeo_binder.model import CatalogueEntry, StorageGrant, to_wire
 from pangeo_binder.storage.app import AdminCaller, Right, StorageRunner, StorageSettings
 
 ADMIN_TOKEN = "admin-token-for-tests"
-VEND_TOKEN, ENVIRONMENT_TOKEN, LOOK_TOKEN = "vend-for-tests", "environment-for-tests", "look-for-tests"
+ISSUE_TOKEN, ENVIRONMENT_TOKEN, LOOK_TOKEN = "issue-for-tests", "environment-for-tests", "look-for-tests"
 OWNER = "ada-repo/"
 
 
@@ -43,7 +43,7 @@ def make_settings(state_dir: Path, **changes: Any) -> StorageSettings:
             AdminCaller(ENVIRONMENT_TOKEN, frozenset({Right.ENVIRONMENT})),
             AdminCaller(LOOK_TOKEN, frozenset({Right.LOOK})),
             AdminCaller(ADMIN_TOKEN, frozenset(Right)),
-            AdminCaller(VEND_TOKEN, frozenset({Right.VEND})),
+            AdminCaller(ISSUE_TOKEN, frozenset({Right.ISSUE})),
         ),
         data_port=port,
         admin_port=0,
@@ -92,7 +92,7 @@ async def in_thread(call: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True)
 class Admin:
-    """A client of the vending API."""
+    """A client of the credentials API."""
 
     url: str
     token: str = ADMIN_TOKEN
@@ -106,7 +106,7 @@ class Admin:
             is_json = answer.content_type == "application/json"
             return answer.status, await answer.json() if is_json else await answer.text()
 
-    async def vend(
+    async def issue(
         self, grant: StorageGrant, launch_id: str = "", owner: str = OWNER, seconds: float = 3600
     ) -> dict[str, str]:
         body = {"grant": to_wire(grant), "expires_at": time.time() + seconds, "owner": owner}
@@ -117,7 +117,7 @@ class Admin:
 
 @dataclass(frozen=True)
 class Storage:
-    """A running storage process with its vending API."""
+    """A running storage process with its credentials API."""
 
     settings: StorageSettings
     runner: StorageRunner
@@ -127,7 +127,7 @@ class Storage:
 
 
 def s3_client(environment: dict[str, str], **changes: Any) -> Any:
-    """A boto3 client from a vended environment, without touching this process's own."""
+    """A boto3 client from a issued environment, without touching this process's own."""
     config = {"retries": {"max_attempts": 1}, "signature_version": "s3v4", "s3": {"addressing_style": "path"}}
     session = boto3.session.Session(
         environment["AWS_ACCESS_KEY_ID"],
@@ -144,7 +144,7 @@ def prefix_of(environment: dict[str, str]) -> str:
 
 
 def session_environment(environment: dict[str, str]) -> dict[str, str]:
-    """The environment of a session: this one without anything of AWS's, and what was vended."""
+    """The environment of a session: this one without anything of AWS's, and what was issued."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return kept | environment
 

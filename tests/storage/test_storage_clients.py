@@ -1,4 +1,4 @@
-"""The libraries people use, each in a process of its own that knows nothing but the vended environment variables."""
+"""The libraries people use, each in a process of its own that knows nothing but the issued environment variables."""
 
 from __future__ import annotations
 

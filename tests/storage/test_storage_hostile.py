@@ -26,7 +26,7 @@ from tests.storage.process import (
 @pytest.fixture
 async def victim(storage: Storage) -> AsyncIterator[Session]:
     """Another launch, with a secret on its scratch."""
-    environment = await storage.admin.vend(storage.grant)
+    environment = await storage.admin.issue(storage.grant)
     with closing_client(environment) as client:
         other = Session(environment, client, prefix_of(environment))
         await other.do("put_object", Key=f"{other.prefix}/secret", Body=b"secret")

@@ -1,4 +1,4 @@
-"""A launch's storage from vending to pruning: over HTTP, over a killed process, over a hub that says nothing."""
+"""A launch's storage from issuing to pruning: over HTTP, over a killed process, over a hub that says nothing."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from pangeo_binder.storage.app import AdminCaller, StorageSettings, serve
 from tests.storage.process import (
     ADMIN_TOKEN,
     ENVIRONMENT_TOKEN,
+    ISSUE_TOKEN,
     LOOK_TOKEN,
     OWNER,
-    VEND_TOKEN,
     Admin,
     Session,
     Storage,
@@ -48,8 +48,8 @@ def body(grant: StorageGrant, **changes: Any) -> dict[str, Any]:
 
 async def test_vending_again_gives_the_same_keys(storage: Storage) -> None:
     launch_id = names.new_launch_id()
-    first = await storage.admin.vend(storage.grant, launch_id)
-    assert await storage.admin.vend(storage.grant, launch_id) == first
+    first = await storage.admin.issue(storage.grant, launch_id)
+    assert await storage.admin.issue(storage.grant, launch_id) == first
     assert first["SCRATCH_BUCKET"] == first["PANGEO_SCRATCH"] == f"s3://scratch/{launch_id}"
 
 
@@ -117,7 +117,7 @@ async def test_revoking_ends_the_credentials_at_once(storage: Storage, session: 
 
 
 async def test_expired_launches_are_refused_and_then_revoked(storage: Storage) -> None:
-    environment = await storage.admin.vend(storage.grant, seconds=-1)
+    environment = await storage.admin.issue(storage.grant, seconds=-1)
     path = f"/scratch/{prefix_of(environment)}/x"
     assert (await in_thread(lambda: send_raw(environment, "GET", path))).status == 403
     await storage.runner.service.tick(time.time())
@@ -154,7 +154,7 @@ async def test_revoking_cuts_a_running_upload(storage: Storage, session: Session
 
 
 async def test_scratch_outlives_its_launch_as_long_as_granted(storage: Storage) -> None:
-    environment = await storage.admin.vend(replace(storage.grant, keep_seconds=100))
+    environment = await storage.admin.issue(replace(storage.grant, keep_seconds=100))
     with closing_client(environment) as client:
         session = Session(environment, client, prefix_of(environment))
         await session.do("put_object", Key=f"{session.prefix}/a/b", Body=b"1")
@@ -170,7 +170,7 @@ async def test_scratch_outlives_its_launch_as_long_as_granted(storage: Storage) 
 
 
 async def test_scratch_that_is_not_kept_goes_with_the_launch(storage: Storage) -> None:
-    environment = await storage.admin.vend(replace(storage.grant, keep_seconds=0))
+    environment = await storage.admin.issue(replace(storage.grant, keep_seconds=0))
     home = storage.settings.state_dir / "objects" / prefix_of(environment)
     home.mkdir()
     (home / "x").write_bytes(b"1")
@@ -192,7 +192,7 @@ async def test_a_launch_whose_server_is_gone_twice_ends(
 
     runner = await serve(make_settings(tmp_path / "state"), is_alive)
     try:
-        environment = await Admin(f"http://127.0.0.1:{runner.admin_port}").vend(grant)
+        environment = await Admin(f"http://127.0.0.1:{runner.admin_port}").issue(grant)
         await runner.service.tick(time.time() + 10)
         assert asked == []
         for _ in answers:
@@ -292,7 +292,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
 
 async def test_a_killed_process_finds_everything_again(process: Process, grant: StorageGrant) -> None:
     await process.start()
-    environment, gone = await process.admin.vend(grant), await process.admin.vend(replace(grant, keep_seconds=1))
+    environment, gone = await process.admin.issue(grant), await process.admin.issue(replace(grant, keep_seconds=1))
     with closing_client(environment) as client, closing_client(gone) as other:
         session = Session(environment, client, prefix_of(environment))
         await session.do("put_object", Key=f"{session.prefix}/x", Body=b"12345")
@@ -311,7 +311,7 @@ async def test_a_killed_process_finds_everything_again(process: Process, grant: 
 
 async def test_the_process_ends_on_sigterm_and_keeps_its_state_private(process: Process, grant: StorageGrant) -> None:
     await process.start()
-    environment = await process.admin.vend(grant)
+    environment = await process.admin.issue(grant)
     table = process.state / "launches.json"
     assert table.stat().st_mode & 0o777 == 0o600
     assert process.state.stat().st_mode & 0o777 == 0o700
@@ -329,8 +329,8 @@ async def test_the_process_does_not_start_without_its_secrets(tmp_path: Path, mi
 
 
 RIGHTS = {
-    ADMIN_TOKEN: {"vend", "environment", "look"},
-    VEND_TOKEN: {"vend"},
+    ADMIN_TOKEN: {"issue", "environment", "look"},
+    ISSUE_TOKEN: {"issue"},
     ENVIRONMENT_TOKEN: {"environment"},
     LOOK_TOKEN: {"look"},
 }
@@ -339,10 +339,10 @@ RIGHTS = {
 @pytest.mark.parametrize("token", RIGHTS)
 async def test_each_caller_may_do_its_own_part_alone(storage: Storage, token: str) -> None:
     id_ = names.new_launch_id()
-    await storage.admin.vend(storage.grant, id_)
+    await storage.admin.issue(storage.grant, id_)
     caller = Admin(storage.admin.url, token)
     asked = {
-        "vend": await caller.call("PUT", f"/launches/{id_}", json=body(storage.grant)),
+        "issue": await caller.call("PUT", f"/launches/{id_}", json=body(storage.grant)),
         "environment": await caller.call("GET", f"/launches/{id_}/environment"),
         "look": await caller.call("GET", "/launches"),
     }
@@ -352,7 +352,7 @@ async def test_each_caller_may_do_its_own_part_alone(storage: Storage, token: st
 
 async def test_the_environment_is_told_again_until_the_launch_ends(storage: Storage) -> None:
     id_ = names.new_launch_id()
-    environment = await storage.admin.vend(storage.grant, id_)
+    environment = await storage.admin.issue(storage.grant, id_)
     assert await storage.admin.call("GET", f"/launches/{id_}/environment") == (200, {"environment": environment})
     await storage.admin.call("DELETE", f"/launches/{id_}")
     assert (await storage.admin.call("GET", f"/launches/{id_}/environment"))[0] == 404

@@ -19,7 +19,7 @@ LIMIT = 1000
 @pytest.fixture
 async def small(storage: Storage) -> Any:
     """A launch with little room."""
-    environment = await storage.admin.vend(replace(storage.grant, scratch_bytes=LIMIT, egress_bytes=LIMIT))
+    environment = await storage.admin.issue(replace(storage.grant, scratch_bytes=LIMIT, egress_bytes=LIMIT))
     with closing_client(environment) as client:
         yield Session(environment, client, prefix_of(environment))
 
@@ -110,7 +110,7 @@ def test_no_egress_limit_means_none() -> None:
 
 async def test_a_launch_without_scratch_can_still_read(storage: Storage) -> None:
     nothing = StorageGrant(0, 0, None, storage.grant.read)
-    environment = await storage.admin.vend(nothing)
+    environment = await storage.admin.issue(nothing)
     with closing_client(environment) as client:
         session = Session(environment, client, prefix_of(environment))
         assert await session.read(Bucket="cmip6", Key="readme.txt") == b"hello"

@@ -219,8 +219,10 @@ async def test_phases_log_and_grant(face: Face, watch: Callable[..., Any]) -> No
 
 async def test_a_place_in_the_line(face: Face, watch: Callable[..., Any]) -> None:
     seen = await watch()
-    await seen.page.goto(face.start(waiting(Event(Phase.WAITING, "Full.\n", place=3))) + LINK)
-    await expect(seen.page.get_by_role("status").first).to_have_text("The service is full. You are number 3 in line.")
+    await seen.page.goto(face.start(waiting(Event(Phase.WAITING, "Full.\n", position=3))) + LINK)
+    await expect(seen.page.get_by_role("status").first).to_have_text(
+        "The service is full. You are number 3 in the queue."
+    )
 
 
 async def test_the_log_is_bounded_plain_and_harmless(face: Face, watch: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""The door: networks, rates, build tokens, other sites."""
+"""The limits: networks, rates, build tokens, other sites."""
 
 from __future__ import annotations
 
@@ -46,43 +46,43 @@ def test_without_a_rate_nothing_is_counted() -> None:
 
 
 def test_a_build_token_is_worth_its_own_link_only() -> None:
-    door = gate()
-    token = door.issue("git", "spec/main")
-    assert door.holds(token, "git", "spec/main")
-    assert not door.holds(token, "git", "spec/other")
-    assert not door.holds(token, "gh", "spec/main")
-    assert not door.holds(token + "x", "git", "spec/main")
-    assert not door.holds("", "git", "spec/main")
+    limits = gate()
+    token = limits.issue("git", "spec/main")
+    assert limits.holds(token, "git", "spec/main")
+    assert not limits.holds(token, "git", "spec/other")
+    assert not limits.holds(token, "gh", "spec/main")
+    assert not limits.holds(token + "x", "git", "spec/main")
+    assert not limits.holds("", "git", "spec/main")
     assert not Gate(Limits(build_token_key="another")).holds(token, "git", "spec/main")
 
 
 def test_a_build_token_grows_old() -> None:
-    door = gate(build_token_seconds=-1)
-    assert not door.holds(door.issue("git", "spec"), "git", "spec")
+    limits = gate(build_token_seconds=-1)
+    assert not limits.holds(limits.issue("git", "spec"), "git", "spec")
 
 
 def test_where_a_token_is_required_nothing_else_helps() -> None:
-    door = gate(require_build_token=True)
-    door.check_launch(HERE, proven=True, now=0)
+    limits = gate(require_build_token=True)
+    limits.check_launch(HERE, proven=True, now=0)
     with pytest.raises(NotAllowed):
-        door.check_launch(HERE, proven=False, now=0)
+        limits.check_launch(HERE, proven=False, now=0)
 
 
 def test_a_token_is_not_counted_against_the_rate() -> None:
-    door = gate(rate_limit=1)
+    limits = gate(rate_limit=1)
     for _ in range(5):
-        door.check_launch(HERE, proven=True, now=0)
-    door.check_launch(HERE, proven=False, now=0)
+        limits.check_launch(HERE, proven=True, now=0)
+    limits.check_launch(HERE, proven=False, now=0)
     with pytest.raises(QuotaExceeded):
-        door.check_launch(HERE, proven=False, now=0)
+        limits.check_launch(HERE, proven=False, now=0)
 
 
 @pytest.mark.parametrize("address", ["192.0.2.9", "::ffff:192.0.2.9", "2001:db8::1"])
 def test_banned_networks_are_refused_with_a_token_too(address: str) -> None:
-    door = gate(banned_networks=("192.0.2.0/28", "2001:db8::/32"))
+    limits = gate(banned_networks=("192.0.2.0/28", "2001:db8::/32"))
     with pytest.raises(NotAllowed):
-        door.check_launch(Caller(address), proven=True, now=0)
-    door.check_launch(Caller("192.0.2.16"), proven=True, now=0)
+        limits.check_launch(Caller(address), proven=True, now=0)
+    limits.check_launch(Caller("192.0.2.16"), proven=True, now=0)
 
 
 def test_a_banned_network_must_be_one() -> None:
@@ -101,10 +101,10 @@ def test_a_banned_network_must_be_one() -> None:
     ],
 )
 def test_other_sites_launch_only_where_allowed(allowed: str, origin: str, passes: bool) -> None:
-    door = gate(cors_allow_origin=allowed)
+    limits = gate(cors_allow_origin=allowed)
     caller = Caller("192.0.2.1", origin, cross_site=True)
     if passes:
-        door.check_launch(caller, proven=False, now=0)
+        limits.check_launch(caller, proven=False, now=0)
     else:
         with pytest.raises(NotAllowed):
-            door.check_launch(caller, proven=True, now=0)
+            limits.check_launch(caller, proven=True, now=0)

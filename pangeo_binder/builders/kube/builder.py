@@ -17,13 +17,13 @@ from ...errors import BuildFailed, PangeoBinderError
 from ...events import Phase
 from ...model import Environment, Repo
 from ...names import environment_id
+from ...policy.request import RepositoryRequest
 from ...policy.units import duration_text
-from ...policy.wish import Wish
 from ...resources import resource
 from ..base import Builder, BuildEvent
-from ..image_labels import wish_of
+from ..image_labels import request_of
 from ..session_needs import session_digest
-from .follow import LOOK_SECONDS, JobFollower, Patience
+from .follow import LOOK_SECONDS, JobFollower, RetryWindow
 from .job import KubeBuildSettings, job_manifest, job_name
 from .jobs import AlreadyThere, ClusterUnavailable, Jobs, NoRoom
 from .podstate import job_ended
@@ -34,7 +34,7 @@ BUILDER_VERSION: Final = "kube-2"
 
 _KNOWN_SECONDS: Final = 30
 """How long an image that was found is not asked for again: a workshop's hundred clicks are one question."""
-_WISHES: Final = 1000
+_REQUESTS: Final = 1000
 """How many images' labels are remembered; what a digest names never changes."""
 
 
@@ -49,7 +49,7 @@ class KubeBuilder(Builder):
         self._jobs = Jobs(settings.namespace, kubeconfig)
         self._digest = session_digest(resource("session"))
         self._known: dict[str, tuple[Environment, float]] = {}
-        self._wishes: dict[str, Wish] = {}
+        self._requests: dict[str, RepositoryRequest] = {}
         self._asking = asyncio.Lock()
 
     def environment_id(self, repo: Repo) -> str:
@@ -66,14 +66,14 @@ class KubeBuilder(Builder):
             self._known[id_] = (found, now + _KNOWN_SECONDS)
         return found
 
-    async def find_wish(self, environment: Environment) -> Wish:
-        """Return what the repository asks for itself, by its image's label. Raises WishInvalid, RegistryUnavailable."""
+    async def find_request(self, environment: Environment) -> RepositoryRequest:
+        """Return the repository's request, from its image's label. Raises RequestInvalid or RegistryUnavailable."""
         digest = environment.prefix.rpartition("@")[2]
         async with self._asking:
-            if digest not in self._wishes:
-                wish = wish_of(await self._registry.labels(digest))
-                self._wishes = dict([*self._wishes.items(), (digest, wish)][-_WISHES:])
-            return self._wishes[digest]
+            if digest not in self._requests:
+                request = request_of(await self._registry.labels(digest))
+                self._requests = dict([*self._requests.items(), (digest, request)][-_REQUESTS:])
+            return self._requests[digest]
 
     async def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         id_, job = self.environment_id(repo), None
@@ -110,7 +110,7 @@ class KubeBuilder(Builder):
         One that ended without an image is replaced. Raises BuildFailed or ClusterUnavailable.
         """
         manifest, told = job_manifest(id_, repo, self.settings), ""
-        answering = Patience(self.settings.patience_seconds)
+        answering = RetryWindow(self.settings.retry_seconds)
         deadline = time.monotonic() + self.settings.timeout_seconds
         while time.monotonic() < deadline:
             try:

@@ -27,7 +27,7 @@ LOOK_SECONDS: Final = 1.0
 _LOG_TRIES: Final = 3
 
 
-class Patience:
+class RetryWindow:
     """Lets a trouble that may pass last for a while."""
 
     def __init__(self, seconds: float) -> None:
@@ -53,14 +53,14 @@ class JobFollower:
         self._cursors: dict[tuple[str, str], LogCursor] = {}
         self._read: set[tuple[str, str]] = set()
         self._pod: Any | None = None
-        self._starting = Patience(settings.patience_seconds)
+        self._starting = RetryWindow(settings.retry_seconds)
 
     async def events(self) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log until the Job is done.
 
         Raises BuildFailed, RepoNotFound or RefNotFound; CommandTimedOut where its time was up; ClusterUnavailable.
         """
-        told, answering, ended = "", Patience(self._settings.patience_seconds), None
+        told, answering, ended = "", RetryWindow(self._settings.retry_seconds), None
         while ended is None:
             try:
                 ended = await self._look()

@@ -50,7 +50,7 @@ class KubeBuildSettings(BuildLimits):
     """What the checkout, the layers and the image may take on a node's disk, together."""
     keep_seconds: int = 600
     """How long a Job that ended is kept, for its log."""
-    patience_seconds: float = 120
+    retry_seconds: float = 120
     """How long the Kubernetes API may not answer, and a pod may fail to start, before a build is given up."""
     pods: TierPods = field(default_factory=TierPods)
     """Where build pods run, and how they rank."""

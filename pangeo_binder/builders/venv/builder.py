@@ -22,7 +22,7 @@ from ...errors import BuildFailed, PangeoBinderError
 from ...events import Phase
 from ...model import Environment, Repo
 from ...names import environment_id
-from ...policy.wish import find_wish
+from ...policy.request import find_request
 from ..base import Builder, BuildEvent, BuildSettings, disk_full
 from ..checkout import Checkout
 from ..recipe import Recipe, check, from_json
@@ -125,7 +125,7 @@ class VenvBuilder(Builder):
         async with aclosing(Checkout(repo, site.checkout, self.settings.git, deadline).run()) as fetching:
             async for line in fetching:
                 yield BuildEvent(Phase.FETCHING, line)
-        find_wish(site.checkout)  # a mistake in it is told now, not after minutes of installing
+        find_request(site.checkout)  # a mistake in it is told now, not after minutes of installing
         recipe = await self._recipe(site)
         check(recipe)
         async with aclosing(self._steps(recipe, site)) as building:

@@ -29,8 +29,8 @@ def configure(c: Any) -> None:
     binder.ticket_keys = keys
     binder.policy_file = str(CONFIG / "policy.yaml")
     binder.cache_dir = str(STATE)
-    binder.line_seconds = float(values.binder.line_seconds)
-    binder.door = _door(values, keys[0])
+    binder.queue_seconds = float(values.binder.queue_seconds)
+    binder.limits = _door(values, keys[0])
     binder.ask_first = False
     binder.kube_builds = build_settings(values)
     binder.notice, binder.about = values.binder.notice, list(values.binder.about)

@@ -12,7 +12,7 @@ from ...hub.dask.gateway import GatewayClusters, GatewayService
 from ...hub.dask.operator.clusters import OperatorClusters
 from ...hub.dask.operator.manifests import OperatorSettings
 from ...hub.kube.namespaces import Namespaces
-from ...hub.kube.settings import Allowances, Binding, Neighbours, Ports, Site
+from ...hub.kube.settings import Allowances, Binding, KubeSettings, Neighbours, Ports
 from ...hub.kube.spawner import KubeLaunchSpawner
 from ...hub.provision import Clusters, Provisioner, StorageService
 from ...hub.roles import GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
@@ -59,7 +59,7 @@ def _spawner(c: Any, values: KubeValues) -> None:
     spawner = c.KubeLaunchSpawner
     spawner.ticket_keys = read_secret("ticket-keys").split()
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
-    storage = StorageService(values.storage_admin_url, read_secret("vend-token"))
+    storage = StorageService(values.storage_admin_url, read_secret("issue-token"))
     spawner.provisioner = Provisioner(storage, _clusters(values))
     spawner.surroundings = Namespaces(site_of(values), KubeApi())
     spawner.port = SERVER_PORT
@@ -67,11 +67,11 @@ def _spawner(c: Any, values: KubeValues) -> None:
     c.Spawner.poll_interval = _POLL_SECONDS
 
 
-def site_of(values: KubeValues) -> Site:
+def site_of(values: KubeValues) -> KubeSettings:
     """Return what the hub has to know of the cluster."""
     site, scheduler = values.site, values.dask.scheduler
     operated = values.dask.backend == "operator"
-    return Site(
+    return KubeSettings(
         release_namespace=site.namespace,
         neighbours=_neighbours(values),
         namespace_prefix=values.launches.prefix,

@@ -31,7 +31,7 @@ def settings(address: str) -> StorageSettings:
         public_endpoint=f"http://{host}:{STORAGE_PORT}",
         master_key=read_secret("master-key"),
         admin_callers=(
-            AdminCaller(read_secret("vend-token"), frozenset({Right.VEND})),
+            AdminCaller(read_secret("issue-token"), frozenset({Right.ISSUE})),
             AdminCaller(read_secret("look-token"), frozenset({Right.LOOK})),
         ),
         hub_api_url=f"{values.hub_url}/hub/api",

@@ -55,7 +55,7 @@ class LaunchRole(_Part):
     account: str
 
 
-class Site(_Part):
+class KubeSettings(_Part):
     """The names of things in the cluster."""
 
     release: str
@@ -94,7 +94,7 @@ class BinderValues(_Part):
 
     hosts: tuple[str, ...] = Field(min_length=1)
     https: bool = True
-    line_seconds: int = 600
+    queue_seconds: int = 600
     require_build_token: bool = False
     rate_limit: int = 60
     rate_seconds: int = 3600
@@ -191,7 +191,7 @@ class DaskValues(_Part):
 class KubeValues(_Part):
     """One release of the chart."""
 
-    site: Site
+    site: KubeSettings
     binder: BinderValues
     builds: BuildValues = BuildValues()
     registry: RegistryValues
@@ -215,7 +215,7 @@ class KubeValues(_Part):
 
     @property
     def storage_admin_url(self) -> str:
-        """The vending API."""
+        """The credentials API."""
         return self.address("storage-admin", STORAGE_ADMIN_PORT)
 
     @property

@@ -27,7 +27,7 @@ def configure(c: Any, state_dir: str) -> None:
     binder.ticket_keys = values.secrets.ticket_keys
     binder.cache_dir = str(values.folder("cache"))
     binder.policy_file = str(values.policy or "")
-    binder.line_seconds = values.line_seconds
+    binder.queue_seconds = values.queue_seconds
     binder.build_seconds = values.build_seconds
     binder.allow_local_repositories = True
     binder.examples = tuple(

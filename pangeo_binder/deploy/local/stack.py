@@ -67,10 +67,10 @@ def choose_public_port(wanted: int | None) -> int:
 class Stack:
     """One local stack, in its state directory."""
 
-    def __init__(self, state_dir: Path, policy: Path | None, line_seconds: int, build_seconds: int) -> None:
+    def __init__(self, state_dir: Path, policy: Path | None, queue_seconds: int, build_seconds: int) -> None:
         self.state_dir = state_dir
         self._policy = policy
-        self._line_seconds = line_seconds
+        self._queue_seconds = queue_seconds
         self._build_seconds = build_seconds
         self._lock: IO[str] | None = None
         self._hub: subprocess.Popen[bytes] | None = None
@@ -94,7 +94,7 @@ class Stack:
         self.forget()
         public = choose_public_port(port)
         self.values = LocalValues(
-            self.state_dir, choose_ports(public), Secrets(), self._policy, self._line_seconds, self._build_seconds
+            self.state_dir, choose_ports(public), Secrets(), self._policy, self._queue_seconds, self._build_seconds
         )
         write_values(self.values)
         make_repositories(self.values.folder("examples"))

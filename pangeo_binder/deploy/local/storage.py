@@ -22,7 +22,7 @@ def settings(state_dir: str) -> StorageSettings:
         public_endpoint=f"http://{LOOPBACK}:{values.ports.storage}",
         master_key=secrets.storage_master_key,
         admin_callers=(
-            AdminCaller(secrets.storage_hub_token, frozenset({Right.VEND})),
+            AdminCaller(secrets.storage_hub_token, frozenset({Right.ISSUE})),
             AdminCaller(secrets.storage_gateway_token, frozenset({Right.ENVIRONMENT})),
             AdminCaller(secrets.storage_status_token, frozenset({Right.LOOK})),
         ),

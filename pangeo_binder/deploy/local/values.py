@@ -73,7 +73,7 @@ class LocalValues:
     secrets: Secrets
     policy: Path | None = None
     """The policy file; None for the local profile's own."""
-    line_seconds: int = 120
+    queue_seconds: int = 120
     """How long a launch may wait for a place; 0 refuses at once."""
     build_seconds: int = 1800
     """How long one build may take."""
@@ -95,7 +95,7 @@ class LocalValues:
 
     @property
     def storage_admin_url(self) -> str:
-        """The storage service's vending API."""
+        """The storage service's credentials API."""
         return f"http://{LOOPBACK}:{self.ports.storage_admin}"
 
     def folder(self, name: str) -> Path:

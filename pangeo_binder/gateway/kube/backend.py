@@ -26,7 +26,7 @@ from ...model import Launch
 from ..auth import LaunchUser
 from ..launches import LaunchBackendMixin, too_many
 from ..options import Runtime
-from .backoff import Patient
+from .backoff import BackoffClient
 from .notices import launch_cluster, tell
 from .pods import COMPONENT_LABEL, Placement, cluster_config
 from .scrape import add_metrics
@@ -75,13 +75,13 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
         await super().setup(app)
 
     @property
-    def custom_client(self) -> Patient:
+    def custom_client(self) -> BackoffClient:
         """The client for records; the stock set-up assigns it just before its informer starts."""
         return self._custom_client
 
     @custom_client.setter
     def custom_client(self, client: Any) -> None:
-        self._custom_client = Patient(client)
+        self._custom_client = BackoffClient(client)
 
     async def runtime(self, launch: Launch, ends_at: float) -> Runtime:
         """Return the launch's own image and where its pods run; their storage comes from the launch's Secret."""

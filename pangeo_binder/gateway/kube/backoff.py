@@ -12,7 +12,7 @@ from typing import Any
 PAUSE_SECONDS = 1.0
 
 
-class Patient:
+class BackoffClient:
     """Stands for the client it is made with; `list_…` waits before it raises what went wrong."""
 
     def __init__(self, client: Any) -> None:
@@ -23,11 +23,11 @@ class Patient:
         if not name.startswith("list_"):
             return method
 
-        async def patiently(*args: Any, **options: Any) -> Any:
+        async def with_backoff(*args: Any, **options: Any) -> Any:
             try:
                 return await method(*args, **options)
             except Exception:
                 await asyncio.sleep(PAUSE_SECONDS)
                 raise
 
-        return patiently
+        return with_backoff

@@ -23,7 +23,7 @@ from traitlets import Float, default
 
 from ... import metrics
 from ...kube.refusals import Refusal, Why, refusal_of
-from .backoff import Patient
+from .backoff import BackoffClient
 from .notices import MESSAGE
 from .pods import COMPONENT_LABEL
 from .schedulers import CONTAINER, ENDED_PHASES, why_ended, why_not_started
@@ -84,22 +84,22 @@ class LaunchController(KubeController):
         await super().setup()
 
     @property
-    def custom_client(self) -> Patient:
+    def custom_client(self) -> BackoffClient:
         """The client for records and routes; the stock set-up assigns it just before its informers start."""
         return self._custom_client
 
     @custom_client.setter
     def custom_client(self, client: Any) -> None:
-        self._custom_client = Patient(client)
+        self._custom_client = BackoffClient(client)
 
     @property
-    def core_client(self) -> Patient:
+    def core_client(self) -> BackoffClient:
         """The client for pods and what belongs to them."""
         return self._core_client
 
     @core_client.setter
     def core_client(self, client: Any) -> None:
-        self._core_client = Patient(client)
+        self._core_client = BackoffClient(client)
 
     # what is seen
 

@@ -29,7 +29,7 @@ class Placement:
     shared: str = ""
     """The one namespace of all launches; empty where each has its own."""
     tiers: Mapping[str, TierPods] = field(default_factory=dict)
-    """What pods of a tier run on; a tier that is not named has no wishes."""
+    """What pods of a tier run on; a tier without an entry has no placement of its own."""
     pull_login: bool = False
     """Whether each launch has a Secret with which its image is pulled."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import names
 from ...model import Launch
-from .settings import Binding, Site, shared_name
+from .settings import Binding, KubeSettings, shared_name
 
 SERVER_ANNOTATION = f"{names.LABEL}/server"
 _ANNOTATION_LENGTH = 500
@@ -39,14 +39,14 @@ def _plain(text: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in text[:_ANNOTATION_LENGTH])
 
 
-def namespace(launch: Launch, site: Site) -> Manifest:
+def namespace(launch: Launch, site: KubeSettings) -> Manifest:
     """Return the launch's own namespace; nothing but *restricted* pods may run in it."""
     labels = {**launch_labels(launch), "pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": site.namespace(launch), "labels": labels, "annotations": launch_annotations(launch)}
     return {"metadata": metadata}
 
 
-def quota(launch: Launch, site: Site) -> Manifest:
+def quota(launch: Launch, site: KubeSettings) -> Manifest:
     """Return the ResourceQuota of the launch's own namespace: what the grant says, all pods together."""
     allowed, server, dask = site.allowances, launch.grant.server, launch.grant.dask
     clusters, workers = (dask.clusters, dask.workers) if dask else (0, 0)
@@ -68,7 +68,7 @@ def quota(launch: Launch, site: Site) -> Manifest:
     return {"metadata": _metadata("launch", launch), "spec": {"hard": hard}}
 
 
-def limit_range(launch: Launch, site: Site) -> Manifest:
+def limit_range(launch: Launch, site: KubeSettings) -> Manifest:
     """Return the bounds of one container, and what it gets that asks for nothing."""
     allowed, server, dask = site.allowances, launch.grant.server, launch.grant.dask
     cores, memory = [server.cpu], [server.memory_bytes]
@@ -89,7 +89,7 @@ def limit_range(launch: Launch, site: Site) -> Manifest:
     return {"metadata": _metadata("launch", launch), "spec": {"limits": [limits]}}
 
 
-def network_policy(launch: Launch, site: Site) -> Manifest:
+def network_policy(launch: Launch, site: KubeSettings) -> Manifest:
     """Return the launch's NetworkPolicy: its own pods, the services it was granted, and the internet; nobody else."""
     # a namespace of its own is closed as a whole, so that a pod without the label is closed in too
     mine = {"matchLabels": {names.LAUNCH_LABEL: launch.id}}
@@ -104,7 +104,7 @@ def network_policy(launch: Launch, site: Site) -> Manifest:
     return {"metadata": {**_metadata(name, launch), "annotations": launch_annotations(launch)}, "spec": spec}
 
 
-def _ingress(site: Site) -> list[Manifest]:
+def _ingress(site: KubeSettings) -> list[Manifest]:
     near, ports = site.neighbours, site.ports
     rules = [{"from": [_peer(site, near.hub), _peer(site, near.proxy)], "ports": _ports(ports.server)}]
     if near.gateway:
@@ -112,7 +112,7 @@ def _ingress(site: Site) -> list[Manifest]:
     return rules
 
 
-def _egress(site: Site) -> list[Manifest]:
+def _egress(site: KubeSettings) -> list[Manifest]:
     near, ports = site.neighbours, site.ports
     dns = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
     servers = [{"ipBlock": {"cidr": network}} for network in site.dns_networks]
@@ -130,7 +130,7 @@ def _egress(site: Site) -> list[Manifest]:
     return rules
 
 
-def _peer(site: Site, labels: Mapping[str, str]) -> Manifest:
+def _peer(site: KubeSettings, labels: Mapping[str, str]) -> Manifest:
     return {
         "namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: site.release_namespace}},
         "podSelector": {"matchLabels": dict(labels)},
@@ -141,12 +141,12 @@ def _ports(*ports: int) -> list[Manifest]:
     return [{"port": port, "protocol": "TCP"} for port in ports]
 
 
-def secret(kind: str, launch: Launch, site: Site, variables: Mapping[str, str]) -> Manifest:
+def secret(kind: str, launch: Launch, site: KubeSettings, variables: Mapping[str, str]) -> Manifest:
     """Return a Secret whose keys are environment variables of the launch's pods."""
     return {"metadata": _metadata(site.secret(kind, launch), launch), "stringData": dict(variables)}
 
 
-def pull_secret(launch: Launch, site: Site) -> Manifest:
+def pull_secret(launch: Launch, site: KubeSettings) -> Manifest:
     """Return the Secret with which nodes pull the launch's image."""
     metadata = _metadata(site.secret("pull", launch), launch)
     return {

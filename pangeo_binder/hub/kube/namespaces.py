@@ -17,7 +17,7 @@ from ...errors import SpawnFailed
 from ...kube.api import CONFLICT, FORBIDDEN, KubeApi, gone
 from ...model import Launch
 from .manifests import Manifest, limit_range, namespace, network_policy, pull_secret, quota, role_binding, secret
-from .settings import SECRETS, Site, shared_name
+from .settings import SECRETS, KubeSettings, shared_name
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _REQUEST_SECONDS = 30
 class Namespaces:
     """Surroundings of launches; one for the life of the hub."""
 
-    def __init__(self, site: Site, api: KubeApi) -> None:
+    def __init__(self, site: KubeSettings, api: KubeApi) -> None:
         self.site = site
         self.api = api
 

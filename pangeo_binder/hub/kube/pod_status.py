@@ -88,7 +88,7 @@ def too_slow(pod: Json | None, seconds: int) -> SpawnFailed:
 
 
 def refused(status: int | None, body: str) -> SpawnFailed | QuotaExceeded:
-    """Return what an answer with an error to the wish for a pod means; `status` is that of HTTP."""
+    """Translate an API-server rejection of the pod; `status` is the HTTP status."""
     if status == 403 and "exceeded quota" in body:
         return QuotaExceeded("This launch's quota has no room for its server.", "Tell the operator of this binder.")
     return SpawnFailed("Kubernetes refused the session's server.", f"{_LATER} If it happens again: {_TELL}")

@@ -71,7 +71,7 @@ def shared_name(kind: str, launch_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class KubeSettings:
     """One deployment."""
 
     release_namespace: str
@@ -83,7 +83,7 @@ class Site:
     ports: Ports = field(default_factory=Ports)
     allowances: Allowances = field(default_factory=Allowances)
     tiers: Mapping[str, TierPods] = field(default_factory=dict)
-    """What servers of a tier run on; a tier that is not named has no wishes."""
+    """What servers of a tier run on; a tier without an entry has no placement of its own."""
     blocked_networks: tuple[str, ...] = (
         "10.0.0.0/8",
         "100.64.0.0/10",

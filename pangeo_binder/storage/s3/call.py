@@ -1,6 +1,6 @@
 """One verified request to the S3 front, and the things all operations share.
 
-A Call exists only for a live launch whose signature held; operations ask it for buckets and never build places
+A Call exists only for a live launch whose signature held; operations ask it for buckets and never build locations
 themselves. Not for HTTP (`front`) nor for single operations (`objects`, `multipart`, `listing`).
 """
 
@@ -20,7 +20,7 @@ from obstore.store import from_url
 from ...model import CatalogueEntry
 from ..launches import StoredLaunch
 from ..quota import OverQuota, Reservation, reserve_egress, reserve_scratch
-from ..scope import Operation, Place, key_problem
+from ..scope import Location, Operation, key_problem
 from .body import Body
 from .bucket import Bucket
 from .directory import DirectoryBucket
@@ -84,9 +84,9 @@ class Stores:
     catalogue: Catalogue = field(default_factory=Catalogue)
     locks: Locks = field(default_factory=Locks)
 
-    def at(self, place: Place) -> Bucket:
-        """Return the bucket `place` is in."""
-        return self.scratch if place.entry is None else self.catalogue.bucket(place.entry)
+    def at(self, location: Location) -> Bucket:
+        """Return the bucket `location` is in."""
+        return self.scratch if location.entry is None else self.catalogue.bucket(location.entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,12 @@ class Call:
         """Return the header `name` (in lower case); empty where there is none."""
         return self.body.request.header(name)
 
-    def check(self, operation: Operation, key: str | None = None, bucket: str | None = None) -> Place:
-        """Return the place of `key` (default: this call's). Raises S3Error unless the launch may do `operation`."""
+    def check(self, operation: Operation, key: str | None = None, bucket: str | None = None) -> Location:
+        """Return the location of `key` (default: this call's). Raises S3Error unless the launch may do `operation`."""
         name, wanted = self.bucket_name if bucket is None else bucket, self.key if key is None else key
-        place, decision = self.launch.scope.place(name, wanted), self.launch.scope.may(operation, name, wanted)
-        if decision.allowed and place is not None:
-            return place
+        location, decision = self.launch.scope.location(name, wanted), self.launch.scope.may(operation, name, wanted)
+        if decision.allowed and location is not None:
+            return location
         known = name in self.launch.scope.buckets
         if known and operation is not Operation.LIST and key_problem(wanted):
             raise S3Error("InvalidArgument", key_problem(wanted))

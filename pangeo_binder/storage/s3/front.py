@@ -2,7 +2,7 @@
 
 Every request is parsed, its signature verified, its launch looked up (that is the revocation), and only then routed;
 what is not in the table is answered 501. Secrets stay out of the log: paths are logged without their query. Runs on the
-data port of the storage process; not for vending (`app`).
+data port of the storage process; not for issuing credentials (`app`).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class S3Front:
         self._master_key = master_key
         self._running: dict[str, dict[asyncio.Task[object], web.BaseRequest]] = {}
 
-    def cut(self, launch_id: str) -> None:
+    def abort_requests(self, launch_id: str) -> None:
         """Break off everything the launch is reading or writing now."""
         for task, request in self._running.pop(launch_id, {}).items():
             if request.transport is not None:
@@ -134,7 +134,7 @@ class S3Front:
         except ConnectionError:  # the client went away: nobody hears this answer
             answer = web.Response(status=_GONE_STATUS)
         except asyncio.CancelledError:
-            STORAGE_REQUESTS.labels(operation, "cut").inc()
+            STORAGE_REQUESTS.labels(operation, "aborted").inc()
             raise
         except Exception:
             log.exception("request %s failed", request_id)

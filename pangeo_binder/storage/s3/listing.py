@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from ..scope import Operation, Place
+from ..scope import Location, Operation
 from .answers import Node, iso, xml
 from .bucket import Bucket, Found, Page, Query
 from .call import Call
@@ -77,20 +77,20 @@ async def _page(call: Call, after: str) -> tuple[Query, Page]:
         raise S3Error("NotImplemented", "The only delimiter known here is the slash.")
     prefix = call.query.get("prefix", "")
     query = Query(prefix, delimiter == "/", after, _limit(call))
-    place = call.check(Operation.LIST, prefix)
-    bucket = call.stores.at(place)
+    location = call.check(Operation.LIST, prefix)
+    bucket = call.stores.at(location)
     if query.limit == 0:
         return query, Page((), ())
-    page = await (bucket.scan(query) if place.holds(prefix) else _bare(bucket, place, query))
+    page = await (bucket.scan(query) if location.holds(prefix) else _bare(bucket, location, query))
     return query, _shown(call, page)
 
 
-async def _bare(bucket: Bucket, place: Place, query: Query) -> Page:
-    """Answer for a place's prefix without its slash, which clients list to see whether it is there."""
-    deep = Query(place.prefix, False, query.after, query.limit)
+async def _bare(bucket: Bucket, location: Location, query: Query) -> Page:
+    """Answer for a location's prefix without its slash, which clients list to see whether it is there."""
+    deep = Query(location.prefix, False, query.after, query.limit)
     if query.delimiter:
-        some = (await bucket.scan(Query(place.prefix, limit=1))).objects
-        return Page((), (place.prefix,) if some and place.prefix > query.after else ())
+        some = (await bucket.scan(Query(location.prefix, limit=1))).objects
+        return Page((), (location.prefix,) if some and location.prefix > query.after else ())
     return await bucket.scan(deep)
 
 

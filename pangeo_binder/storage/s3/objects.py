@@ -212,14 +212,14 @@ async def open_source(call: Call, span: Span | None) -> Opened:
         bucket, _, key = unquote_to_bytes(path).decode().removeprefix("/").partition("/")
     except UnicodeDecodeError:
         raise S3Error("InvalidArgument", "The copy source is not valid UTF-8.") from None
-    place = call.check(Operation.READ, key, bucket)
-    opened = await call.stores.at(place).open(key, span)
+    location = call.check(Operation.READ, key, bucket)
+    opened = await call.stores.at(location).open(key, span)
     if opened is None:
         raise no_such_key(key)
     try:
         if conditions and opened.found.etag not in _tags(call.header(_SOURCE_IF_MATCH)):
             raise S3Error("PreconditionFailed", "The copy source has another ETag: it changed meanwhile.")
-        if place.entry is not None:
+        if location.entry is not None:
             call.reserve_egress(opened.end - opened.start)
     except S3Error:
         await opened.close()

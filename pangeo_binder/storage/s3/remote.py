@@ -84,8 +84,8 @@ class RemoteBucket(Bucket):
         """Return the first objects and common prefixes after `query.after`."""
         try:
             if query.delimiter:
-                return _cut(await self._level(query), query.limit)
-            return _cut(await self._deep(query), query.limit)
+                return _abort_requests(await self._level(query), query.limit)
+            return _abort_requests(await self._deep(query), query.limit)
         except FileNotFoundError:
             return Page((), ())
         except (BaseError, OSError) as error:
@@ -125,7 +125,7 @@ def _key(item: Found | str) -> str:
     return item if isinstance(item, str) else item.key
 
 
-def _cut(items: list[Found | str], limit: int) -> Page:
+def _abort_requests(items: list[Found | str], limit: int) -> Page:
     shown = items[:limit]
     more = _key(shown[-1]) if shown and len(items) > limit else ""
     objects = tuple(item for item in shown if isinstance(item, Found))

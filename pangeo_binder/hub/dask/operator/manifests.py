@@ -46,7 +46,7 @@ class OperatorSettings:
     prefix: str = "launch"
     """Of the launches' own namespaces."""
     tiers: Mapping[str, TierPods] = field(default_factory=dict)
-    """What pods of a tier run on; a tier that is not named has no wishes."""
+    """What pods of a tier run on; a tier without an entry has no placement of its own."""
     scheduler_cores: float = 0.25
     """What a scheduler is sure to get."""
     scheduler_cores_limit: float = 1

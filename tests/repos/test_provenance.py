@@ -13,13 +13,13 @@ from pangeo_binder.builders.checkout import Checkout
 from pangeo_binder.errors import RepoNotFound
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Repo, RepoRef
-from pangeo_binder.repos.base import Standing
+from pangeo_binder.repos.base import Provenance
 from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.repos.history import Histories, HistoryLimits
 from tests.repos.gitrepo import Parent, git, make_parent
 
 UNKNOWN = "0123456789abcdef0123456789abcdef01234567"
-OWN = Standing()
+OWN = Provenance()
 
 
 @pytest.fixture
@@ -42,11 +42,11 @@ def url(git_server: str) -> str:
     return f"{git_server}/git/parent"
 
 
-async def standing(url: str, ref: str) -> Standing:
+async def provenance(url: str, ref: str) -> Provenance:
     """Return what a new binder's provider says of the link to `ref`."""
     provider = GitProvider()
     repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
-    return provider.known_standing(repo) or await provider.find_standing(repo)
+    return provider.known_provenance(repo) or await provider.find_provenance(repo)
 
 
 @both_kinds_of_host
@@ -60,39 +60,39 @@ async def test_a_host_gives_out_a_forks_commit_at_its_parents_address(parent: Pa
 @both_kinds_of_host
 async def test_what_is_on_a_branch_or_tag_is_own(parent: Parent, url: str) -> None:
     for ref in ("HEAD", "main", "v1", "refs/heads/main", "refs/tags/v1", "refs/pull/2/head"):
-        assert await standing(url, ref) == OWN, ref
+        assert await provenance(url, ref) == OWN, ref
     for commit in (parent.tip, parent.old, parent.tagged, parent.old.upper()):
-        assert await standing(url, commit) == OWN, commit
+        assert await provenance(url, commit) == OWN, commit
 
 
 @pytest.mark.parametrize("what", ["a fork's commit", "an open request", "nothing there"])
 async def test_all_else_is_not(parent: Parent, url: str, what: str) -> None:
     refs = {"a fork's commit": parent.foreign, "an open request": "refs/pull/1/head", "nothing there": UNKNOWN}
-    assert "on no branch or tag of the repository" in (await standing(url, refs[what])).doubt
+    assert "on no branch or tag of the repository" in (await provenance(url, refs[what])).foreign_reason
 
 
 async def test_a_folder_of_this_machine_has_commits_of_its_own(parent: Parent) -> None:
     histories = Histories(GitAccess(allow_local=True))
     for url in (str(parent.path), parent.path.as_uri()):
         assert await histories.find(url, parent.old) == OWN
-        assert (await histories.find(url, parent.foreign)).doubt
+        assert (await histories.find(url, parent.foreign)).foreign_reason
     with pytest.raises(RepoNotFound):
         await Histories(GitAccess()).find(str(parent.path), parent.old)
 
 
 async def test_an_empty_repository_has_none(git_server: str, tmp_path: Path, histories: Histories) -> None:
     git("init", "-q", "--bare", "empty", cwd=tmp_path)
-    assert (await histories.find(f"{git_server}/git/empty", UNKNOWN)).doubt
+    assert (await histories.find(f"{git_server}/git/empty", UNKNOWN)).foreign_reason
 
 
 async def test_a_named_ref_costs_no_further_question(parent: Parent, url: str) -> None:
     provider = GitProvider()
     for ref in ("HEAD", "main", "v1"):
         repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
-        assert provider.known_standing(repo) == OWN
+        assert provider.known_provenance(repo) == OWN
     for ref in (parent.old, "refs/pull/1/head"):
         repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
-        assert provider.known_standing(repo) is None
+        assert provider.known_provenance(repo) is None
 
 
 @both_kinds_of_host
@@ -105,7 +105,7 @@ async def test_what_was_found_is_not_asked_again(parent: Parent, url: str, histo
 
 
 async def test_a_request_counts_once_it_is_merged(parent: Parent, url: str, histories: Histories) -> None:
-    assert (await histories.find(url, parent.foreign)).doubt
+    assert (await histories.find(url, parent.foreign)).foreign_reason
     git("update-ref", "refs/heads/main", parent.foreign, cwd=parent.path)
     assert await histories.find(url, parent.foreign) == OWN
 
@@ -115,7 +115,7 @@ async def test_what_was_found_is_looked_for_again_after_its_time(parent: Parent,
     assert await histories.find(url, parent.old) == OWN
     git("update-ref", "-d", "refs/heads/main", cwd=parent.path)
     git("update-ref", "-d", "refs/tags/v1", cwd=parent.path)
-    assert (await histories.find(url, parent.old)).doubt
+    assert (await histories.find(url, parent.old)).foreign_reason
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_what_was_found_is_looked_for_again_after_its_time(parent: Parent,
 async def test_a_history_beyond_a_limit_proves_nothing(parent: Parent, url: str, limits: HistoryLimits) -> None:
     histories = Histories(GitAccess(), limits)
     for commit in (parent.old, parent.foreign):
-        assert "too large" in (await histories.find(url, commit)).doubt
+        assert "too large" in (await histories.find(url, commit)).foreign_reason
     assert await histories.find(url, parent.tip) == OWN, "a tip needs no history"
 
 
@@ -151,5 +151,5 @@ async def test_a_redirect_is_told(parent: Parent, git_server: str) -> None:
     port = git_server.rpartition(":")[2]
     moved = f"{git_server}/to/localhost/git/parent"
     for ref in ("main", parent.tip, parent.old):
-        assert await standing(moved, ref) == Standing(served=f"http://localhost:{port}/git/parent/"), ref
-    assert (await standing(moved, parent.foreign)).doubt
+        assert await provenance(moved, ref) == Provenance(served=f"http://localhost:{port}/git/parent/"), ref
+    assert (await provenance(moved, parent.foreign)).foreign_reason

@@ -1,4 +1,4 @@
-"""Vends keys of our own S3 front: a static triple in the environment, which even clients that never refresh can use.
+"""Issues keys of our own S3 front: a static triple in the environment, which even clients that never refresh can use.
 
 The keys live as long as the launch and die at once with it, because the front asks the launch table at every request.
 The names of the variables are those boto3, s3fs, obstore, zarr, pandas, GDAL, rclone and arrow read by themselves.
@@ -12,25 +12,27 @@ from urllib.parse import urlsplit
 
 from ..keys import triple_of
 from ..scope import Scope
-from .base import Vend, Vended
+from .base import Credentials, Issuer
 
 REGION = "us-east-1"
 _AWS_CONFIG = "[default]\ns3 =\n    signature_version = s3v4\n    addressing_style = path\n"
 """Without it boto3 and the AWS CLI presign with version 2 in us-east-1, and ask for `bucket.host`."""
 
 
-class FrontVend(Vend):
-    """Vends keys for the S3 front at `endpoint`, an http(s) URL without a path."""
+class FrontIssuer(Issuer):
+    """Issues keys for the S3 front at `endpoint`, an http(s) URL without a path."""
 
-    def __init__(self, endpoint: str, master_key: str, config_file: Path, cut: Callable[[str], None]) -> None:
-        """`config_file` is written here, for clients that read AWS_CONFIG_FILE; `cut` ends a launch's requests."""
+    def __init__(
+        self, endpoint: str, master_key: str, config_file: Path, abort_requests: Callable[[str], None]
+    ) -> None:
+        """Write `config_file` for clients that read AWS_CONFIG_FILE; `abort_requests` ends a launch's requests."""
         self._endpoint = endpoint.rstrip("/")
         self._master_key = master_key
         self._config_file = config_file
-        self._cut = cut
+        self._abort_requests = abort_requests
         config_file.write_text(_AWS_CONFIG)
 
-    async def vend(self, scope: Scope, expires_at: float) -> Vended:
+    async def issue(self, scope: Scope, expires_at: float) -> Credentials:
         """Return the launch's keys; always the same ones."""
         keys = triple_of(self._master_key, scope.launch_id)
         scratch = f"s3://{scope.scratch.bucket}/{scope.scratch.bare}"
@@ -42,11 +44,11 @@ class FrontVend(Vend):
             "SCRATCH_BUCKET": scratch,
             "PANGEO_SCRATCH": scratch,
         }
-        return Vended(scratch, environment, expires_at)
+        return Credentials(scratch, environment, expires_at)
 
     async def revoke(self, launch_id: str) -> None:
         """Break off what the launch is doing now; its keys are dead already, by the launch table."""
-        self._cut(launch_id)
+        self._abort_requests(launch_id)
 
     def _where(self) -> dict[str, str]:
         url = urlsplit(self._endpoint)

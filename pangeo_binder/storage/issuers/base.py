@@ -1,4 +1,4 @@
-"""What a vending driver is: it turns a launch's scope into an environment that any S3 client understands, and back.
+"""What an issuer is: it turns a launch's scope into an environment that any S3 client understands, and back.
 
 A driver either makes credentials of a cloud's own, or keys of our S3 front (`front`). In the storage process; not for
 keeping the table of launches (`launches`).
@@ -14,7 +14,7 @@ from ..scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
-class Vended:
+class Credentials:
     """What a session needs to reach its storage."""
 
     scratch: str
@@ -25,14 +25,14 @@ class Vended:
     """Seconds since the epoch."""
 
     def __repr__(self) -> str:
-        return f"Vended({self.scratch})"
+        return f"Credentials({self.scratch})"
 
 
-class Vend(ABC):
+class Issuer(ABC):
     """Gives launches their credentials and takes them away again."""
 
     @abstractmethod
-    async def vend(self, scope: Scope, expires_at: float) -> Vended:
+    async def issue(self, scope: Scope, expires_at: float) -> Credentials:
         """Return credentials for `scope`, good until `expires_at` (seconds since the epoch); repeating it is harmless.
 
         Raises StorageUnavailable where the store behind does not give any.

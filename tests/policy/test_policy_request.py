@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pangeo_binder.model import DaskGrant, Grant, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.policy.match import Question, admit
 from pangeo_binder.policy.model import Policy
-from pangeo_binder.policy.wish import MAX_BYTES, WishInvalid, find_wish, narrow, read_wish
+from pangeo_binder.policy.request import MAX_BYTES, RequestInvalid, find_request, narrow, read_request
 
 GIB = 2**30
 
@@ -23,16 +23,16 @@ def grant(policy: Policy) -> Grant:
 
 
 def test_without_a_wish_the_grant_stays(grant: Grant, tmp_path: Path) -> None:
-    assert narrow(grant, find_wish(tmp_path)) == grant
-    assert narrow(grant, read_wish(b"{}")) == grant
+    assert narrow(grant, find_request(tmp_path)) == grant
+    assert narrow(grant, read_request(b"{}")) == grant
 
 
 @pytest.mark.parametrize("folder", ["binder", ".binder"])
 def test_less_is_granted(grant: Grant, tmp_path: Path, folder: str) -> None:
     (tmp_path / folder).mkdir()
-    wish = "server: {cpu: 1, memory: 2G}\ndask: {workers: 4}\nstorage: {read: [sst]}\n"
-    (tmp_path / folder / "pangeo.yaml").write_text(wish)
-    less = narrow(grant, find_wish(tmp_path))
+    asked = "server: {cpu: 1, memory: 2G}\ndask: {workers: 4}\nstorage: {read: [sst]}\n"
+    (tmp_path / folder / "pangeo.yaml").write_text(asked)
+    less = narrow(grant, find_request(tmp_path))
     assert (less.server.cpu, less.server.memory_bytes) == (1, 2 * GIB)
     assert less.dask is not None and less.storage is not None
     assert (less.dask.workers, less.dask.cores, less.dask.memory_bytes) == (4, 8, 32 * GIB)
@@ -41,15 +41,15 @@ def test_less_is_granted(grant: Grant, tmp_path: Path, folder: str) -> None:
 
 
 def test_more_is_not_granted(grant: Grant) -> None:
-    wish = b"server: {cpu: 64, memory: 1T}\ndask: {workers: 1000}\nstorage: {read: [sst, cmip6, secret]}\n"
-    assert narrow(grant, read_wish(wish)) == grant
+    asked = b"server: {cpu: 64, memory: 1T}\ndask: {workers: 1000}\nstorage: {read: [sst, cmip6, secret]}\n"
+    assert narrow(grant, read_request(asked)) == grant
 
 
-@pytest.mark.parametrize("wish", [b"dask: none", b"dask: {workers: 0}"])
-def test_no_dask_can_be_asked_for(grant: Grant, wish: bytes) -> None:
-    assert narrow(grant, read_wish(wish)).dask is None
+@pytest.mark.parametrize("asked", [b"dask: none", b"dask: {workers: 0}"])
+def test_no_dask_can_be_asked_for(grant: Grant, asked: bytes) -> None:
+    assert narrow(grant, read_request(asked)).dask is None
     nothing = Grant("t", 1, "r", grant.server)
-    assert narrow(nothing, read_wish(b"dask: {workers: 5}\nstorage: {read: [sst]}")) == nothing
+    assert narrow(nothing, read_request(b"dask: {workers: 5}\nstorage: {read: [sst]}")) == nothing
 
 
 _GRANTS = st.builds(
@@ -68,7 +68,7 @@ _GRANTS = st.builds(
 @given(_GRANTS, st.integers(0, 60))
 def test_no_wish_makes_a_cluster_larger(dask: DaskGrant, workers: int) -> None:
     grant = Grant("t", 1, "r", ServerGrant(1, GIB, 60, 60), dask, StorageGrant(1, 1))
-    less = narrow(grant, read_wish(f"dask: {{workers: {workers}}}".encode())).dask
+    less = narrow(grant, read_request(f"dask: {{workers: {workers}}}".encode())).dask
     if less is None:
         assert workers == 0
         return
@@ -79,7 +79,7 @@ def test_no_wish_makes_a_cluster_larger(dask: DaskGrant, workers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "problem"),
+    ("asked", "problem"),
     [
         (b"servers: {cpu: 1}", "binder/pangeo.yaml:1: There is no key `servers`. Did you mean `server`?"),
         (b"server:\n  memory: 2", "binder/pangeo.yaml:2: server.memory: Memory is at least 256M"),
@@ -93,9 +93,9 @@ def test_no_wish_makes_a_cluster_larger(dask: DaskGrant, workers: int) -> None:
         (b"a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]", "binder/pangeo.yaml:2: A text that begins with `*` needs quotes"),
     ],
 )
-def test_a_mistake_is_told_and_grants_nothing(wish: bytes, problem: str) -> None:
-    with pytest.raises(WishInvalid) as invalid:
-        read_wish(wish)
+def test_a_mistake_is_told_and_grants_nothing(asked: bytes, problem: str) -> None:
+    with pytest.raises(RequestInvalid) as invalid:
+        read_request(asked)
     assert invalid.value.message.startswith(problem)
     assert invalid.value.hint
 
@@ -105,4 +105,4 @@ def test_a_link_out_of_the_repository_is_not_followed(grant: Grant, tmp_path: Pa
     secret.write_text("token: hunter2")
     (checkout / "binder").mkdir(parents=True)
     (checkout / "binder" / "pangeo.yaml").symlink_to(secret)
-    assert narrow(grant, find_wish(checkout)) == grant
+    assert narrow(grant, find_request(checkout)) == grant

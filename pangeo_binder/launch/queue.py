@@ -1,0 +1,53 @@
+"""The queue for launches that found all seats taken: first come, first served, among launches of the same repository.
+
+Launches of other repositories have queues of their own, so a full workshop does not hold up everybody. Runs in the
+binder; a launch whose page is closed leaves its queue.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+POLL_SECONDS = 2.0
+"""How often waiting launches report their position, and the first one tries to take a seat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One launch's entry in a queue."""
+
+    _queue: list[object]
+    _self: object
+
+    @property
+    def position(self) -> int:
+        """The position now, from 1; it falls as launches before it are admitted or leave."""
+        return self._queue.index(self._self) + 1
+
+
+class Queue:
+    """All queues, by repository."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        """How long a launch may wait in a queue; 0 refuses at once."""
+        self._queues: defaultdict[str, list[object]] = defaultdict(list)
+
+    def has_waiters(self, key: str) -> bool:
+        """Return whether a launch waits in the queue for `key`."""
+        return key in self._queues
+
+    @contextmanager
+    def join(self, key: str) -> Iterator[Entry]:
+        """Wait at the end of the queue for `key` until the block is left."""
+        queue, me = self._queues[key], object()
+        queue.append(me)
+        try:
+            yield Entry(queue, me)
+        finally:
+            queue.remove(me)
+            if not queue:
+                del self._queues[key]

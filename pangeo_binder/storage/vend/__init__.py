@@ -1,1 +1,0 @@
-"""Drivers that vend credentials of one launch. One file per kind of store; they do not know each other."""
