@@ -20,7 +20,7 @@ from ..command import CommandTimedOut
 from ..errors import BuildFailed, UserError
 from ..events import Phase
 from ..git import GitAccess
-from ..model import Environment, Repo
+from ..model import ContainerImage, Environment, Repo
 from ..policy.request import RepositoryRequest, find_request
 from ..policy.units import duration_text
 from ..resources import resource
@@ -94,8 +94,10 @@ class Builder(ABC):
         """Remove what an unfinished `make` left, processes included; an environment that is ready stays."""
 
     async def find_request(self, environment: Environment) -> RepositoryRequest:
-        """Return what the repository asks for itself: by default as its checkout says. Raises RequestInvalid."""
-        return find_request(Path(environment.checkout)) if environment.checkout else RepositoryRequest()
+        """Return the repository's request, by default from its checkout. Raises RequestInvalid."""
+        if isinstance(environment, ContainerImage):
+            return RepositoryRequest()
+        return find_request(Path(environment.checkout))
 
     async def build(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log; the last event carries the environment.

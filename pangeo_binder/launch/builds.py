@@ -133,7 +133,7 @@ class SharedBuilds:
             running.replay.wake()
 
     def _join(self, repo: Repo) -> _Running:
-        key = (repo.ref.url, repo.commit)
+        key = (repo.ref.url, repo.revision)
         if key not in self._running:
             if self._stopped:
                 raise _stopping()
@@ -157,7 +157,7 @@ class SharedBuilds:
         finally:
             BUILDS.labels(outcome).inc()
             with suppress(KeyError):
-                del self._running[(repo.ref.url, repo.commit)]
+                del self._running[(repo.ref.url, repo.revision)]
             running.replay.wake()
 
     async def _build(self, repo: Repo, running: _Running) -> None:
@@ -189,5 +189,5 @@ def _stopping() -> BuildFailed:
 def _ours(repo: Repo, error: Exception) -> BuildFailed:
     """Log what is not the repository's fault under an id, and return the error that tells the id."""
     id_ = secrets.token_hex(4)
-    log.error("Build %s of %s at %s failed", id_, repo.ref.url, repo.commit, exc_info=error)
+    log.error("Build %s of %s at %s failed", id_, repo.ref.url, repo.revision, exc_info=error)
     return BuildFailed("The build failed on this binder's side.", f"Tell its operator this number: {id_}.")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from .. import metrics
 from ..errors import PangeoBinderError, QuotaExceeded, UserError
 from ..events import Event, Phase
-from ..model import Environment, Grant, Launch, Repo
+from ..model import Grant, Launch, Repo, VirtualEnvironment
 from ..names import new_launch_id, user_name
 from ..policy.match import Question
 from ..policy.request import narrow
@@ -202,4 +202,4 @@ def _question(repo: Repo, click: Click, provenance: Provenance | None = None) ->
 def _maker(launch_id: str, repo: Repo, network: str) -> Callable[[Grant], Launch]:
     """Return what makes the launch of a grant; its environment comes with the build."""
     user = user_name(repo.ref.name, launch_id)
-    return lambda grant: Launch(launch_id, user, "", repo, Environment("", ""), grant, network)
+    return lambda grant: Launch(launch_id, user, "", repo, VirtualEnvironment("", "", ""), grant, network)

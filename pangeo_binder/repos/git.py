@@ -67,10 +67,10 @@ class GitProvider(Provider):
         raise _no_ref(ref, commits)
 
     def known_provenance(self, repo: Repo) -> Provenance | None:
-        return self._histories.known(repo.ref.url, repo.commit)
+        return self._histories.known(repo.ref.url, repo.revision)
 
     async def find_provenance(self, repo: Repo) -> Provenance:
-        return await self._histories.find(repo.ref.url, repo.commit)
+        return await self._histories.find(repo.ref.url, repo.revision)
 
 
 def _checked(url: str, access: GitAccess) -> str:

@@ -65,7 +65,7 @@ async def test_who_leaves_takes_no_answer_away(provider: CountingProvider, ref: 
     second = asyncio.create_task(lookups.resolve(provider, ref))
     await asyncio.sleep(0)
     first.cancel()
-    assert len((await second).commit) == 40
+    assert len((await second).revision) == 40
     assert first.cancelled()
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from ...command import BUILD_MARK, Command, CommandFailed, capture, stream
 from ...errors import BuildFailed, PangeoBinderError
 from ...events import Phase
-from ...model import Environment, Repo
+from ...model import Environment, Repo, VirtualEnvironment
 from ...names import environment_id
 from ...policy.request import find_request
 from ..base import Builder, BuildEvent, BuildSettings, disk_full
@@ -71,7 +71,7 @@ class VenvBuilder(Builder):
 
     def environment_id(self, repo: Repo) -> str:
         """Return the id of the environment of `repo`; the same in every process with these settings."""
-        return environment_id(repo.ref.url, repo.commit, BUILDER_VERSION, self.settings.python, self._digest)
+        return environment_id(repo.ref.url, repo.revision, BUILDER_VERSION, self.settings.python, self._digest)
 
     async def find(self, repo: Repo) -> Environment | None:
         return self._store.find(self.environment_id(repo))
@@ -131,7 +131,7 @@ class VenvBuilder(Builder):
         async with aclosing(self._steps(recipe, site)) as building:
             async for line in building:
                 yield BuildEvent(Phase.BUILDING, line)
-        environment = Environment(id_, str(site.venv), str(site.checkout), _start(recipe, site.checkout))
+        environment = VirtualEnvironment(id_, str(site.venv), str(site.checkout), _start(recipe, site.checkout))
         await asyncio.to_thread(shutil.rmtree, place / "home", ignore_errors=True)
         await asyncio.to_thread(self._store.finish, environment)
         yield BuildEvent(Phase.BUILT, "Built the environment.", environment)
