@@ -121,7 +121,7 @@ class SharedBuilds:
         yield _built(running.environment)
 
     async def stop(self) -> None:
-        """End all builds and return when nothing of them is left; followers get BuildFailed."""
+        """End all builds and close the builder; returns when nothing of them is left. Followers get BuildFailed."""
         self._stopped = True
         under_way = list(self._running.values())
         tasks = [running.task for running in under_way if running.task]
@@ -131,6 +131,7 @@ class SharedBuilds:
         for running in under_way:  # a task cancelled before its first step never told its followers
             running.error = running.error or _stopping()
             running.replay.wake()
+        await self._builder.close()
 
     def _join(self, repo: Repo) -> _Running:
         key = (repo.ref.url, repo.revision)

@@ -28,7 +28,7 @@ def search_path(layer: Path, prefix: Path) -> str:
 
 
 def make_layer(prefix: Path, layer: Path) -> None:
-    """Make a layer at `layer` over the virtual environment or conda prefix `prefix`; its interpreter is `bin/python`."""
+    """Make a layer at `layer` over the virtual environment or conda prefix `prefix`; it has its own `bin/python`."""
     site = next((prefix / "lib").glob("python3*/site-packages"))
     own_site = layer / site.relative_to(prefix)
     own_site.mkdir(parents=True)

@@ -13,9 +13,9 @@ from pangeo_binder.events import Phase
 from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.builds import SharedBuilds
 from pangeo_binder.launch.hub import Hub
-from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.launch.pipeline import Collaborators, Pipeline
 from pangeo_binder.launch.queue import Queue
-from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef, ServerGrant, VirtualEnvironment
+from pangeo_binder.model import Click, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, VirtualEnvironment
 from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.policy.model import Policy
