@@ -29,7 +29,7 @@ from .jobs import AlreadyThere, ClusterUnavailable, Jobs, NoRoom
 from .podstate import job_ended
 from .registry import Registry
 
-BUILDER_VERSION: Final = "kube-2"
+BUILDER_VERSION: Final = "kube-3"
 """Part of every environment's id: a change of how they are made makes new ones."""
 
 _KNOWN_SECONDS: Final = 30
