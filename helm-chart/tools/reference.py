@@ -1,6 +1,6 @@
-"""Makes what is generated of the chart: the JSON schema that Helm reads, and the reference of its values.
+"""Generates the chart's JSON schema, which Helm reads, and the reference of its values.
 
-Run without arguments after a change of `values.schema.yaml` or `values.yaml`; a test checks that it was.
+Run it without arguments after a change of `values.schema.yaml` or `values.yaml`; a test checks that both are current.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ SCHEMA_JSON = CHART / "values.schema.json"
 REFERENCE = ROOT / "docs" / "reference" / "values.md"
 _INTRO = """# Values of the chart
 
-Generated from `helm-chart/pangeo-binder/values.schema.yaml` and `values.yaml`; [kubernetes.md](../kubernetes.md) says
-how they work together. Any other key is refused, except below `jupyterhub` and `dask-gateway`.
+Generated from `helm-chart/pangeo-binder/values.schema.yaml` and `values.yaml`. [kubernetes.md](../kubernetes.md) explains
+how the values work together. Any other key is refused, except below `jupyterhub` and `dask-gateway`.
 """
 Schema = dict[str, Any]
 
 
 def schema() -> Schema:
-    """Return the schema of the chart's values, definitions in their places, so that Helm's complaints are short."""
+    """Return the schema of the chart's values with its definitions inlined, so that Helm's errors are short."""
     loaded: Schema = yaml.safe_load((CHART / "values.schema.yaml").read_text())
     definitions = loaded.pop("definitions")
-    placed: Schema = _placed(loaded, definitions)
-    return placed
+    inlined: Schema = _inline(loaded, definitions)
+    return inlined
 
 
-def _placed(part: Any, definitions: Schema) -> Any:
-    """Return `part` with what it refers to; what stands beside a reference comes first."""
+def _inline(part: Any, definitions: Schema) -> Any:
+    """Return `part` with its references inlined; keys next to a reference override the definition's."""
     if isinstance(part, list):
-        return [_placed(each, definitions) for each in part]
+        return [_inline(each, definitions) for each in part]
     if not isinstance(part, dict):
         return part
-    made = {key: _placed(value, definitions) for key, value in part.items() if key != "$ref"}
+    merged = {key: _inline(value, definitions) for key, value in part.items() if key != "$ref"}
     if "$ref" in part:
-        made = {**_placed(definitions[part["$ref"].rpartition("/")[2]], definitions), **made}
-    return made
+        merged = {**_inline(definitions[part["$ref"].rpartition("/")[2]], definitions), **merged}
+    return merged
 
 
 def schema_json() -> str:
@@ -65,8 +65,8 @@ def reference() -> str:
 
 def _rows(part: Schema, at: str, defaults: Any) -> Iterator[str]:
     for key, child in part.get("properties", {}).items():
-        held = defaults.get(key) if isinstance(defaults, dict) else None
-        yield from _row(child, f"{at}.{key}", held)
+        default = defaults.get(key) if isinstance(defaults, dict) else None
+        yield from _row(child, f"{at}.{key}", default)
 
 
 def _row(part: Schema, path: str, default: Any) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _kind(part: Schema) -> str:
 
 
 def main() -> None:
-    """Write both."""
+    """Write both files."""
     SCHEMA_JSON.write_text(schema_json())
     REFERENCE.parent.mkdir(parents=True, exist_ok=True)
     REFERENCE.write_text(reference())

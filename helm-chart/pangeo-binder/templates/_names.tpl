@@ -1,5 +1,5 @@
-{{- /* Names and labels. Objects have the same names in every release, because the official charts' values have to
-name some of them; so a namespace holds one release. Names of what has no namespace begin with the release's. */ -}}
+{{- /* Names and labels. Objects have the same names in every release, because the official charts' values name some of
+them; so a namespace holds one release. Names of cluster-wide objects begin with the release's namespace. */ -}}
 
 {{- define "pangeo-binder.labels" -}}
 app.kubernetes.io/name: pangeo-binder

@@ -1,4 +1,4 @@
-{{- /* Whom NetworkPolicies name. A list is always given, since an empty `from` would mean everybody. */ -}}
+{{- /* Peers of NetworkPolicies. A rule always lists peers, because an empty `from` allows every peer. */ -}}
 
 {{- define "pangeo-binder.hubPods" -}}
 {{- dict "app.kubernetes.io/name" "jupyterhub" "app.kubernetes.io/instance" .root.Release.Name "app.kubernetes.io/component" .component | toJson }}
@@ -10,7 +10,7 @@
 {{- $labels | toJson }}
 {{- end }}
 
-{{- /* the pods of launches: servers, schedulers and workers, known by the labels of their namespace */ -}}
+{{- /* the pods of launches (servers, schedulers and workers), selected by the labels of their namespace */ -}}
 {{- define "pangeo-binder.sessions" -}}
 {{- if eq .Values.launches.layout "shared" }}
 - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ include "pangeo-binder.sharedNamespace" . }}}}
@@ -29,14 +29,14 @@
   ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- end }}
 
-{{- /* the registry where it runs in this cluster, as a rule of `egress` */ -}}
+{{- /* the registry, if it runs in this cluster, as a rule of `egress` */ -}}
 {{- define "pangeo-binder.toRegistryPods" -}}
 {{- with .Values.registry.namespace }}
 - to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ . }}}}}]
 {{- end }}
 {{- end }}
 
-{{- /* a list of networks as a rule's `to` has them */ -}}
+{{- /* a list of networks in the form of a rule's `to` */ -}}
 {{- define "pangeo-binder.blocks" -}}
 {{- range . }}
 - ipBlock: {cidr: {{ . }}}

@@ -1,4 +1,4 @@
-{{- /* What all pods of this chart have in common: the Pod Security Standard "restricted", and a read-only root. */ -}}
+{{- /* Common to all pods of this chart: the Pod Security Standard "restricted", and a read-only root. */ -}}
 
 {{- define "pangeo-binder.pod" -}}
 securityContext:
@@ -27,7 +27,7 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
-{{- /* a change of configuration starts the pod again; Secrets are left out, since they are made once */ -}}
+{{- /* a change of configuration restarts the pod; Secrets are not included, because they are created once */ -}}
 {{- define "pangeo-binder.checksum" -}}
 pangeo-binder/config: {{ include (print .Template.BasePath "/config.yaml") . | sha256sum | trunc 32 }}
 {{- end }}

@@ -1,4 +1,4 @@
-{{- /* What Python is told: read by pangeo_binder/deploy/kube/values.py, which knows every key and refuses others. */ -}}
+{{- /* The settings of our processes. pangeo_binder/deploy/kube/values.py reads them and refuses unknown keys. */ -}}
 {{- define "pangeo-binder.values" -}}
 site:
   release: {{ .Release.Name }}
