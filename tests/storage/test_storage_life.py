@@ -60,7 +60,7 @@ async def test_a_revoked_launch_cannot_come_back(storage: Storage) -> None:
     assert (await storage.admin.call("DELETE", path))[0] == 204
     status, answer = await storage.admin.call("PUT", path, json=body(storage.grant))
     assert status == 409
-    assert answer["error"] == "This launch's storage was given up and cannot come back."
+    assert answer["error"] == "This launch's storage was revoked and cannot be granted again."
 
 
 async def test_a_launch_cannot_be_taken_over(storage: Storage) -> None:

@@ -33,7 +33,7 @@ def usage(storage: Storage, session: Session) -> Usage:
 async def test_scratch_is_full_when_it_is_full(storage: Storage, small: Session) -> None:
     key = f"{small.prefix}/x"
     await small.do("put_object", Key=key, Body=b"x" * LIMIT)
-    told = "of this launch's 1000 bytes of scratch storage 1000 bytes are in use. Delete"
+    told = "1000 bytes of this launch's 1000 bytes of scratch storage are in use. Delete"
     with pytest.raises(ClientError, match=told) as error:
         await small.do("put_object", Key=f"{key}2", Body=b"x")
     assert error.value.response["Error"]["Code"] == "QuotaExceeded"
@@ -83,7 +83,7 @@ async def test_reading_is_counted_and_ends_at_its_limit(storage: Storage, small:
     key = f"{small.prefix}/x"
     await small.do("put_object", Key=key, Body=b"x" * 600)
     assert len(await small.read(Key=key)) == 600
-    with pytest.raises(ClientError, match=r"this launch may read 1000 bytes in all, of which 600 bytes are used"):
+    with pytest.raises(ClientError, match=r"this launch may read 1000 bytes in total, of which 600 bytes are used"):
         await small.read(Key=key)
     assert len(await small.read(Key=key, Range="bytes=0-399")) == 400
     assert (await refusal(small, "get_object", Bucket="cmip6", Key="readme.txt"))[0] == "QuotaExceeded"

@@ -19,7 +19,7 @@ WRITES = (Operation.WRITE, Operation.DELETE)
 
 @pytest.mark.parametrize("operation", list(Operation))
 def test_own_scratch_is_wholly_ones_own(operation: Operation) -> None:
-    assert SCOPE.may(operation, "scratch", f"{MINE}/a/b.zarr/0.0").allowed
+    assert SCOPE.decide(operation, "scratch", f"{MINE}/a/b.zarr/0.0").allowed
 
 
 @pytest.mark.parametrize("operation", list(Operation))
@@ -37,19 +37,19 @@ def test_own_scratch_is_wholly_ones_own(operation: Operation) -> None:
     ],
 )
 def test_what_is_elsewhere_is_refused_with_a_reason(operation: Operation, bucket: str, key: str) -> None:
-    decision = SCOPE.may(operation, bucket, key)
+    decision = SCOPE.decide(operation, bucket, key)
     assert not decision.allowed
     assert decision.reason.endswith(".")
 
 
 def test_the_catalogue_is_read_only() -> None:
     for bucket, key in (("noaa-data", "sst/v2/2020.nc"), ("cmip6", "tas/0.0")):
-        assert all(SCOPE.may(op, bucket, key).allowed for op in Operation if op not in WRITES)
-        assert not any(SCOPE.may(op, bucket, key).allowed for op in WRITES)
+        assert all(SCOPE.decide(op, bucket, key).allowed for op in Operation if op not in WRITES)
+        assert not any(SCOPE.decide(op, bucket, key).allowed for op in WRITES)
 
 
 def test_the_bare_prefix_can_be_looked_at_only() -> None:
-    allowed = {op for op in Operation if SCOPE.may(op, "scratch", MINE).allowed}
+    allowed = {op for op in Operation if SCOPE.decide(op, "scratch", MINE).allowed}
     assert allowed == {Operation.LIST, Operation.EXISTS}
 
 
@@ -59,25 +59,25 @@ BAD_TAILS = ["../x", "a/../x", "a//b", "/a", "a/./b", "a\nb", "a\x00b", "..", "a
 @pytest.mark.parametrize("tail", BAD_TAILS)
 def test_hostile_keys_are_no_keys(tail: str) -> None:
     assert key_problem(f"{MINE}/{tail}")
-    assert not SCOPE.may(Operation.WRITE, "scratch", f"{MINE}/{tail}").allowed
-    assert not SCOPE.may(Operation.READ, "scratch", f"{MINE}/{tail}").allowed
+    assert not SCOPE.decide(Operation.WRITE, "scratch", f"{MINE}/{tail}").allowed
+    assert not SCOPE.decide(Operation.READ, "scratch", f"{MINE}/{tail}").allowed
 
 
 def test_the_empty_key_and_the_root_are_refused() -> None:
-    assert not any(SCOPE.may(op, "scratch", key).allowed for op in Operation for key in ("", "/", ".", ".."))
+    assert not any(SCOPE.decide(op, "scratch", key).allowed for op in Operation for key in ("", "/", ".", ".."))
 
 
 @given(st.text(max_size=40), st.sampled_from(list(Operation)))
 def test_no_key_gets_out_of_its_prefix(key: str, operation: Operation) -> None:
     for candidate in (key, f"{MINE}{key}", f"{MINE}/{key}"):
-        if SCOPE.may(operation, "scratch", candidate).allowed:
+        if SCOPE.decide(operation, "scratch", candidate).allowed:
             assert candidate.startswith(f"{MINE}/") or candidate == MINE
             assert ".." not in candidate.split("/")
 
 
 @given(st.text(max_size=40))
 def test_listings_show_nothing_of_others(key: str) -> None:
-    assert SCOPE.shows("scratch", key) == key.startswith(f"{MINE}/")
+    assert SCOPE.is_visible("scratch", key) == key.startswith(f"{MINE}/")
 
 
 BAD_URLS = [

@@ -109,7 +109,7 @@ class Call:
     def check(self, operation: Operation, key: str | None = None, bucket: str | None = None) -> Location:
         """Return the location of `key` (default: this call's). Raises S3Error unless the launch may do `operation`."""
         name, wanted = self.bucket_name if bucket is None else bucket, self.key if key is None else key
-        location, decision = self.launch.scope.location(name, wanted), self.launch.scope.may(operation, name, wanted)
+        location, decision = self.launch.scope.location(name, wanted), self.launch.scope.decide(operation, name, wanted)
         if decision.allowed and location is not None:
             return location
         known = name in self.launch.scope.buckets

@@ -81,7 +81,7 @@ async def _page(call: Call, after: str) -> tuple[Query, Page]:
     bucket = call.stores.at(location)
     if query.limit == 0:
         return query, Page((), ())
-    page = await (bucket.scan(query) if location.holds(prefix) else _bare(bucket, location, query))
+    page = await (bucket.scan(query) if location.contains(prefix) else _bare(bucket, location, query))
     return query, _shown(call, page)
 
 
@@ -95,9 +95,9 @@ async def _bare(bucket: Bucket, location: Location, query: Query) -> Page:
 
 
 def _shown(call: Call, page: Page) -> Page:
-    shows = call.launch.scope.shows
-    objects = tuple(found for found in page.objects if shows(call.bucket_name, found.key))
-    prefixes = tuple(prefix for prefix in page.prefixes if shows(call.bucket_name, prefix))
+    is_visible = call.launch.scope.is_visible
+    objects = tuple(found for found in page.objects if is_visible(call.bucket_name, found.key))
+    prefixes = tuple(prefix for prefix in page.prefixes if is_visible(call.bucket_name, prefix))
     return Page(objects, prefixes, page.more_after)
 
 
