@@ -21,7 +21,7 @@ from .s3.bucket import measure
 from .s3.call import Stores
 from .s3.directory import DirectoryBucket
 from .s3.front import S3Front
-from .s3.uploads import drop_uploads, measure_uploads
+from .s3.uploads import abort_uploads, measure_uploads
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class StorageService:
                 path.unlink()
         for launch in self.table:
             if launch.pruned:  # a write in progress may have finished after the pruning
-                await self._stores.scratch.drop(launch.scope.scratch.prefix)
+                await self._stores.scratch.delete_prefix(launch.scope.scratch.prefix)
             else:
                 launch.usage.stored = await self.measure(launch.id)
         await self.tick(time.time())
@@ -78,7 +78,7 @@ class StorageService:
             return
         await self._issuer.revoke(launch_id)
         held = await asyncio.to_thread(measure_uploads, self._stores.uploads, launch_id)
-        await asyncio.to_thread(drop_uploads, self._stores.uploads, launch_id)
+        await asyncio.to_thread(abort_uploads, self._stores.uploads, launch_id)
         launch.usage.stored = max(0, launch.usage.stored - held)
         log.info("revoked %s of %s", launch_id, launch.owner)
         await self.prune(time.time())
@@ -94,7 +94,7 @@ class StorageService:
         """Remove the scratch of launches that ended longer ago than their grant keeps it."""
         for launch in self.table:
             if launch.prune_due(now):
-                await self._stores.scratch.drop(launch.scope.scratch.prefix)
-                await asyncio.to_thread(drop_uploads, self._stores.uploads, launch.id)
+                await self._stores.scratch.delete_prefix(launch.scope.scratch.prefix)
+                await asyncio.to_thread(abort_uploads, self._stores.uploads, launch.id)
                 self.table.mark_pruned(launch)
                 log.info("pruned %s", launch.id)

@@ -107,8 +107,8 @@ async def test_dropping_leaves_the_neighbours(bucket: Bucket, tmp_path: Path) ->
     for key in ("a/1", "a/b/2", "ab/3", "c"):
         await put(bucket, tmp_path, key, b"1")
     assert await measure(bucket, "a/") == 2
-    await bucket.drop("a/")
-    await bucket.drop("a/")
+    await bucket.delete_prefix("a/")
+    await bucket.delete_prefix("a/")
     assert {found.key for found in (await bucket.scan(Query())).objects} == {"ab/3", "c"}
 
 
