@@ -1,16 +1,16 @@
-"""Attaches to the session's own Dask cluster, for notebooks and for the Dask panel of JupyterLab, whoever made it.
+"""Connects notebooks and JupyterLab's Dask panel to the session's Dask cluster, of dask-gateway or of the operator.
 
-`attach()` in a notebook returns the cluster. dask-labextension calls and awaits what `labextension.factory.module` and
-`.class` name: this module and `attach`. Needs dask-gateway or distributed, and is imported by nothing else.
+`attach()` in a notebook returns the cluster. dask-labextension calls and awaits the function that its settings
+`labextension.factory.module` and `.class` name: `attach` here. Needs dask-gateway or distributed; nothing imports it.
 """
 
 import os
 
 
 def attach(asynchronous=False, **kwargs):
-    """Return the cluster the session was started with; with dask-gateway a new one where that is gone or was never.
+    """Return the session's cluster; with dask-gateway, create a new one if it does not exist.
 
-    With `asynchronous` what is returned is to be awaited.
+    With `asynchronous`, return an awaitable of the cluster.
     """
     if os.environ.get("DASK_SCHEDULER_ADDRESS"):
         from .scheduler import attach_to_scheduler
@@ -28,7 +28,7 @@ def _ask_gateway(**kwargs):
     if name:
         try:
             return GatewayCluster.from_name(name, **kwargs)
-        except (GatewayClusterError, ValueError):  # it failed, or was stopped and forgotten
+        except (GatewayClusterError, ValueError):  # it failed, or the gateway no longer has it
             pass
     return GatewayCluster(**kwargs)
 
