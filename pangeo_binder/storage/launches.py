@@ -1,7 +1,7 @@
 """The launch table: which launches have storage, until when, and how much they used.
 
 The S3 front reads it at every request, so a revocation takes effect at once. It is saved in one file (0600, replaced
-atomically). The file holds no secret, since keys derive from the master key, and no stored bytes, which are measured at
+atomically). The file has no secret, since keys derive from the master key, and no stored bytes, which are measured at
 start. Runs in the storage process; not for moving bytes (`s3`) nor for checking which servers run (`reaper`).
 """
 
@@ -74,7 +74,7 @@ def _launch(row: dict[str, Any]) -> StoredLaunch:
         id=row["id"],
         owner=row["owner"],
         grant=grant,
-        issued_at=row.get("issued_at") or row["vended_at"],
+        issued_at=row.get("issued_at") or row["vended_at"],  # the name in tables of earlier versions
         expires_at=row["expires_at"],
         scope=scope_of(row["id"], grant),
         revoked_at=row["revoked_at"],

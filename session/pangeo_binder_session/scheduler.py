@@ -90,11 +90,11 @@ class SchedulerCluster(Cluster):
 
     async def _forward(self, reader, writer):
         try:
-            there, here = await asyncio.open_connection(self._dashboard.hostname, self._dashboard.port)
+            from_dashboard, to_dashboard = await asyncio.open_connection(self._dashboard.hostname, self._dashboard.port)
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_copy(reader, here), _copy(there, writer))
+        await asyncio.gather(_copy(reader, to_dashboard), _copy(from_dashboard, writer))
 
 
 async def _copy(reader, writer):

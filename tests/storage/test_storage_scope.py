@@ -1,4 +1,4 @@
-"""What a launch may do with which key: pure decisions, each with its refusal."""
+"""Decisions about which operations a launch may do on which keys, each with its refusal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WRITES = (Operation.WRITE, Operation.DELETE)
 
 
 @pytest.mark.parametrize("operation", list(Operation))
-def test_own_scratch_is_wholly_ones_own(operation: Operation) -> None:
+def test_every_operation_is_allowed_on_own_scratch(operation: Operation) -> None:
     assert SCOPE.decide(operation, "scratch", f"{MINE}/a/b.zarr/0.0").allowed
 
 
@@ -36,7 +36,7 @@ def test_own_scratch_is_wholly_ones_own(operation: Operation) -> None:
         ("", "a"),
     ],
 )
-def test_what_is_elsewhere_is_refused_with_a_reason(operation: Operation, bucket: str, key: str) -> None:
+def test_other_keys_are_refused_with_a_reason(operation: Operation, bucket: str, key: str) -> None:
     decision = SCOPE.decide(operation, bucket, key)
     assert not decision.allowed
     assert decision.reason.endswith(".")
@@ -48,7 +48,7 @@ def test_the_catalogue_is_read_only() -> None:
         assert not any(SCOPE.decide(op, bucket, key).allowed for op in WRITES)
 
 
-def test_the_bare_prefix_can_be_looked_at_only() -> None:
+def test_the_bare_prefix_can_only_be_listed_and_checked() -> None:
     allowed = {op for op in Operation if SCOPE.decide(op, "scratch", MINE).allowed}
     assert allowed == {Operation.LIST, Operation.EXISTS}
 
@@ -57,7 +57,7 @@ BAD_TAILS = ["../x", "a/../x", "a//b", "/a", "a/./b", "a\nb", "a\x00b", "..", "a
 
 
 @pytest.mark.parametrize("tail", BAD_TAILS)
-def test_hostile_keys_are_no_keys(tail: str) -> None:
+def test_hostile_keys_are_invalid(tail: str) -> None:
     assert key_problem(f"{MINE}/{tail}")
     assert not SCOPE.decide(Operation.WRITE, "scratch", f"{MINE}/{tail}").allowed
     assert not SCOPE.decide(Operation.READ, "scratch", f"{MINE}/{tail}").allowed
@@ -68,7 +68,7 @@ def test_the_empty_key_and_the_root_are_refused() -> None:
 
 
 @given(st.text(max_size=40), st.sampled_from(list(Operation)))
-def test_no_key_gets_out_of_its_prefix(key: str, operation: Operation) -> None:
+def test_no_allowed_key_is_outside_the_prefix(key: str, operation: Operation) -> None:
     for candidate in (key, f"{MINE}{key}", f"{MINE}/{key}"):
         if SCOPE.decide(operation, "scratch", candidate).allowed:
             assert candidate.startswith(f"{MINE}/") or candidate == MINE
@@ -76,7 +76,7 @@ def test_no_key_gets_out_of_its_prefix(key: str, operation: Operation) -> None:
 
 
 @given(st.text(max_size=40))
-def test_listings_show_nothing_of_others(key: str) -> None:
+def test_listings_have_only_own_keys(key: str) -> None:
     assert SCOPE.is_visible("scratch", key) == key.startswith(f"{MINE}/")
 
 
@@ -96,14 +96,14 @@ def test_a_catalogue_url_that_cannot_be_served_is_refused(url: str) -> None:
         scope_of(MINE, StorageGrant(1, 0, None, (CatalogueEntry("x", url),)))
 
 
-def test_two_entries_that_disagree_about_a_bucket_are_refused() -> None:
+def test_entries_that_disagree_about_a_bucket_are_refused() -> None:
     entries = (CatalogueEntry("a", "s3://b/x", "us-east-1"), CatalogueEntry("b", "s3://b/y", "us-west-2"))
     with pytest.raises(ValueError, match="disagree"):
         scope_of(MINE, StorageGrant(1, 0, None, entries))
 
 
 @pytest.mark.parametrize("launch_id", ["", "short", "../../../etc", "a2345678901/", "A23456789012", "a234567890123"])
-def test_only_launch_ids_have_a_scope(launch_id: str) -> None:
+def test_only_a_launch_id_has_a_scope(launch_id: str) -> None:
     with pytest.raises(ValueError, match="launch id"):
         scope_of(launch_id, StorageGrant(1, 0))
 

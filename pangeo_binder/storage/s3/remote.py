@@ -84,21 +84,21 @@ class RemoteBucket(Bucket):
         """Return the first objects and common prefixes after `query.after`."""
         try:
             if query.delimiter:
-                return _to_page(await self._level(query), query.limit)
-            return _to_page(await self._deep(query), query.limit)
+                return _to_page(await self._scan_level(query), query.limit)
+            return _to_page(await self._scan_deep(query), query.limit)
         except FileNotFoundError:
             return Page((), ())
         except (BaseError, OSError) as error:
             raise _unavailable() from error
 
-    async def _level(self, query: Query) -> list[ObjectInfo | str]:
+    async def _scan_level(self, query: Query) -> list[ObjectInfo | str]:
         folder = query.prefix.rpartition("/")[0]
         level = await obstore.list_with_delimiter_async(self._store, folder or None)
         items: list[ObjectInfo | str] = [_object_info(meta) for meta in level["objects"]]
         items += [f"{prefix.rstrip('/')}/" for prefix in level["common_prefixes"]]
         return sorted((item for item in items if _wanted(_key(item), query)), key=lambda item: _key(item).encode())
 
-    async def _deep(self, query: Query) -> list[ObjectInfo | str]:
+    async def _scan_deep(self, query: Query) -> list[ObjectInfo | str]:
         # an obstore prefix ends at a slash, an S3 prefix anywhere: list the folder, starting just before the prefix
         folder = query.prefix.rpartition("/")[0]
         start = max(query.after, query.prefix[:-1])
