@@ -17,8 +17,8 @@ class PangeoBinderError(Exception):
 class UserError(PangeoBinderError):
     """An error whose text is written for the affected person.
 
-    `message` is a sentence about what is wrong, `hint` says what to do (may be empty), `status` is the HTTP status
-    outside an event stream, and `reason` the stable word in metrics and logs.
+    `message` is a sentence about what is wrong; `hint` says what to do and may be empty. `status` is the HTTP status
+    outside an event stream. `reason` is the stable word in metrics and logs.
     """
 
     status = 400

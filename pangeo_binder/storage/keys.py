@@ -33,7 +33,7 @@ def _derive(master_key: str, purpose: str, access_key_id: str) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def triple_of(master_key: str, launch_id: str) -> KeyTriple:
+def derive_keys(master_key: str, launch_id: str) -> KeyTriple:
     """Return the keys of the launch `launch_id`; the same master key always gives the same keys."""
     access_key_id = _PREFIX + launch_id.upper()
     return KeyTriple(

@@ -156,8 +156,8 @@ def location_of(entry: CatalogueEntry) -> Location:
 def scope_of(launch_id: str, grant: StorageGrant) -> Scope:
     """Return the scope of the launch `launch_id` with `grant`.
 
-    Raises ValueError with a sentence if `launch_id` is not a launch id (whose fixed length keeps prefixes apart), or if
-    an entry of the grant cannot be served.
+    Raises ValueError with a sentence if an entry of the grant cannot be served, or if `launch_id` is not a launch id,
+    whose fixed length keeps prefixes apart.
     """
     if not names.is_launch_id(launch_id):
         raise ValueError("This is not a launch id.")

@@ -102,7 +102,7 @@ class DaskClusters:
 
     async def _requests(self):
         """Return the requests for each scheduler's task counts; only requests to the gateway have the token."""
-        # a page of every scheduler: distributed.http.scheduler.json
+        # every scheduler serves this page: distributed.http.scheduler.json
         requests = [HTTPRequest(self._dashboard + "/json/counts.json")] if self._dashboard else []
         if self._address:
             for name in await self._names():

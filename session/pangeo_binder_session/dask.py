@@ -17,11 +17,11 @@ def attach(asynchronous=False, **kwargs):
 
         return attach_to_scheduler(os.environ, asynchronous=asynchronous, **kwargs)
     if asynchronous:
-        return _await_gateway(asynchronous=True, **kwargs)
-    return _ask_gateway(**kwargs)
+        return _attach_to_gateway_async(asynchronous=True, **kwargs)
+    return _attach_to_gateway(**kwargs)
 
 
-def _ask_gateway(**kwargs):
+def _attach_to_gateway(**kwargs):
     from dask_gateway import GatewayCluster, GatewayClusterError
 
     name = os.environ.get("DASK_GATEWAY_CLUSTER")
@@ -33,7 +33,7 @@ def _ask_gateway(**kwargs):
     return GatewayCluster(**kwargs)
 
 
-async def _await_gateway(**kwargs):
+async def _attach_to_gateway_async(**kwargs):
     from dask_gateway import GatewayCluster, GatewayClusterError
 
     name = os.environ.get("DASK_GATEWAY_CLUSTER")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pangeo_binder import names
 from pangeo_binder.model import CatalogueEntry, StorageGrant
-from pangeo_binder.storage.keys import launch_of, triple_of
+from pangeo_binder.storage.keys import derive_keys, launch_of
 from pangeo_binder.storage.scope import Operation, key_problem, scope_of
 
 MINE, OTHER = "a23456789012", "a23456789013"
@@ -110,10 +110,10 @@ def test_only_a_launch_id_has_a_scope(launch_id: str) -> None:
 
 def test_keys_derive_from_the_master_key_and_differ_per_launch() -> None:
     launch_id = names.new_launch_id()
-    keys = triple_of("master", launch_id)
+    keys = derive_keys("master", launch_id)
     assert launch_of(keys.access_key_id) == launch_id
-    assert keys == triple_of("master", launch_id)
-    others = (triple_of("other", launch_id), triple_of("master", names.new_launch_id()))
+    assert keys == derive_keys("master", launch_id)
+    others = (derive_keys("other", launch_id), derive_keys("master", names.new_launch_id()))
     assert all(keys.secret != other.secret and keys.session_token != other.session_token for other in others)
     assert keys.secret != keys.session_token
     assert keys.secret not in repr(keys)

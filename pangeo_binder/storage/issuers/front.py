@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..keys import triple_of
+from ..keys import derive_keys
 from ..scope import Scope
 from .base import Credentials, Issuer
 
@@ -34,7 +34,7 @@ class FrontIssuer(Issuer):
 
     async def issue(self, scope: Scope, expires_at: float) -> Credentials:
         """Return the launch's keys; the same ones at every call."""
-        keys = triple_of(self._master_key, scope.launch_id)
+        keys = derive_keys(self._master_key, scope.launch_id)
         scratch = f"s3://{scope.scratch.bucket}/{scope.scratch.bare}"
         environment = {
             "AWS_ACCESS_KEY_ID": keys.access_key_id,

@@ -78,12 +78,12 @@ async def receive(body: Body, spool: Spool, limit: int = MAX_BODY_BYTES) -> None
         if spool.size + len(batch) > size:
             raise S3Error("IncompleteBody", "The body is longer than the request declared.")
         if len(batch) >= _BATCH_BYTES:
-            await asyncio.to_thread(check.take, bytes(batch), spool)
+            await asyncio.to_thread(check.feed, bytes(batch), spool)
             batch.clear()
     if len(batch) > _BATCH_BYTES // 8:
-        await asyncio.to_thread(check.take, bytes(batch), spool)
+        await asyncio.to_thread(check.feed, bytes(batch), spool)
     else:  # a thread would cost more than the write
-        check.take(bytes(batch), spool)
+        check.feed(bytes(batch), spool)
     if spool.size != size:
         raise S3Error("IncompleteBody", "The body is shorter than the request declared.")
     check.finish(spool, trailer)
@@ -105,7 +105,7 @@ class _Check:
     def _trailer_names(self) -> list[str]:
         return self._request.header("x-amz-trailer").split(",")
 
-    def take(self, data: bytes, spool: Spool) -> None:
+    def feed(self, data: bytes, spool: Spool) -> None:
         """Append `data` to the spool and update the hashes; blocks on the disk."""
         spool.append(data)
         if self._expected_sha256:

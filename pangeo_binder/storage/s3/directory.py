@@ -1,7 +1,7 @@
 """A bucket that is a directory: one plain file per object, listed in key order without walking more than a page needs.
 
-Every path is opened part by part and never through a symbolic link, so a link in the directory gives no access to its
-target (obstore's LocalStore follows links). Limits that S3 does not have: `a` and `a/b` cannot both be objects, and
+Every path is opened part by part and never through a symbolic link (obstore's LocalStore follows links). So a link in
+the directory gives no access to its target. Limits that S3 does not have: `a` and `a/b` cannot both be objects, and
 user metadata is not kept. File operations run in threads. Not for quotas or access.
 """
 

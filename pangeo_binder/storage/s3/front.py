@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from ...metrics import STORAGE_REQUESTS
-from ..keys import launch_of, triple_of
+from ..keys import derive_keys, launch_of
 from ..launches import LaunchTable, StoredLaunch
 from . import listing, multipart, objects, sigv4
 from .answers import SERVER, error_answer
@@ -144,7 +144,7 @@ class S3Front:
         STORAGE_REQUESTS.labels(operation, str(answer.status)).inc()
         path, seconds = request.raw_path.partition("?")[0], time.monotonic() - started
         log.info("%s %s %s %s %.3fs %s", request.method, path, operation, answer.status, seconds, request_id)
-        return _finished(request, answer, request_id)
+        return _with_headers(request, answer, request_id)
 
     def _verify(self, request: web.BaseRequest) -> Call:
         """Return `request` as a Call. Raises S3Error unless its signature is valid and its launch is live."""
@@ -152,7 +152,7 @@ class S3Front:
         try:
             claim = sigv4.read_claim(signed)
             launch = self._launch(claim.access_key_id)
-            keys = triple_of(self._master_key, launch.id)
+            keys = derive_keys(self._master_key, launch.id)
             signer = sigv4.verify(signed, claim, keys.secret, keys.session_token, time.time())
             query = dict(sigv4.parse_query(signed.query))
         except SignatureError as error:
@@ -195,7 +195,7 @@ class S3Front:
                 self._running.pop(call.launch.id, None)
 
 
-def _finished(request: web.BaseRequest, answer: web.StreamResponse, request_id: str) -> web.StreamResponse:
+def _with_headers(request: web.BaseRequest, answer: web.StreamResponse, request_id: str) -> web.StreamResponse:
     if not answer.prepared:
         answer.headers["Server"] = SERVER
         answer.headers["x-amz-request-id"] = request_id
