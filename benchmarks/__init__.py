@@ -1,1 +1,1 @@
-"""Measurements of the whole product; each has its method in a README. Not part of the distribution."""
+"""Measurements of the whole product; README.md describes their methods. Not part of the distribution."""

@@ -1,1 +1,1 @@
-"""What a launch asks of Kubernetes' API: requests and bytes, with few and with many launches running."""
+"""The cost of a launch at the Kubernetes API: requests and bytes, with few and with many launches running."""

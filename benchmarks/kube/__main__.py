@@ -1,4 +1,4 @@
-"""`python -m benchmarks.kube`: starts a cluster of its own, fills it, counts what launches ask of it."""
+"""`python -m benchmarks.kube`: starts its own cluster, fills it, and counts the requests of launches to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.launch.__main__ import surroundings
+from benchmarks.launch.__main__ import conditions
 from pangeo_binder.hub.kube.namespace_reaper import NamespaceReaper, OwnNamespaces
 from pangeo_binder.kube.api import KubeApi
 from tests.kube.hubstand import new_launch
@@ -28,30 +28,33 @@ from .stand import MeteredHub, metered_hub, pretend_nodes
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What was counted with `running` launches in the cluster."""
+    """The counts with `running` launches in the cluster."""
 
     running: int
     launches: int
     seconds: float
-    """Of the launches counted."""
+    """The duration of the counted launches."""
     start: Tally
-    """What a hub asks from its start to the end of its first launch, of lists and watches."""
+    """A hub's lists and watches from its start to the end of its first launch."""
     each: Tally
-    """What `launches` launches asked, all together, from before they started until they were gone."""
+    """The requests of all `launches` launches together, from before they started until they were gone."""
     idle: Tally
-    """What the hub asked in `idle_seconds` without any launch."""
+    """The hub's requests in `idle_seconds` without any launch."""
     idle_seconds: float
     reaper: Tally
     """One round of the reaper."""
 
 
 def is_standing(name: str) -> bool:
-    """Whether a request is made by the clock, for the hub as a whole, and not for a launch."""
+    """Whether a request is periodic, for the hub as a whole, and not for a launch."""
     return name.startswith(("list ", "watch "))
 
 
 async def count(plane: ControlPlane, folder: Path, running: int, sizes: tuple[int, float]) -> Counted:
-    """Return what a fresh hub asks for `launches` launches, one after the other, then in some seconds of rest."""
+    """Count a fresh hub's requests for some launches, one after the other, and then in some idle seconds.
+
+    `sizes` are the number of launches and the idle seconds.
+    """
     launches, rest = sizes
     async with metered_hub(plane, folder) as hub:
         await hub.one(new_launch())
@@ -75,12 +78,12 @@ async def _reaped(hub: MeteredHub) -> Tally:
 
 
 async def _alive(owner: str) -> bool:
-    """Say of everybody that it lives: the crowd is not the hub's."""
+    """Report every owner as alive, because the hub does not know the crowd."""
     return True
 
 
 async def crowd(plane: ControlPlane, folder: Path) -> Crowd:
-    """Return a crowd of nobody yet, whose pods will be like those the hub makes."""
+    """Return an empty crowd, whose pods will be like those that the hub creates."""
     launch = new_launch()
     async with metered_hub(plane, folder) as hub:
         await hub.launch(launch)
@@ -89,8 +92,8 @@ async def crowd(plane: ControlPlane, folder: Path) -> Crowd:
     return Crowd(plane, pod, launch)
 
 
-def told(counted: Counted) -> str:
-    """Return what was counted, for people."""
+def report(counted: Counted) -> str:
+    """Return the counts as text."""
     n, each = counted.launches, counted.each
     lines = [f"{counted.running} launches running; {n} counted in {counted.seconds:.0f} s"]
     lines.append(f"  {'per launch':<34} {'requests':>9} {'refused':>8} {'sent, B':>9} {'received, B':>12}")
@@ -104,7 +107,7 @@ def told(counted: Counted) -> str:
         (f"in {counted.idle_seconds:.0f} s of rest", counted.idle),
         ("one round of the reaper", counted.reaper),
     ):
-        lines.append(f"  {title:<42} {'requests':>9} {'received, B':>12} {'read, B':>12} {'news':>6}")
+        lines.append(f"  {title:<42} {'requests':>9} {'received, B':>12} {'read, B':>12} {'changes':>8}")
         lines += [_standing(name, tally) for name in sorted({*tally.requests, *tally.received}) if is_standing(name)]
     return "\n".join(lines)
 
@@ -115,19 +118,23 @@ def _row(title: str, tally: Tally, names: list[str], n: int) -> str:
 
 
 def _standing(name: str, tally: Tally) -> str:
-    news = tally.lines[name] if name.startswith("watch") else 0
-    return f"    {name:<40} {tally.requests[name]:9} {tally.received[name]:12} {tally.plain[name]:12} {news:6}"
+    changes = tally.lines[name] if name.startswith("watch") else 0
+    return f"    {name:<40} {tally.requests[name]:9} {tally.received[name]:12} {tally.plain[name]:12} {changes:8}"
 
 
 @click.command()
 @click.option("--running", type=click.IntRange(0, 20000), multiple=True, default=(0, 1000, 5000), show_default=True)
-@click.option("--launches", type=click.IntRange(1, 1000), default=20, show_default=True, help="Counted at each size.")
-@click.option("--rest", type=float, default=60, show_default=True, help="Seconds without launches, counted too.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the counts here too.")
+@click.option(
+    "--launches", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many to count at each size."
+)
+@click.option("--rest", type=float, default=60, show_default=True, help="Idle seconds to count after them.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the counts to this file."
+)
 def main(running: tuple[int, ...], launches: int, rest: float, json_file: Path | None) -> None:
-    """Count what a launch asks of Kubernetes, with as many launches running as told."""
+    """Count the requests of a launch to Kubernetes, while other launches run (--running)."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
-    print(surroundings(), flush=True)
+    print(conditions(), flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="pangeo-binder-benchmark-") as folder,
         control_plane(tools(), Path(folder) / "plane") as plane,
@@ -149,7 +156,7 @@ async def _measure(
         filled = time.monotonic() - began
         found.append(await count(plane, folder / f"at-{size}", size, sizes))
         load = " ".join(f"{each:.1f}" for each in os.getloadavg())
-        print(f"\n{told(found[-1])}\n  filled in {filled:.0f} s; load average afterwards: {load}", flush=True)
+        print(f"\n{report(found[-1])}\n  filled in {filled:.0f} s; load average afterwards: {load}", flush=True)
     return found
 
 

@@ -1,6 +1,6 @@
-"""A proxy in front of Kubernetes' API that counts what passes, by what is done to which kind of object.
+"""A proxy in front of the Kubernetes API that counts requests and bytes, by verb and kind of object.
 
-Plain HTTP on loopback, so that bytes are those of HTTP's bodies; whoever asks brings its own token.
+It listens with plain HTTP on loopback, so the bytes are those of HTTP bodies. Clients send their own tokens.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ _HOP = {"connection", "transfer-encoding", "content-length", "host", "keep-alive
 
 @dataclass(slots=True)
 class Tally:
-    """What passed: by words such as `create pods`."""
+    """Counts by verb and kind, such as `create pods`."""
 
     requests: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
-    """Bytes of requests' bodies."""
+    """Bytes of request bodies."""
     received: Counter[str] = field(default_factory=Counter)
-    """Bytes of answers' bodies as they passed, compressed or not."""
+    """Bytes of response bodies as sent, compressed or not."""
     plain: Counter[str] = field(default_factory=Counter)
-    """Bytes of answers' bodies as the asking side has to read them."""
+    """Bytes of response bodies after decompression."""
     lines: Counter[str] = field(default_factory=Counter)
-    """Lines of answers' bodies; one for each piece of news in a watch."""
+    """Lines of response bodies; one for each change in a watch."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Answers of 400 and above, among the requests."""
+    """Requests with a status of 400 or above."""
 
     def copy(self) -> Tally:
-        """Return what passed so far."""
+        """Return a copy of the counts so far."""
         return Tally(*(Counter(getattr(self, name)) for name in self.__slots__))
 
     def since(self, before: Tally) -> Tally:
-        """Return what passed after `before` was copied."""
+        """Return the counts since `before` was copied."""
         return Tally(*(getattr(self, name) - getattr(before, name) for name in self.__slots__))
 
 
 def what(method: str, path: str, query: Mapping[str, str]) -> str:
-    """Return what a request does to which kind of object: `list pods`, `watch pods`, `create namespaces`."""
+    """Return the verb and kind of a request: `list pods`, `watch pods`, `create namespaces`."""
     found = _PATH.fullmatch(path)
     if found is None:
         return f"{method.lower()} {path}"
@@ -64,7 +64,7 @@ def what(method: str, path: str, query: Mapping[str, str]) -> str:
 
 
 class Meter:
-    """The proxy; an async context manager. `url` is where it listens."""
+    """The proxy, as an async context manager. `url` is its address."""
 
     def __init__(self, server: str, authority: Path) -> None:
         self.tally = Tally()

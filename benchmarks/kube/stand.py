@@ -1,6 +1,6 @@
-"""A cluster that pretends to run pods, and a real hub on it whose every word to Kubernetes is counted.
+"""A cluster that simulates running pods, and a real hub on it whose requests to Kubernetes are counted.
 
-etcd, API server, controllers and scheduler are real; nodes are kwok's. Pods' addresses are this machine's own.
+etcd, API server, controllers and scheduler are real; kwok simulates the nodes. Pods have this machine's address.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _stage(name: str, selector: list[dict[str, str]], then: dict[str, Any]) -> d
 
 
 def _stages() -> list[dict[str, Any]]:
-    """Return what becomes of pods: they run at once, at an address where something answers, and go at once."""
+    """Return kwok's stages of pods: they run at once, at an address that answers, and are deleted at once."""
     deleted = ".metadata.deletionTimestamp"
     here = [{"key": deleted, "operator": "DoesNotExist"}, {"key": ".status.podIP", "operator": "DoesNotExist"}]
     runs = _stage("runs", here, {"statusTemplate": _STATUS})
@@ -64,17 +64,17 @@ def _node(number: int) -> dict[str, Any]:
 
 
 def pretend_nodes(plane: ControlPlane) -> None:
-    """Give the control plane nodes on which pods run at once, as kwok pretends, until the control plane ends."""
+    """Add nodes simulated by kwok, on which pods run at once, until the control plane ends."""
     stages = plane.folder / "stages.yaml"
     stages.write_text("\n---\n".join(json.dumps(each) for each in _stages()))
-    told = [f"--kubeconfig={plane.kubeconfig}", f"--config={stages}", "--manage-all-nodes=true", "--server-address="]
-    plane.run("kwok", [plane.tools.kwok, *told, "--node-lease-duration-seconds=120"])
+    options = [f"--kubeconfig={plane.kubeconfig}", f"--config={stages}", "--manage-all-nodes=true", "--server-address="]
+    plane.run("kwok", [plane.tools.kwok, *options, "--node-lease-duration-seconds=120"])
     plane.apply(*map(_node, range(NODES)))
     plane.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
 
 
 class MeteredHub(HubStand):
-    """The hub, behind the meter; the reaper is run by hand, since what fills the cluster is not the hub's."""
+    """The hub behind the meter; the benchmark runs the reaper, because the hub does not know the crowd."""
 
     def __init__(self, plane: ControlPlane, folder: Path, meter: Meter) -> None:
         super().__init__(plane, folder)
@@ -88,10 +88,10 @@ class MeteredHub(HubStand):
         self.kubeconfig.write_text(json.dumps(direct))
 
     async def one(self, launch: Launch) -> None:
-        """Start a launch as the binder does, and have it ended."""
+        """Start a launch as the binder does, and stop it."""
         await self.launch(launch)
         await asyncio.to_thread(self.end, launch)
-        # a stop takes longer than its answer, where the hub is slow
+        # a slow hub answers before the server has stopped
         await asyncio.to_thread(until, "it has stopped", lambda: self._has_stopped(launch))
 
     def _has_stopped(self, launch: Launch) -> bool:

@@ -1,1 +1,1 @@
-"""What a launch costs, and what of it is our own: measured on a real stack beside the hub's API alone."""
+"""The cost of a launch and our own share of it, measured on a real stack and compared with the hub's API alone."""

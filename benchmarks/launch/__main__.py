@@ -1,4 +1,4 @@
-"""`python -m benchmarks.launch`: starts a stack of its own, measures, prints small tables, and leaves nothing."""
+"""`python -m benchmarks.launch`: starts its own stack, measures, prints small tables, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ SCENARIOS = ("sequential", "burst", "throng", "stuck", "full", "build")
 
 
 @click.command()
-@click.option("--only", type=click.Choice(SCENARIOS), multiple=True, help="Measure this alone; may be repeated.")
+@click.option("--only", type=click.Choice(SCENARIOS), multiple=True, help="Measure only this; may be repeated.")
 @click.option("--launches", type=click.IntRange(2, 1000), default=40, show_default=True, help="One after another.")
 @click.option("--burst", "at_once", type=click.IntRange(1, 200), default=100, show_default=True, help="All at once.")
 @click.option("--repetitions", type=click.IntRange(1, 20), default=5, show_default=True, help="Of the burst.")
-@click.option("--seconds", type=int, default=1800, show_default=True, help="End after this time, whatever is done.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables here too.")
+@click.option("--seconds", type=int, default=1800, show_default=True, help="Stop after this time in any case.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the tables to this file."
+)
 def main(
     only: tuple[str, ...], launches: int, at_once: int, repetitions: int, seconds: int, json_file: Path | None
 ) -> None:
-    """Measure what a launch costs through the binder, beside the hub alone."""
+    """Measure the cost of a launch through the binder, compared with the hub alone."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
-    print(surroundings())
+    print(conditions())
     tables: list[Table] = []
     with measured_stack() as stack:
         asyncio.run(
             asyncio.wait_for(_measure(stack, only or SCENARIOS, (launches, at_once, repetitions), tables), seconds)
         )
     if json_file:
-        body = {"surroundings": surroundings(), "tables": [table.as_json() for table in tables]}
+        body = {"conditions": conditions(), "tables": [table.as_json() for table in tables]}
         json_file.write_text(json.dumps(body, indent=1))
 
 
@@ -68,7 +70,7 @@ async def _tables(bench: Bench, wanted: tuple[str, ...], sizes: tuple[int, int, 
     if "stuck" in wanted:
         yield await stuck(bench, 10)
     if "full" in wanted or "build" in wanted:
-        # builds it, which fills the cache of packages, so that the build below is one of a cache that is in use
+        # this build fills the cache of packages, so that the build below uses a warm cache
         await bench.ended(await bench.clients.through_binder(bench.stack.repositories.full))
     if "full" in wanted:
         yield await sequential(bench, bench.stack.repositories.full, max(2, launches // 4))
@@ -76,8 +78,8 @@ async def _tables(bench: Bench, wanted: tuple[str, ...], sizes: tuple[int, int, 
         yield await shared_build(bench, at_once)
 
 
-def surroundings() -> str:
-    """Return when, where and of what commit this is measured."""
+def conditions() -> str:
+    """Return the time, commit, Python version, cores and load average of this measurement."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     load = " ".join(f"{load:.1f}" for load in os.getloadavg())
     return (

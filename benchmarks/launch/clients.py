@@ -1,7 +1,7 @@
-"""The two ways to a running server: through the binder, and on the hub's own API with a ticket made beforehand.
+"""The two ways to a running server: through the binder, and on the hub's own API with a ticket made in advance.
 
 Both follow as their users do: the binder's event stream, and the hub's progress stream. Neither shares code with the
-product, so that what the product's own client costs is on the product's side.
+product, so that the cost of the product's own client counts as the product's.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pangeo_binder.model import Environment, RepoRef
 
 from .stack import MeasuredStack
 
-_PATIENCE = aiohttp.ClientTimeout(total=300)
+_TIMEOUT = aiohttp.ClientTimeout(total=300)
 
 
 @dataclass(slots=True)
 class Run:
-    """One launch: when which phase was first heard of, in seconds after the click."""
+    """One launch: the time of each phase's first event, in seconds after the click."""
 
     seconds: float = 0.0
     """Until the server was ready."""
@@ -34,11 +34,11 @@ class Run:
 
 
 class LaunchError(Exception):
-    """A launch that did not come to its end; the measurement is worth nothing then."""
+    """A launch that failed; the measurement is then not valid."""
 
 
 class Clients:
-    """Launches in both ways, and ends what was launched."""
+    """Launches in both ways, and stops the launched servers."""
 
     def __init__(self, stack: MeasuredStack, session: aiohttp.ClientSession) -> None:
         self._stack = stack
@@ -47,7 +47,7 @@ class Clients:
         self._headers = {"Authorization": f"token {stack.binder_token}"}
 
     async def through_binder(self, ref: RepoRef, until: str = "ready") -> Run:
-        """Launch as a person's page does, and leave at the phase `until`."""
+        """Launch as a launch page does, and leave at the phase `until`."""
         url = f"{self._stack.binder_url}build/{ref.provider}/{quote(ref.url, safe='')}/{ref.ref}"
         run, started = Run(), time.perf_counter()
         async with self._session.get(url, headers={"Accept": "text/event-stream"}) as stream:
@@ -92,14 +92,14 @@ class Clients:
         raise LaunchError("the hub's progress stream ended early")
 
     async def end(self, run: Run) -> None:
-        """End a launch's server."""
+        """Stop a launch's server."""
         async with self._session.delete(f"{self._hub}/users/{run.user}/server", headers=self._headers) as response:
             if response.status not in (202, 204, 404):
-                raise LaunchError(f"a server could not be ended: {response.status}")
+                raise LaunchError(f"a server could not be stopped: {response.status}")
 
 
 @asynccontextmanager
 async def clients(stack: MeasuredStack) -> AsyncIterator[Clients]:
-    """Give clients whose connections are not limited."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=_PATIENCE) as session:
+    """Yield clients with an unlimited number of connections."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=_TIMEOUT) as session:
         yield Clients(stack, session)

@@ -1,7 +1,7 @@
-"""The repositories that are launched, and stand-ins for their environments.
+"""The launched repositories, and stand-ins for their environments.
 
-Building is not what is measured, except where it is: so an environment may be put into the cache by hand, through the
-product's own store, without a package index.
+Most scenarios do not measure builds. So this module can put an environment into the cache, through the product's own
+store, without a package index.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SHEBANG = f"#!{Path(sys.executable).resolve()} -IS\n"  # isolated and without s
 
 
 def files(slow_seconds: float = 0, log_lines: int = 0, log_seconds: float = 5) -> dict[str, str]:
-    """Return a repository whose server is trivial.
+    """Return the files of a repository whose server is trivial.
 
     Its server needs `slow_seconds` to listen; its build prints `log_lines` lines within about `log_seconds`.
     """
@@ -52,7 +52,7 @@ def files(slow_seconds: float = 0, log_lines: int = 0, log_seconds: float = 5) -
 
 
 def make_repository(folder: Path, contents: dict[str, str]) -> RepoRef:
-    """Make a repository with `contents` in one commit and return it as a link names it."""
+    """Create a repository with `contents` in one commit, and return its reference."""
     folder.mkdir(parents=True)
     for name, text in contents.items():
         (folder / name).write_text(text)
@@ -70,12 +70,12 @@ def commit_of(ref: RepoRef) -> Repo:
 
 
 def builder(cache: Path) -> VenvBuilder:
-    """Return a builder that gives environments the names the binder gives them."""
+    """Return a builder that gives environments the same ids as the binder's."""
     return VenvBuilder(BuildSettings(cache_dir=cache, git=GitAccess(allow_local=True)))
 
 
 def put_environment(ref: RepoRef, cache: Path) -> Environment:
-    """Put an environment for `ref` with nothing in it into the binder's cache, and return it."""
+    """Put an empty environment for `ref` into the binder's cache, and return it."""
     repo = commit_of(ref)
     id_, store = builder(cache).environment_id(repo), EnvironmentStore(cache)
     venv, checkout = store.path(id_) / "venv", store.path(id_) / "checkout"

@@ -1,4 +1,4 @@
-"""What is measured, one function per scenario; each ends what it started before it returns."""
+"""The measurements, one function per scenario; each stops its servers before it returns."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _WARM_UP = 3
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every scenario works with."""
+    """The stack and the clients that every scenario uses."""
 
     stack: MeasuredStack
     clients: Clients
 
     async def ended(self, *runs: Run) -> None:
-        """End the servers of `runs` and wait until nothing of them is left."""
+        """Stop the servers of `runs` and wait until nothing of them remains."""
         await asyncio.gather(*(self.clients.end(run) for run in runs))
         await asyncio.to_thread(self.stack.wait_idle)
 
     @property
     def memory(self) -> str:
-        """How much memory the binder has taken."""
+        """The binder's resident memory, as text."""
         return f"the binder's memory: {self.stack.binder.memory_info().rss / 1e6:.0f} MB"
 
     def stages(self) -> dict[str, float]:
@@ -46,7 +46,7 @@ class Bench:
 
 @dataclass(slots=True)
 class Cpu:
-    """What a process has used of the processor since this was made; its children are not in it."""
+    """The processor time of a process since this object was created, without its children."""
 
     process: psutil.Process
     before: float = 0.0
@@ -64,7 +64,7 @@ class Cpu:
 
 
 async def sequential(bench: Bench, ref: RepoRef, n: int) -> Table:
-    """Launch one after another, in turn through the binder and at the hub."""
+    """Launch one after another, alternately through the binder and at the hub."""
     environment = await bench.stack.environment(ref)
     series: Series = defaultdict(list)
     for _ in range(_WARM_UP):
@@ -93,7 +93,7 @@ async def _direct(bench: Bench, ref: RepoRef, environment: Environment) -> float
 
 
 async def burst(bench: Bench, n: int, repetitions: int) -> Table:
-    """Launch `n` at once, in turn through the binder and at the hub."""
+    """Launch `n` at once, alternately through the binder and at the hub."""
     ref = bench.stack.repositories.bare
     environment = await bench.stack.environment(ref)
     ways: dict[str, Callable[[], Awaitable[Run]]] = {
@@ -118,17 +118,17 @@ async def burst(bench: Bench, n: int, repetitions: int) -> Table:
 
 
 async def throng(bench: Bench, n: int) -> Table:
-    """Launch more at once through the binder than the hub starts at a time (100): none may fail for it."""
+    """Launch more at once through the binder than the hub starts at a time (100); none may fail."""
     ref, started = bench.stack.repositories.bare, time.perf_counter()
     runs = await asyncio.gather(*(bench.clients.through_binder(ref) for _ in range(n)))
     seconds = time.perf_counter() - started
     await bench.ended(*runs)
     series: Series = {"until ready": [run.seconds for run in runs], "all ready": [seconds]}
-    return Table(f"{n} launches at once, more than the hub takes", "seconds", rows(series))
+    return Table(f"{n} launches at once, more than the hub accepts", "seconds", rows(series))
 
 
 async def stuck(bench: Bench, k: int) -> Table:
-    """Launch `k` servers that need half a minute, and three seconds later a normal one."""
+    """Launch `k` servers that need half a minute to start, and three seconds later a normal one."""
     slow = [asyncio.create_task(bench.clients.through_binder(bench.stack.repositories.slow)) for _ in range(k)]
     await asyncio.sleep(3)
     run = await bench.clients.through_binder(bench.stack.repositories.bare)
@@ -139,7 +139,7 @@ async def stuck(bench: Bench, k: int) -> Table:
 
 
 async def shared_build(bench: Bench, n: int) -> Table:
-    """Let `n` ask at once for a repository whose build prints 500 lines; they leave when it is built."""
+    """Launch `n` at once of a repository whose build prints 500 lines; the clients leave when it is built."""
     before, cpu = bench.stack.metrics(), Cpu(bench.stack.binder)
     ref = bench.stack.repositories.logging
     runs = await asyncio.gather(*(bench.clients.through_binder(ref, until="built") for _ in range(n)))
@@ -150,7 +150,7 @@ async def shared_build(bench: Bench, n: int) -> Table:
     series: Series = {
         "until `building`": [run.phases["building"] for run in runs],
         "until `built`": [run.seconds for run in runs],
-        "events each got": [run.events for run in runs],
+        "events per client": [run.events for run in runs],
     }
     events = sum(run.events for run in runs)
     notes = (

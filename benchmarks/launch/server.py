@@ -1,10 +1,10 @@
-"""The trivial server launches are measured with: it answers every request with 200, and costs next to nothing to start.
+"""The trivial server of the measured launches: it answers every request with 200, and starts in milliseconds.
 
-Put into a repository as its `start` command, it runs in place of JupyterLab with JupyterLab's own arguments, waits for
-SLOW_SECONDS (a file of that name beside it may hold another number), then listens.
+As a repository's `start` command, it runs in place of JupyterLab with JupyterLab's own arguments. It first waits for
+the seconds in the file `slow_seconds` next to it, if present, then listens.
 """
 
-import _socket  # `socket` alone would double the time this takes to start
+import _socket  # importing `socket` would double the start time
 import signal
 import sys
 import time
@@ -19,14 +19,14 @@ def _port() -> int:
 
 def _slow_seconds() -> float:
     try:
-        with open(SLOW) as file:  # noqa: PTH123 - importing pathlib costs more than all the rest
+        with open(SLOW) as file:  # noqa: PTH123 - importing pathlib takes longer than everything else
             return float(file.read())
     except OSError:
         return 0.0
 
 
 def main() -> None:
-    """Listen, and answer until ended."""
+    """Listen, and answer until the process is stopped."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(_slow_seconds())
     server = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)

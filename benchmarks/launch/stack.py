@@ -1,4 +1,4 @@
-"""The stack that is measured: the real command `up`, in a temporary directory, with a policy made for measuring."""
+"""The measured stack: the real command `up`, in a temporary directory, with a policy for the measurements."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ rules:
 
 @dataclass(frozen=True, slots=True)
 class Repositories:
-    """What can be launched."""
+    """The repositories that scenarios launch."""
 
     bare: RepoRef
     """Built; its tier has neither Dask nor storage."""
     slow: RepoRef
-    """As `bare`, with a server that needs `SLOW_SECONDS` until it listens."""
+    """As `bare`, with a server that listens after `SLOW_SECONDS`."""
     stored: RepoRef
     """As `bare`, in a tier with scratch storage."""
     full: RepoRef
@@ -72,7 +72,7 @@ class Repositories:
 
 
 class MeasuredStack:
-    """A running stack, with what is needed to measure it from outside."""
+    """A running stack, and access to it for measurements from outside."""
 
     def __init__(self, local: LocalStack, policy: Path, repositories: Repositories) -> None:
         self._local = local
@@ -82,7 +82,7 @@ class MeasuredStack:
         self.binder_url = f"http://127.0.0.1:{self.values.ports.binder}/"
         self.binder = local.service("pangeo_binder.app")
         self.hub = local.service("-m jupyterhub ")
-        # made by the hub at each start and kept nowhere: the process that holds it is the one place to read it
+        # the hub creates it at each start and stores it nowhere, so only the binder's process has it
         self.binder_token = self.binder.environ()["JUPYTERHUB_API_TOKEN"]
 
     def metrics(self) -> dict[str, float]:
@@ -98,7 +98,7 @@ class MeasuredStack:
         }
 
     def ticket(self, ref: RepoRef, environment: Environment) -> tuple[Launch, str]:
-        """Return a launch of `ref` made without the binder, with its ticket."""
+        """Return a launch of `ref` that did not pass the binder, with its ticket."""
         id_ = new_launch_id()
         grant: Grant = admit(self._policy, Question(ref, None, "127.0.0.1"), ())
         user = user_name(ref.name, id_)
@@ -106,19 +106,19 @@ class MeasuredStack:
         return launch, sign(launch, self.values.secrets.ticket_keys, time.time())
 
     async def environment(self, ref: RepoRef) -> Environment:
-        """Return the environment of `ref`, which has to be built."""
+        """Return the environment of `ref`, which must be built."""
         found = await builder(self.values.folder("cache")).find(commit_of(ref))
         assert found is not None, f"{ref.name} is not built"
         return found
 
     def session_environment(self, user: str) -> dict[str, str]:
-        """Return the variables that the running server of `user` was given."""
+        """Return the environment variables of the running server of `user`."""
         found = self._local.processes(user.rpartition("-")[2])
         assert found, f"the server of {user} does not run"
         return found[0].environ()
 
     def wait_idle(self) -> None:
-        """Wait until no server is left and nothing is built."""
+        """Wait until no server and no build is left."""
         deadline = time.monotonic() + _IDLE_SECONDS
         while time.monotonic() < deadline:
             if not self._local.servers() and not self.metrics()["builds_in_progress"]:
@@ -129,7 +129,7 @@ class MeasuredStack:
 
 @contextmanager
 def measured_stack() -> Iterator[MeasuredStack]:
-    """Start a stack, give it, stop it, and leave nothing of it."""
+    """Start a stack, yield it, stop it, and leave nothing behind."""
     folder = Path(tempfile.mkdtemp(prefix="pangeo-binder-benchmark-"))
     try:
         repositories = _repositories(folder / "repositories")
@@ -142,7 +142,7 @@ def measured_stack() -> Iterator[MeasuredStack]:
             yield MeasuredStack(local, policy, repositories)
         finally:
             local.stop()
-            _complain(local.processes())
+            _report(local.processes())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -158,13 +158,13 @@ def _repositories(folder: Path) -> Repositories:
 
 
 def _prepare_cache(state: Path, repositories: Repositories) -> None:
-    """Put environments where the binder finds them, that of the example too, which it would build on starting."""
+    """Put environments into the binder's cache, also the example's, which the binder would build at its start."""
     make_repositories(state / "examples")
     example = RepoRef("git", example_repositories(state / "examples")[0].url, "HEAD")
     for ref in (repositories.bare, repositories.slow, repositories.stored, example):
         put_environment(ref, state / "cache")
 
 
-def _complain(left: list[psutil.Process]) -> None:
+def _report(left: list[psutil.Process]) -> None:
     if left:
         print(f"The stack left {len(left)} processes behind.")

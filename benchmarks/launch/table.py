@@ -1,4 +1,4 @@
-"""Samples and the small tables they are shown in."""
+"""Samples, and the small tables that show them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 Series = dict[str, list[float]]
-"""Samples by what they are of, in the order in which they are shown."""
+"""Samples by name, in the order in which tables show them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one series of samples comes to, in the unit of its table."""
+    """The statistics of one series of samples, in the unit of its table."""
 
     name: str
     median: float
@@ -40,7 +40,7 @@ class Table:
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     def as_json(self) -> dict[str, object]:
-        """Return the table as JSON can hold it."""
+        """Return the table in a form that JSON can represent."""
         return asdict(self)
 
 

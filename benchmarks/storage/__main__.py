@@ -18,7 +18,7 @@ import obstore
 from botocore.config import Config
 from obstore.store import S3Store
 
-from benchmarks.launch.__main__ import surroundings
+from benchmarks.launch.__main__ import conditions
 from benchmarks.launch.clients import clients
 from benchmarks.launch.stack import MeasuredStack, measured_stack
 from benchmarks.launch.table import Series, Table, rows
@@ -92,7 +92,7 @@ async def _session(stack: MeasuredStack) -> dict[str, str]:
 def main(mebibytes: int, times: int) -> None:
     """Measure writes and reads through the S3 front."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
-    print(surroundings())
+    print(conditions())
     with measured_stack() as stack, tempfile.TemporaryDirectory(prefix="pangeo-binder-benchmark-") as folder:
         env = asyncio.run(_session(stack))
         large = measure(env, Path(folder), mebibytes * _MIB, times)

@@ -18,7 +18,7 @@ SCHEMA_JSON = CHART / "values.schema.json"
 REFERENCE = ROOT / "docs" / "reference" / "values.md"
 _INTRO = """# Values of the chart
 
-Generated from `helm-chart/pangeo-binder/values.schema.yaml` and `values.yaml`. [kubernetes.md](../kubernetes.md) explains
+Generated from `helm-chart/pangeo-binder/values.schema.yaml` and `values.yaml`. [kubernetes.md](../kubernetes.md) says
 how the values work together. Any other key is refused, except below `jupyterhub` and `dask-gateway`.
 """
 Schema = dict[str, Any]
