@@ -24,7 +24,7 @@ _VERSION = "1.34.0"
 
 @pytest.fixture(scope="session")
 def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the chart in which what it depends on is there."""
+    """Return a copy of the chart that contains its dependencies."""
     copy = tmp_path_factory.mktemp("chart") / "pangeo-binder"
     shutil.copytree(ROOT / "helm-chart" / "pangeo-binder", copy, ignore=shutil.ignore_patterns("charts"))
     shutil.copytree(DEPENDENCIES, copy / "charts")
@@ -39,7 +39,7 @@ class Helm:
     chart: Path
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run helm and return what came of it."""
+        """Run helm and return the result."""
         command = [self.tools.helm, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
@@ -53,5 +53,5 @@ class Helm:
 
 @pytest.fixture(scope="session")
 def helm(cluster_tools: ClusterTools, chart: Path) -> Helm:
-    """Helm."""
+    """Return helm with the chart."""
     return Helm(cluster_tools, chart)

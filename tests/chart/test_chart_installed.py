@@ -1,4 +1,4 @@
-"""The chart on a real API server without nodes: all is accepted, kept over upgrades, and held to its rights."""
+"""The chart on a real API server without nodes: objects are accepted, upgrades keep them, and accounts are confined."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Release:
         self.helm.run("uninstall", name, "-n", name, "--kubeconfig", self.plane.kubeconfig)
 
     def secrets(self, name: str) -> dict[str, Any]:
-        """Return what the release's Secrets hold."""
+        """Return the data of the release's Secrets, by name."""
         found = self.plane.get("secrets", "-n", name)["items"]
         return {each["metadata"]["name"]: each["data"] for each in found if each["type"] == "Opaque"}
 
 
 @pytest.fixture(scope="module")
 def release(helm: Helm, control_plane: ControlPlane) -> Release:
-    """Helm on a cluster that knows the Prometheus operator's and the Gateway API's kinds."""
+    """Return helm on a cluster with the kinds of the Prometheus operator and of the Gateway API."""
     control_plane.kubectl("apply", "-f", str(HERE / "crds.yaml"))
     control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     return Release(helm, control_plane)
@@ -54,18 +54,18 @@ def release(helm: Helm, control_plane: ControlPlane) -> Release:
 
 @pytest.fixture(scope="module")
 def installed(release: Release) -> Iterator[Release]:
-    """One release, `binder`, whose launches' namespaces begin with `launch-`."""
+    """Yield one release, `binder`, whose launches' namespaces begin with `launch-`."""
     release.apply("install", "binder", "-f", SINGLE_NODE)
     yield release
     release.remove("binder")
 
 
 @pytest.mark.parametrize("example", NAMED)
-def test_a_cluster_takes_every_object_of_an_example_as_it_is_written(example: Path, release: Release) -> None:
+def test_a_cluster_accepts_every_object_of_an_example_unchanged(example: Path, release: Release) -> None:
     name = f"try-{example.stem}"
     release.apply("install", name, "-f", example, "--set", f"launches.prefix=of-{name}")
     try:
-        # strictly: a field that the cluster does not know is an error, not dropped
+        # strict validation: an unknown field is an error instead of being dropped
         written = release.helm.template("-f", example, "--set", f"launches.prefix=of-{name}", release=name)
         ours = [each for each in written if "namespace" not in each["metadata"]]
         arguments = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-")
@@ -77,11 +77,11 @@ def test_a_cluster_takes_every_object_of_an_example_as_it_is_written(example: Pa
 
 
 def _without_data(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return it without what cannot be the same twice."""
+    """Return the manifest without random data."""
     return {key: value for key, value in manifest.items() if manifest["kind"] != "Secret" or key != "data"}
 
 
-def test_an_upgrade_keeps_secrets_and_takes_new_values(release: Release) -> None:
+def test_an_upgrade_keeps_secrets_and_applies_new_values(release: Release) -> None:
     release.apply("install", "kept", "-f", SINGLE_NODE, "--set", "launches.prefix=of-kept")
     try:
         before = release.secrets("kept")
@@ -147,7 +147,7 @@ def _can(plane: ControlPlane, account: str) -> Callable[..., bool]:
         ("default", [], ["list pods", "get secrets", "create pods"]),
     ],
 )
-def test_each_account_may_do_its_own_work_alone(
+def test_each_account_may_do_only_its_own_work(
     account: str, may: list[str], may_not: list[str], installed: Release
 ) -> None:
     can = _can(installed.plane, f"binder:{account}")
@@ -176,7 +176,7 @@ def _pod(namespace: str) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": containers}})
 
 
-def test_the_hub_writes_in_launches_namespaces_alone(installed: Release) -> None:
+def test_the_hub_writes_only_in_launches_namespaces(installed: Release) -> None:
     plane = installed.plane
     hub = plane.kubeconfig_for("binder/hub")
     plane.kubectl("create", "-f", "-", stdin=_namespace("launch-abc"), config=hub)
@@ -191,14 +191,14 @@ def test_the_hub_writes_in_launches_namespaces_alone(installed: Release) -> None
     plane.kubectl("delete", "namespace", "launch-abc", "--wait=false", config=hub)
 
 
-def test_the_hub_can_take_no_secret_away(installed: Release) -> None:
+def test_the_hub_cannot_delete_secrets_of_the_release(installed: Release) -> None:
     hub = installed.plane.kubeconfig_for("binder/hub")
     asked = ("delete", "secrets", "pangeo-binder-hub", "-n", "binder")
     assert "cannot delete resource" in installed.plane.kubectl(*asked, config=hub, check=False)
     assert installed.plane.get("secret", "pangeo-binder-hub", "-n", "binder")["data"]
 
 
-def test_the_gateways_accounts_work_where_the_hub_let_them_and_nowhere_else(installed: Release) -> None:
+def test_the_gateways_accounts_work_only_where_the_hub_bound_their_roles(installed: Release) -> None:
     plane = installed.plane
     config = plane.get("configmap", "pangeo-binder", "-n", "binder")["data"]["values.yaml"]
     roles = yaml.safe_load(config)["site"]["launchRoles"]
@@ -230,7 +230,7 @@ def _documented_answers() -> Iterator[tuple[str, str, bool]]:
             yield account, question, answer.startswith("yes")
 
 
-def test_what_the_documentation_says_accounts_can_do_is_so(installed: Release) -> None:
+def test_accounts_have_exactly_the_documented_permissions(installed: Release) -> None:
     plane = installed.plane
     roles = yaml.safe_load(plane.get("configmap", "pangeo-binder", "-n", "binder")["data"]["values.yaml"])
     plane.kubectl("create", "-f", "-", stdin=_namespace("launch-table"))
@@ -246,13 +246,13 @@ def test_what_the_documentation_says_accounts_can_do_is_so(installed: Release) -
     plane.kubectl("delete", "namespace", "launch-table", "--wait=false")
 
 
-def test_others_are_not_held_by_the_hubs_policy(installed: Release) -> None:
+def test_the_hubs_admission_policy_does_not_restrict_other_accounts(installed: Release) -> None:
     installed.plane.kubectl("create", "-f", "-", stdin=_namespace("elsewhere"))
     installed.plane.kubectl("delete", "namespace", "elsewhere", "--wait=false")
 
 
 def _build(container: dict[str, Any] | None = None, **changes: Any) -> str:
-    """Return the pod that a build's Job makes, with `changes` of its spec and of its first container."""
+    """Return the pod that a build's Job creates, with `changes` to its spec and to its first container."""
     registry = RegistrySettings("registry.example.org")
     builder = yaml.safe_load(SINGLE_NODE.read_text())["images"]["builder"]
     image = f"{builder['name']}:{builder['tag']}"
@@ -265,28 +265,28 @@ def _build(container: dict[str, Any] | None = None, **changes: Any) -> str:
     return json.dumps(pod)
 
 
-def _made(plane: ControlPlane, manifest: str) -> str:
+def _created(plane: ControlPlane, manifest: str) -> str:
     arguments = ("create", "--dry-run=server", "-n", "binder-builds", "-f", "-")
     return plane.kubectl(*arguments, stdin=manifest, check=False)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
-        ({"hostNetwork": True}, "does not share the node's namespaces"),
-        ({"hostPID": True}, "does not share the node's namespaces"),
-        ({"more_volumes": [{"name": "more", "hostPath": {"path": "/"}}]}, "mounts empty directories"),
-        ({"more_volumes": [{"name": "more", "secret": {"secretName": "other"}}]}, "mounts empty directories"),
-        ({"automountServiceAccountToken": True}, "has no token"),
-        ({"securityContext": {}}, "does not run as root"),
+        ({"hostNetwork": True}, "must not share the node's namespaces"),
+        ({"hostPID": True}, "must not share the node's namespaces"),
+        ({"more_volumes": [{"name": "more", "hostPath": {"path": "/"}}]}, "may mount only empty directories"),
+        ({"more_volumes": [{"name": "more", "secret": {"secretName": "other"}}]}, "may mount only empty directories"),
+        ({"automountServiceAccountToken": True}, "must not have a service account token"),
+        ({"securityContext": {}}, "must not run as root"),
         ({"container": {"securityContext": {"privileged": True}}}, "no privilege"),
         ({"container": {"securityContext": {"runAsUser": 0, "capabilities": {"drop": ["ALL"]}}}}, "no privilege"),
         ({"container": {"securityContext": {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}}}, "no privilege"),
-        ({"container": {"image": "evil:1"}}, "run the builder's image"),
+        ({"container": {"image": "evil:1"}}, "must run the builder image"),
     ],
 )
-def test_whatever_is_made_of_the_binder_no_build_reaches_its_node(
-    changes: dict[str, Any], told: str, installed: Release
+def test_even_a_compromised_binder_creates_no_build_that_reaches_its_node(
+    changes: dict[str, Any], message: str, installed: Release
 ) -> None:
-    assert "created" in _made(installed.plane, _build())
-    assert told in _made(installed.plane, _build(**changes))
+    assert "created" in _created(installed.plane, _build())
+    assert message in _created(installed.plane, _build(**changes))

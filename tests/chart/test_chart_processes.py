@@ -1,4 +1,4 @@
-"""Each process configures itself for real from what the chart gives its pod: values, policy, and its own Secret."""
+"""Each process really configures itself from the files in its pod: values, policy, and its own Secret."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Run = Callable[[str, str, Path], Any]
 
 @pytest.fixture
 def process(helm: Helm, tmp_path: Path) -> Run:
-    """Run Python code as a process of a release has it, and return what it printed as JSON."""
+    """Return a function that runs Python code with the files of a process and returns its JSON output."""
 
     def run(name: str, code: str, example: Path) -> Any:
         manifests = helm.template("-f", example)
@@ -74,7 +74,7 @@ print(json.dumps([app.notice, app.about]))
 """
 
 
-def test_what_an_operator_tells_people_is_on_the_pages(process: Run, tmp_path: Path) -> None:
+def test_the_operators_sentences_are_on_the_pages(process: Run, tmp_path: Path) -> None:
     values = yaml.safe_load(EXAMPLES[-1].read_text())
     values["binder"] |= {"notice": "Closed on Friday.", "about": ["No GPUs.", "Scratch for a day."]}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
@@ -128,7 +128,7 @@ print(json.dumps([type(app.backend).__name__, app.backend.gateway_instance, app.
 )
 
 
-def test_the_gateway_has_our_configuration_over_its_charts(process: Run) -> None:
+def test_the_gateway_adds_our_configuration_to_its_charts(process: Run) -> None:
     told = process("gateway", _GATEWAY, EXAMPLES[0])
     backend, instance, api, address, tiers, authenticator, hub, memory, launches = told
     assert (backend, instance, address) == ("KubeLaunchBackend", "mine", ":1"), "what the chart says holds"
@@ -147,7 +147,7 @@ def test_a_tier_may_have_a_priority_class_of_its_own(process: Run, tmp_path: Pat
     assert {priority for _, priority in tiers.values()} == {"binder-pangeo-binder-dask"}
 
 
-def test_the_gateway_pulls_as_launches_do_in_a_shared_namespace_too(process: Run) -> None:
+def test_the_gateway_pulls_as_launches_do_also_in_a_shared_namespace(process: Run) -> None:
     example = next(path for path in EXAMPLES if path.stem == "on-premises")
     assert process("gateway", _GATEWAY, example)[-1] == ["session-shared", True]
 
@@ -160,7 +160,7 @@ print(json.dumps([app.gateway_instance, app.proxy_prefix, app.proxy_web_middlewa
 """
 
 
-def test_the_controller_is_the_gateways(process: Run) -> None:
+def test_the_controller_belongs_to_the_gateway(process: Run) -> None:
     instance, prefix, middlewares, address, seconds = process("controller", _CONTROLLER, EXAMPLES[0])
     assert instance == "binder-dask-gateway" and prefix == "/services/dask-gateway"
     assert middlewares == [{"name": "clusters-prefix-binder-dask-gateway", "namespace": "binder"}]
@@ -217,7 +217,7 @@ def test_the_hub_is_wired_to_the_release(process: Run) -> None:
     assert told["DASK_GATEWAY__PROXY_ADDRESS"] == "gateway://traefik-binder-dask-gateway.binder.svc:80" and not pull
 
 
-def test_the_hub_uses_the_operator_where_it_is_chosen(process: Run) -> None:
+def test_the_hub_uses_the_operator_if_it_is_the_backend(process: Run) -> None:
     example = next(path for path in EXAMPLES if path.stem == "azure")
     *_, services, _, _, _, near, clusters, _, pull = process("hub", _HUB, example)
     assert services["dask-gateway"] == "" and clusters == "OperatorClusters" and pull

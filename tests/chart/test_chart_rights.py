@@ -1,4 +1,4 @@
-"""The rights that the chart gives are those that the code needs: hub and binder do their work with them alone."""
+"""The chart's permissions are those that the code needs: hub and binder do their work with no others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def a_launch() -> Launch:
 
 @pytest.fixture(scope="module", params=[EXAMPLES[-1], SHARED], ids=["per-launch", "shared"])
 def values(request: pytest.FixtureRequest, helm: Helm, control_plane: ControlPlane) -> Iterator[KubeValues]:
-    """An installed release's values."""
+    """Yield the values of an installed release."""
     name = f"rights-{request.param.stem}"
     common = ["-n", name, "--kubeconfig", control_plane.kubeconfig]
     more = ["--create-namespace", "--no-hooks", "-f", request.param, "--set", "launches.pullLogin=false"]

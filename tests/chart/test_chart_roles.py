@@ -1,4 +1,4 @@
-"""The chart gives exactly the rights that the tests of each process run with, right by right: no more, and no fewer."""
+"""The chart grants exactly the permissions that the tests of each process run with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GIVES = {(_RBAC, "rolebindings", "create"), (_RBAC, "clusterroles", "bind")}
 
 
 def rights(rules: Any) -> set[tuple[str, str, str]]:
-    """Return rules as single rights: group, resource, verb."""
+    """Return rules as single permissions: group, resource, verb."""
     return {each for rule in rules for each in product(rule["apiGroups"], rule["resources"], rule["verbs"])}
 
 
@@ -34,7 +34,7 @@ def test_the_hub_may_do_what_its_tests_run_with(helm: Helm) -> None:
     assert bound == [f"{CLUSTERWIDE}-{process}-launches" for process in ("gateway", "dask-controller")]
 
 
-def test_in_a_shared_namespace_the_hub_has_rights_there_alone(helm: Helm) -> None:
+def test_in_a_shared_namespace_the_hub_has_permissions_only_there(helm: Helm) -> None:
     manifests = helm.template("-f", SHARED)
     role = one(manifests, "Role", f"{CLUSTERWIDE}-hub")
     assert rights(role["rules"]) == rights(documented_rules("shared"))

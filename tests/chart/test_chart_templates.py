@@ -1,4 +1,4 @@
-"""What the chart makes of the examples' values, looked at before any cluster sees it."""
+"""The chart's manifests for the examples' values, checked without a cluster."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Manifests = list[dict[str, Any]]
 
 
 def one(manifests: Manifests, kind: str, name: str) -> dict[str, Any]:
-    """Return the one manifest of a kind with a name."""
+    """Return the only manifest of a kind with a name."""
     found = [each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name]
     assert len(found) == 1, f"{kind} {name}: {len(found)}"
     return found[0]
 
 
 def pods(manifests: Manifests) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the pods' specs of this chart itself."""
+    """Yield the pod specs of this chart, without those of its dependencies."""
     for each in manifests:
         if each["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "pangeo-binder":
             template = each.get("spec", {}).get("template")
@@ -58,7 +58,7 @@ def test_a_key_that_python_does_not_know_is_refused(helm: Helm) -> None:
         KubeValues.model_validate(document)
 
 
-def test_values_come_from_a_variable_where_no_file_can_be_mounted(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_come_from_a_variable_if_no_file_is_mounted(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
     config = one(helm.template("-f", EXAMPLES[0]), "ConfigMap", "pangeo-binder")["data"]
     monkeypatch.setenv(kube_values.VALUES_VARIABLE, config["values.yaml"])
     assert read_values(Path("/nowhere")).gateway_url == (
@@ -81,7 +81,7 @@ def test_our_pods_are_restricted_and_their_roots_read_only(example: Path, helm: 
 
 
 @pytest.mark.parametrize("example", NAMED)
-def test_each_process_is_given_its_own_secrets_alone(example: Path, helm: Helm) -> None:
+def test_each_process_gets_only_its_own_secrets(example: Path, helm: Helm) -> None:
     manifests = helm.template("-f", example)
     keys = {
         each["metadata"]["name"].removeprefix("pangeo-binder-"): set(each["data"])
@@ -102,7 +102,7 @@ def test_each_process_is_given_its_own_secrets_alone(example: Path, helm: Helm) 
     }  # fmt: skip
 
 
-def test_no_secret_is_made_where_the_operator_makes_them(helm: Helm) -> None:
+def test_the_chart_creates_no_secret_if_the_operator_creates_them(helm: Helm) -> None:
     manifests = helm.template("-f", EXAMPLES[0], "--set", "secrets.create=false")
     assert [each for each in manifests if each["kind"] == "Secret" and "pangeo" in each["metadata"]["name"]] == []
 
@@ -150,8 +150,8 @@ def test_names_of_the_gateway_follow_its_charts_rule(helm: Helm) -> None:
         assert one(manifests, "Middleware", site["gatewayMiddleware"])
 
 
-def test_network_policies_name_pods_that_there_are(helm: Helm) -> None:
-    """A selector with a typing mistake would silently let nobody in, or hold nobody."""
+def test_network_policies_select_existing_pods(helm: Helm) -> None:
+    """A selector with a typing mistake would silently allow no peer, or restrict no pod."""
     manifests = helm.template("-f", EXAMPLES[-1])
     labels = [each["spec"]["template"]["metadata"]["labels"] for each in manifests if each["kind"] == "Deployment"]
     selectors = [
@@ -163,7 +163,7 @@ def test_network_policies_name_pods_that_there_are(helm: Helm) -> None:
     ]
     assert len(selectors) > 12
     unmatched = [wanted for wanted in selectors if not any(wanted.items() <= held.items() for held in labels)]
-    # the jupyterhub chart also names what it would run, were servers in the hub's namespace
+    # the jupyterhub chart also selects servers in the hub's namespace, which do not exist here
     ours = [each for each in unmatched if each.get("component") != "singleuser-server"]
     assert [each for each in ours if not any(key.startswith("hub.jupyter.org") for key in each)] == []
 
@@ -179,8 +179,8 @@ def _binders_blocks(manifests: Manifests) -> list[tuple[str, list[str], list[int
     ]
 
 
-def test_the_binder_asks_git_servers_of_the_internet_and_of_the_operator(helm: Helm, tmp_path: Path) -> None:
-    """Strangers name the servers it asks; that is no way to ask what is behind the cluster's walls."""
+def test_the_binder_reaches_git_servers_of_the_internet_and_of_the_operator(helm: Helm, tmp_path: Path) -> None:
+    """Links name the servers that the binder contacts, so it must not reach the cluster's own networks."""
     (tmp_path / "more.yaml").write_text(
         "registry: {networks: [10.1.0.0/28]}\n"
         "networkPolicies: {gitNetworks: [10.2.0.0/28], apiServer: {networks: [10.3.0.1/32], ports: [8443]}}\n"
@@ -210,7 +210,7 @@ def test_an_examples_images_are_where_its_nodes_pull_from(example: Path, helm: H
 
 @pytest.mark.parametrize("example", NAMED)
 def test_an_examples_builds_reach_the_registry_and_no_other_part_of_the_cluster(example: Path, helm: Helm) -> None:
-    """Steps of builds reach what is open here, and what they reach has to ask for a password."""
+    """Build steps reach every peer that is allowed here, so the registry must require a password."""
     manifests = helm.template("-f", example)
     registry = yaml.safe_load(example.read_text())["registry"]
     assert registry["pushSecret"] and registry["readSecret"]
