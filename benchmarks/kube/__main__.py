@@ -1,4 +1,4 @@
-"""`python -m benchmarks.kube`: starts its own cluster, fills it, and counts the requests of launches to it."""
+"""`python -m benchmarks.kube`: starts a cluster of its own, fills it, counts the requests of launches."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Counted:
     running: int
     launches: int
     seconds: float
-    """The duration of the counted launches."""
+    """Of the launches counted."""
     start: Tally
-    """A hub's lists and watches from its start to the end of its first launch."""
+    """The lists and watches of a hub from its start to the end of its first launch."""
     each: Tally
-    """The requests of all `launches` launches together, from before they started until they were gone."""
+    """The requests of `launches` launches together, from before they started until they were gone."""
     idle: Tally
     """The hub's requests in `idle_seconds` without any launch."""
     idle_seconds: float
@@ -46,15 +46,12 @@ class Counted:
 
 
 def is_standing(name: str) -> bool:
-    """Whether a request is periodic, for the hub as a whole, and not for a launch."""
+    """Whether the hub makes a request periodically, and not for a launch."""
     return name.startswith(("list ", "watch "))
 
 
 async def count(plane: ControlPlane, folder: Path, running: int, sizes: tuple[int, float]) -> Counted:
-    """Count a fresh hub's requests for some launches, one after the other, and then in some idle seconds.
-
-    `sizes` are the number of launches and the idle seconds.
-    """
+    """Return a new hub's requests for `launches` launches, one after the other, then in some seconds of rest."""
     launches, rest = sizes
     async with metered_hub(plane, folder) as hub:
         await hub.one(new_launch())
@@ -78,12 +75,12 @@ async def _reaped(hub: MeteredHub) -> Tally:
 
 
 async def _alive(owner: str) -> bool:
-    """Report every owner as alive, because the hub does not know the crowd."""
+    """Return true for every server: the hub does not know the crowd."""
     return True
 
 
 async def crowd(plane: ControlPlane, folder: Path) -> Crowd:
-    """Return an empty crowd, whose pods will be like those that the hub creates."""
+    """Return an empty crowd, whose pods will be like those that the hub makes."""
     launch = new_launch()
     async with metered_hub(plane, folder) as hub:
         await hub.launch(launch)
@@ -93,7 +90,7 @@ async def crowd(plane: ControlPlane, folder: Path) -> Crowd:
 
 
 def report(counted: Counted) -> str:
-    """Return the counts as text."""
+    """Return the counts as a table for people."""
     n, each = counted.launches, counted.each
     lines = [f"{counted.running} launches running; {n} counted in {counted.seconds:.0f} s"]
     lines.append(f"  {'per launch':<34} {'requests':>9} {'refused':>8} {'sent, B':>9} {'received, B':>12}")
@@ -107,7 +104,7 @@ def report(counted: Counted) -> str:
         (f"in {counted.idle_seconds:.0f} s of rest", counted.idle),
         ("one round of the reaper", counted.reaper),
     ):
-        lines.append(f"  {title:<42} {'requests':>9} {'received, B':>12} {'read, B':>12} {'changes':>8}")
+        lines.append(f"  {title:<42} {'requests':>9} {'received, B':>12} {'read, B':>12} {'events':>6}")
         lines += [_standing(name, tally) for name in sorted({*tally.requests, *tally.received}) if is_standing(name)]
     return "\n".join(lines)
 
@@ -118,21 +115,17 @@ def _row(title: str, tally: Tally, names: list[str], n: int) -> str:
 
 
 def _standing(name: str, tally: Tally) -> str:
-    changes = tally.lines[name] if name.startswith("watch") else 0
-    return f"    {name:<40} {tally.requests[name]:9} {tally.received[name]:12} {tally.plain[name]:12} {changes:8}"
+    events = tally.lines[name] if name.startswith("watch") else 0
+    return f"    {name:<40} {tally.requests[name]:9} {tally.received[name]:12} {tally.plain[name]:12} {events:6}"
 
 
 @click.command()
 @click.option("--running", type=click.IntRange(0, 20000), multiple=True, default=(0, 1000, 5000), show_default=True)
-@click.option(
-    "--launches", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many to count at each size."
-)
-@click.option("--rest", type=float, default=60, show_default=True, help="Idle seconds to count after them.")
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the counts to this file."
-)
+@click.option("--launches", type=click.IntRange(1, 1000), default=20, show_default=True, help="Counted at each size.")
+@click.option("--rest", type=float, default=60, show_default=True, help="Seconds without launches, counted too.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the counts here too.")
 def main(running: tuple[int, ...], launches: int, rest: float, json_file: Path | None) -> None:
-    """Count the requests of a launch to Kubernetes, while other launches run (--running)."""
+    """Count the requests of a launch to Kubernetes, with --running launches running."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     print(conditions(), flush=True)
     with (

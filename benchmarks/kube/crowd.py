@@ -1,4 +1,4 @@
-"""Fills a cluster with running launches, created by the product's own code but without a hub."""
+"""Fills a cluster with running launches, made by the product's own code but without a hub."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SECRETS = {
 
 
 class Crowd:
-    """A growing number of running launches; their pods are copies of one that the hub created."""
+    """Launches that run, as many as were asked for; their pods are copies of one that the hub made."""
 
     def __init__(self, plane: ControlPlane, pod: dict[str, Any], of: Launch) -> None:
         self._plane, self._pod, self._of = plane, pod, of
         self.launches: list[Launch] = []
 
     async def grow(self, size: int) -> None:
-        """Create launches until `size` of them run."""
+        """Make launches until there are `size`, all running."""
         new = [new_launch() for _ in range(size - len(self.launches))]
         api = KubeApi(str(self._plane.kubeconfig))
         try:
@@ -75,7 +75,7 @@ async def _surround(around: Namespaces, launch: Launch) -> None:
 
 
 def _copy(pod: dict[str, Any], of: Launch, launch: Launch) -> dict[str, Any]:
-    """Return the pod of `launch`, a copy of the pod that the hub created for `of`."""
+    """Return the pod of `launch`, as the hub made that of `of`."""
     made = copy.deepcopy({"spec": pod["spec"], "metadata": {}})
     made["spec"].pop("nodeName", None)
     labels = {**pod["metadata"]["labels"], **launch_labels(launch)}

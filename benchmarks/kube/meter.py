@@ -1,6 +1,6 @@
 """A proxy in front of the Kubernetes API that counts requests and bytes, by verb and kind of object.
 
-It listens with plain HTTP on loopback, so the bytes are those of HTTP bodies. Clients send their own tokens.
+Plain HTTP on loopback, so that bytes are those of HTTP's bodies; each client sends its own token.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Tally:
     plain: Counter[str] = field(default_factory=Counter)
     """Bytes of response bodies after decompression."""
     lines: Counter[str] = field(default_factory=Counter)
-    """Lines of response bodies; one for each change in a watch."""
+    """Lines of answers' bodies; one for each event of a watch."""
     refused: Counter[str] = field(default_factory=Counter)
     """Requests with a status of 400 or above."""
 
