@@ -1,4 +1,4 @@
-"""The benchmarks run with the product as it is. How fast it is, is not asked here."""
+"""The benchmarks run with the current product; their results are not checked."""
 
 from __future__ import annotations
 
