@@ -94,7 +94,7 @@ class VirtualEnvironment:
 
 @dataclass(frozen=True, slots=True)
 class CondaPrefix:
-    """A conda environment of this machine: a directory with an interpreter of its own."""
+    """A conda environment of this machine: a directory with its own interpreter."""
 
     id: str
     prefix: str

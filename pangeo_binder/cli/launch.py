@@ -102,7 +102,7 @@ def _print_event(console: Console, event: dict[str, Any]) -> None:
 
 
 def _interrupted(phase: str) -> LaunchFailed:
-    """Return the error for a launch that the user interrupted in `phase`, which says what happens to it."""
+    """Return the error for a launch that the user interrupted in `phase`; its hint says what happens to the launch."""
     if phase in ("fetching", "building"):
         return LaunchFailed("You cancelled this launch.", "Its build continues; the next launch uses it.")
     return LaunchFailed("You cancelled this launch.", "If its server was starting, it is stopped.")

@@ -80,8 +80,8 @@ def up(
         _start(stack, console, port)
         if open_page and sys.stdout.isatty():
             webbrowser.open(stack.values.public_url)
-        for sentence in stack.watch():
-            console.print(f"[yellow]{sentence}[/]")
+        for message in stack.watch():
+            console.print(f"[yellow]{message}[/]")
     except KeyboardInterrupt:
         console.print("\nStopping sessions, clusters and services …")
     finally:

@@ -21,7 +21,7 @@ USER_SCOPES = ("users:activity!user", "access:servers!user", "read:users:name!us
 """Not the stock `self`, which would let a user restart a server with options other than the ticket's."""
 
 SERVER_TOKEN_SCOPES = ["users:activity!user", "access:servers!server", _GATEWAY_ACCESS]
-"""`access:servers!server=user/name` also tells the gateway which launch sends the request."""
+"""`access:servers!server=user/name` also identifies the launch that sends a request to the gateway."""
 
 _SERVICES: dict[str, tuple[str, ...]] = {
     # creating users has no smaller scope than admin:users

@@ -39,8 +39,8 @@ def launches(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> lis
     """The events of twenty launches."""
     before = builds(stack)
     repo = repository(tmp_path_factory.mktemp("repository") / "crowd", {"requirements.txt": "humanize==4.11.0\n"})
-    with ThreadPoolExecutor(MANY) as people:
-        events = list(people.map(lambda _: list(stack.events(repo)), range(MANY)))
+    with ThreadPoolExecutor(MANY) as pool:
+        events = list(pool.map(lambda _: list(stack.events(repo)), range(MANY)))
     assert builds(stack) == before + 1
     return events
 
@@ -72,8 +72,8 @@ def test_no_session_accepts_another_sessions_token(sessions: list[Session]) -> N
 
 
 def test_all_sessions_end_at_once(stack: LocalStack, sessions: list[Session]) -> None:
-    with ThreadPoolExecutor(MANY) as people:
-        list(people.map(Session.delete, sessions))
+    with ThreadPoolExecutor(MANY) as pool:
+        list(pool.map(Session.delete, sessions))
     for session in sessions:
         session.wait_gone(120)
     assert stack.clusters() == []

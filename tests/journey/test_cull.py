@@ -79,8 +79,8 @@ def sessions(stack: LocalStack) -> Sessions:
         "old": sleep.format(AGE_SECONDS * 10),
         "quiet": "",
     }
-    with ThreadPoolExecutor(len(work)) as people:
-        busy_kernel, busy_cluster, old, quiet = people.map(launched, work, work.values())
+    with ThreadPoolExecutor(len(work)) as pool:
+        busy_kernel, busy_cluster, old, quiet = pool.map(launched, work, work.values())
     return Sessions(quiet, busy_kernel, busy_cluster, old, time.monotonic())
 
 

@@ -94,8 +94,8 @@ class TestLinks:
 
     def test_an_unknown_provider(self, stack: LocalStack) -> None:
         url = f"{stack.url}build/nowhere/org/repo/HEAD"
-        asked = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
-        with urllib.request.urlopen(asked, timeout=30) as response:
+        sent = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+        with urllib.request.urlopen(sent, timeout=30) as response:
             assert "does not know the link's kind of repository" in response.readline().decode()
 
 
@@ -103,7 +103,7 @@ class TestRepositories:
     """Valid links to repositories whose environment cannot be built."""
 
     @pytest.mark.parametrize(
-        ("files", "sentence"),
+        ("files", "message"),
         [
             ({"requirements.txt": "no-such-package-anywhere-0815\n"}, "no package `no-such-package-anywhere-0815`"),
             ({"requirements.txt": "toolz==999.1\n"}, "`toolz==999.1`"),
@@ -114,10 +114,10 @@ class TestRepositories:
         ],
     )
     def test_the_message_names_the_mistake(
-        self, stack: LocalStack, tmp_path: Path, files: dict[str, str], sentence: str
+        self, stack: LocalStack, tmp_path: Path, files: dict[str, str], message: str
     ) -> None:
         last = refused(stack, repository(tmp_path / "repo", files))
-        assert last["reason"] == "build_failed" and sentence in last["message"]
+        assert last["reason"] == "build_failed" and message in last["message"]
 
     def test_the_last_lines_of_a_failed_build_are_shown(self, stack: LocalStack, tmp_path: Path) -> None:
         *log, last = stack.events(repository(tmp_path / "repo", {"postBuild": "echo this is why\nfalse\n"}))

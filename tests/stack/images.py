@@ -175,9 +175,9 @@ def _one_program(program: Path, name: str) -> Path:
 
 def _save(name: str, target: Path) -> None:
     """Write an image into an archive atomically."""
-    made = target.with_name(f".{target.name}.{os.getpid()}")
-    _buildah("push", name, f"docker-archive:{made}:{name}")
-    made.rename(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    _buildah("push", name, f"docker-archive:{partial}:{name}")
+    partial.rename(target)
 
 
 def _prune(kind: str) -> None:

@@ -83,13 +83,13 @@ class Installed:
 
     def launch(self, repo: str, ref: str = "HEAD") -> Launched:
         """Launch and return the session; fail with the log if it does not start."""
-        told = list(events_of(self.url, repo, ref))
-        if told[-1]["phase"] != "ready":
-            lines = "".join(str(event.get("message", "")) for event in told[-40:])
+        events = list(events_of(self.url, repo, ref))
+        if events[-1]["phase"] != "ready":
+            lines = "".join(str(event.get("message", "")) for event in events[-40:])
             raise AssertionError(f"{lines}\n{self.logs('hub')}\n{self.logs('binder')}")
-        failures = [event["message"] for event in told if "could be made now" in str(event.get("message"))]
+        failures = [event["message"] for event in events if "could be made now" in str(event.get("message"))]
         assert not failures, f"{failures}\n{self.logs('hub')}"
-        return Launched(self, told)
+        return Launched(self, events)
 
     def answers(self) -> bool:
         """Return whether the release answers: its Service is routed some time after its pods are ready."""
@@ -106,9 +106,9 @@ class Installed:
 class Launched:
     """A launched server, with the events of its launch."""
 
-    def __init__(self, release: Installed, told: list[dict[str, Any]]) -> None:
-        self.release, self.told = release, told
-        event = told[-1]
+    def __init__(self, release: Installed, events: list[dict[str, Any]]) -> None:
+        self.release, self.events = release, events
+        event = events[-1]
         self.url, self.token, self.id = event["url"], event["token"], event["launch_id"]
         self.namespace = release.release.namespace(self.id)
 
@@ -194,9 +194,9 @@ def installed(cluster: Cluster, folder: Path, notebook: str, release: Release = 
     port = cluster.kubectl(
         "get", "service", "proxy-public", "-n", release.name, "-o", "jsonpath={.spec.ports[0].nodePort}"
     ).strip()
-    made = Installed(cluster, f"http://{cluster.address}:{port}/", notebook, release)
-    until("the release answers", made.answers, 60)
-    yield made
+    running = Installed(cluster, f"http://{cluster.address}:{port}/", notebook, release)
+    until("the release answers", running.answers, 60)
+    yield running
 
 
 def helm(cluster: Cluster, namespace: str, *arguments: object) -> None:

@@ -30,9 +30,9 @@ class Kernel:
         self.id = same or self._start()
 
     def _start(self) -> str:
-        made = self._session.request("api/kernels", "POST", {"name": "python3"})
-        assert made.status == 201, made
-        id_: str = made.json["id"]
+        started = self._session.request("api/kernels", "POST", {"name": "python3"})
+        assert started.status == 201, started
+        id_: str = started.json["id"]
         return id_
 
     def __enter__(self) -> Kernel:

@@ -59,11 +59,11 @@ class Answer:
 def request(url: str, method: str = "GET", body: Any = None, **headers: str) -> Answer:
     """Send a request and return the answer with any status; keyword arguments are headers, such as `Authorization`."""
     data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(
+    sent = urllib.request.Request(
         url, data=data, method=method, headers={k.replace("_", "-"): v for k, v in headers.items()}
     )
     try:
-        with urllib.request.urlopen(asked, timeout=60) as response:
+        with urllib.request.urlopen(sent, timeout=60) as response:
             return Answer(response.status, response.read())
     except urllib.error.HTTPError as error:
         return Answer(error.code, error.read())
@@ -72,8 +72,8 @@ def request(url: str, method: str = "GET", body: Any = None, **headers: str) -> 
 def events_of(binder: str, repo: str, ref: str = "HEAD") -> Iterator[dict[str, Any]]:
     """Yield the events of a launch at `binder`, as any BinderHub client receives them."""
     url = f"{binder}build/git/{quote(repo, safe='')}/{quote(ref)}"
-    asked = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
-    with urllib.request.urlopen(asked, timeout=LAUNCH_SECONDS) as response:
+    sent = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+    with urllib.request.urlopen(sent, timeout=LAUNCH_SECONDS) as response:
         for line in response:
             if line.startswith(b"data:"):
                 event = json.loads(line[5:])

@@ -33,12 +33,12 @@ def _hide(folder: Path) -> None:
     """Mount the node's own directories over the fixed paths that its programs use."""
     _run("mount", "--make-rprivate", "/")
     _run("mount", "-t", "proc", "proc", "/proc")
-    kept = folder / "cgroup"
-    kept.mkdir()
-    _run("mount", "--rbind", "/sys/fs/cgroup", str(kept))
+    cgroups = folder / "cgroup"
+    cgroups.mkdir()
+    _run("mount", "--rbind", "/sys/fs/cgroup", str(cgroups))
     # /sys shows the network devices of the namespace that mounted it
     _run("mount", "-t", "sysfs", "sysfs", "/sys")
-    _run("mount", "--rbind", str(kept), "/sys/fs/cgroup")
+    _run("mount", "--rbind", str(cgroups), "/sys/fs/cgroup")
     for hidden in ("/var/lib", "/var/log", "/run"):
         own = folder / hidden.strip("/").replace("/", "-")
         own.mkdir()

@@ -194,10 +194,10 @@ _VERSIONED = "".join(
 
 def _compile(folder: Path, target: Path, package: str, flags: str = "") -> None:
     """Build `package` into `target` atomically."""
-    made = target.with_name(f".{target.name}.{os.getpid()}")
-    command = ["go", "build", "-ldflags", f"-s -w{flags}", "-o", str(made), package]
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    command = ["go", "build", "-ldflags", f"-s -w{flags}", "-o", str(partial), package]
     subprocess.run(command, cwd=folder, env=_go_environment(folder), check=True)
-    made.rename(target)
+    partial.rename(target)
 
 
 def _link(cached: Path, name: str) -> None:
