@@ -1,7 +1,7 @@
-"""PangeoBinderHub: the binder process. Wires the parts together; no part knows this module.
+"""PangeoBinderHub: the binder process. Wires the parts together; no part imports this module.
 
-The only place that imports binderhub. It inherits what has been the same from BinderHub 0.1.0 to today: the
-application, its configuration names and its life cycle. All handlers are ours.
+The only module that imports binderhub. It inherits what BinderHub has kept since 0.1.0: the application, its
+configuration names and its life cycle. All handlers are ours.
 """
 
 from __future__ import annotations
@@ -34,42 +34,42 @@ from .web.routes import routes
 from .web.versions import installed_versions
 
 _RENAMED = {"line_seconds": "queue_seconds", "door": "limits"}
-"""Configuration names of version 0.1, which are still read, and today's."""
+"""Configuration names of version 0.1, which are still read, with their new names."""
 _WITHOUT_CLUSTER = {
     "builder_required": False,
     "use_registry": False,
     "build_cleaner_class": None,
     "launch_quota_class": "binderhub.quota.LaunchQuota",
 }
-"""What keeps BinderHub from asking for a Kubernetes cluster; the last two are not in 0.1.0."""
+"""Settings without which BinderHub would need a Kubernetes cluster; 0.1.0 does not have the last two."""
 
 
 class PangeoBinderHub(BinderHub):
-    """A BinderHub whose launches come with a bounded Dask cluster and scoped object storage."""
+    """A BinderHub whose launches have a limited Dask cluster and scoped object storage."""
 
     name = "pangeo-binder-hub"
     description = "The binder: pages, event streams, builds and admission."
 
-    ip = Unicode("127.0.0.1", help="The address to listen at.", config=True)
-    policy_file = Unicode("", help="The policy file; empty for the local profile's own.", config=True)
-    cache_dir = Unicode("cache", help="Where built environments are kept.", config=True)
+    ip = Unicode("127.0.0.1", help="The IP address to listen on.", config=True)
+    policy_file = Unicode("", help="The policy file; empty for the local profile's default policy.", config=True)
+    cache_dir = Unicode("cache", help="The directory for built environments.", config=True)
     cache_bytes = Int(50 * 2**30, help="How much disk built environments may use, in bytes.", config=True)
-    cache_days = Float(30.0, help="Environments unused for this many days are removed.", config=True)
+    cache_days = Float(30.0, help="Remove environments unused for this many days.", config=True)
     ticket_keys = List(Unicode(), help="Keys that sign tickets, newest first.", config=True)
     hub_api_url = Unicode("", help="The hub's REST API, as this process reaches it.", config=True)
     public_hub_url = Unicode("/", help="The public prefix of the hub's proxy; ends in a slash.", config=True)
-    queue_seconds = Float(600.0, help="How long a launch may wait for a place; 0 refuses at once.", config=True)
-    allow_local_repositories = Bool(False, help="Whether paths of this machine are repositories.", config=True)
+    queue_seconds = Float(600.0, help="How long a launch may wait for a seat; 0 refuses at once.", config=True)
+    allow_local_repositories = Bool(False, help="Whether links may name folders of this machine.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
-    hosts = List(Unicode(), help="Names under which it may be asked, without ports; empty for any.", config=True)
-    ask_first = Bool(False, help="Whether people whom another page sent are asked before a launch.", config=True)
-    notice = Unicode("", help="A sentence shown on top of every page.", config=True)
-    about = List(Unicode(), help="Sentences about what is limited here, for the page about.", config=True)
-    examples = Tuple(help="The landing page's examples; the first is built when the binder starts.", config=True)
-    health_urls = Dict(help="Addresses that have to answer for the binder to be healthy, by service.", config=True)
+    hosts = List(Unicode(), help="Host names the binder answers to, without ports; empty for any.", config=True)
+    ask_first = Bool(False, help="Whether to ask before a launch from another site's page.", config=True)
+    notice = Unicode("", help="A sentence shown at the top of every page.", config=True)
+    about = List(Unicode(), help="Sentences on the page `about`, such as this binder's limits.", config=True)
+    examples = Tuple(help="Examples on the landing page; the binder builds the first at its start.", config=True)
+    health_urls = Dict(help="Addresses that must answer for the binder to be healthy, by service.", config=True)
     kube_builds = Instance(
         "pangeo_binder.builders.kube.job.KubeBuildSettings",
-        help="How environments are built on a cluster; without, they are virtual environments of this machine.",
+        help="Settings for builds on a cluster; None builds virtual environments on this machine.",
         allow_none=True,
         config=True,
     )
@@ -83,12 +83,12 @@ class PangeoBinderHub(BinderHub):
         setattr(self, _RENAMED[change.name], change.new)
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
-        """Configure as BinderHub does, with nothing of it that needs a cluster; then put our handlers in front."""
+        """Initialize BinderHub without the parts that need a cluster, then add our handlers in front of its own."""
         for trait, value in _WITHOUT_CLUSTER.items():
             if self.has_trait(trait):
                 setattr(self, trait, value)
         super().initialize(*args, **kwargs)
-        # requests are logged as our handlers sum them up, which is without secrets
+        # our handlers log requests themselves, without secrets
         self.tornado_app.settings.pop("log_function", None)
         self._wire()
         self.tornado_app.add_handlers(r".*$", routes(self._context()))
@@ -112,7 +112,7 @@ class PangeoBinderHub(BinderHub):
 
     def _make_builder(self) -> Builder:
         if self.kube_builds is not None:
-            from .builders.kube.builder import KubeBuilder  # needs a library that is only installed for clusters
+            from .builders.kube.builder import KubeBuilder  # needs a library that only cluster installations have
 
             return KubeBuilder(self.kube_builds)
         return VenvBuilder(
@@ -142,20 +142,20 @@ class PangeoBinderHub(BinderHub):
         )
 
     def start(self, run_loop: bool = True) -> None:
-        """Listen, build the first example, and run until stopped."""
+        """Listen, build the first example, and run until stopped (`run_loop`)."""
         self.http_server = HTTPServer(self.tornado_app, xheaders=True)
         self.http_server.listen(self.port, address=self.ip)
-        self.log.info("The binder listens at http://%s:%d%s", self.ip, self.port, self.base_url)
+        self.log.info("The binder listens on http://%s:%d%s", self.ip, self.port, self.base_url)
         loop = IOLoop.current()
         loop.add_callback(self._builder.maintain, self._hub.environments_in_use)
         if self.examples:
             loop.add_callback(self._pipeline.prebuild, self.examples[0].ref)
         if run_loop:
-            signal.signal(signal.SIGTERM, lambda number, frame: loop.add_callback_from_signal(self._leave, loop))
+            signal.signal(signal.SIGTERM, lambda number, frame: loop.add_callback_from_signal(self._shut_down, loop))
             loop.start()
 
-    async def _leave(self, loop: IOLoop) -> None:
-        """End what this process has begun: builds stop with their processes, followers get their last event."""
+    async def _shut_down(self, loop: IOLoop) -> None:
+        """Stop the process: end builds with their processes, send followers their last event, then leave the loop."""
         self.http_server.stop()
         await self._builds.stop()
         await self._hub.close()

@@ -1,7 +1,7 @@
-"""What a launch tells the person waiting, and the one place that knows BinderHub's wire form of it.
+"""The events of a launch for the waiting user, and the only module that knows BinderHub's wire format for them.
 
 BinderHub's clients (its page, thebe, @jupyterhub/binderhub-client) read `phase message imageName url token` from
-server-sent events; ours carry more keys, never fewer. Form: https://binderhub.readthedocs.io/en/latest/api.html
+server-sent events; ours have additional keys, never fewer. Format: https://binderhub.readthedocs.io/en/latest/api.html
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .model import Grant, Launch, to_wire
 
 
 class Phase(StrEnum):
-    """The phases BinderHub's clients know, in the order a launch goes through them."""
+    """The phases that BinderHub's clients know, in the order of a launch."""
 
     WAITING = "waiting"
     """Resolving, being admitted, or waiting in the queue."""
@@ -35,35 +35,35 @@ class Event:
 
     phase: Phase
     message: str
-    """A sentence, or a line of the build's log; ends with a newline where a client appends it to a log."""
+    """A sentence or a line of the build's log; ends with a newline if a client appends it to a log."""
     hint: str = ""
     """With FAILED: what to do about it."""
     reason: str = ""
-    """With FAILED: the stable word of the error, or the id under which it was logged."""
+    """With FAILED: the error's stable reason code, or the id of its log entry."""
     image_name: str = ""
     """With BUILT: the environment's id."""
     grant: Grant | None = None
-    """With WAITING, once admitted: what this launch gets."""
+    """With WAITING, once admitted: the launch's grant."""
     launch: Launch | None = None
-    """With READY: the launch that is."""
+    """With READY: the launch."""
     url: str = ""
-    """With READY: the server's address, ending in a slash."""
+    """With READY: the server's address; ends in a slash."""
     token: str = ""
-    """With READY: the server's own token; a secret, so never logged."""
+    """With READY: the server's own token; a secret, never logged."""
     position: int = 0
-    """With WAITING in the queue: the position, from 1."""
+    """With WAITING: the position in the queue, from 1."""
 
     def __repr__(self) -> str:
         return f"Event({self.phase}, {self.message!r})"
 
     @property
     def ends(self) -> bool:
-        """Whether nothing follows this event."""
+        """Whether this is the last event."""
         return self.phase in (Phase.READY, Phase.FAILED)
 
 
 def failed(error: UserError) -> Event:
-    """Return the event that tells a person of `error`."""
+    """Return the event that reports `error` to the user."""
     return Event(Phase.FAILED, error.message + "\n", hint=error.hint, reason=error.reason)
 
 
@@ -75,7 +75,7 @@ def _grant_wire(grant: Grant) -> dict[str, Any]:
 
 
 def wire(event: Event) -> dict[str, Any]:
-    """Return `event` as BinderHub's clients expect it; keys without a value are left out, `phase message` never."""
+    """Return `event` in BinderHub's wire format: always `phase` and `message`, other keys only with a value."""
     body: dict[str, Any] = {"phase": event.phase.value, "message": event.message}
     optional = {
         "imageName": event.image_name,
@@ -106,4 +106,4 @@ def sse(event: Event) -> str:
 
 
 KEEPALIVE = ":keepalive\n\n"
-"""A comment that keeps proxies from closing a quiet stream."""
+"""A comment that keeps proxies from closing an idle stream."""

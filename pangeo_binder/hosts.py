@@ -1,6 +1,6 @@
-"""The public hosts that links name by a short kind (`gh`, `gl`), and the other names they answer to. Pure.
+"""The public hosts that links name by a short prefix (`gh`, `gl`), and their aliases. Pure.
 
-One table for links, the command line and the policy, so that a rule and a link always mean the same repository.
+Links, the command line and the policy share this table, so a rule and a link always mean the same repository.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ class Host:
 
     name: str
     aliases: tuple[str, ...] = ()
-    """Other hosts, with a port that is not the scheme's own, under which it serves the same repositories."""
+    """Other hosts that serve the same repositories, with the port if it is not the scheme's default."""
 
     @property
     def url(self) -> str:
-        """Its address, without a slash at the end."""
+        """The host's address, without a trailing slash."""
         return f"https://{self.name}"
 
 
@@ -28,7 +28,7 @@ HOSTS = {
     # https://docs.gitlab.com/user/gitlab_com/#alternative-ssh-port
     "gl": Host("gitlab.com", ("www.gitlab.com", "altssh.gitlab.com:443")),
 }
-"""Hosts by the kind that names them in a link."""
+"""Hosts by their prefix in links."""
 
 CANONICAL = {alias: host.name for host in HOSTS.values() for alias in host.aliases}
-"""Aliases, each with the one name that the policy sees."""
+"""The canonical name of each alias, which the policy uses."""

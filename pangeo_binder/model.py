@@ -1,7 +1,7 @@
-"""The frozen nouns that cross borders: Click, RepoRef, Repo, Environment, Launch, Grant, Server.
+"""The immutable types shared by all processes: Click, RepoRef, Repo, Environment, Launch, Grant, Server.
 
-Units are in the names; sizes are bytes, times are seconds, cores are whole or part CPUs. `to_wire`/`from_wire` carry a
-noun through JSON. Not for decisions (`policy`) nor for texts (`events`).
+Names carry units; sizes are bytes, times are seconds, cores are whole or fractional CPUs. `to_wire`/`from_wire`
+convert a type to and from JSON. Not for decisions (`policy`) or texts (`events`).
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """One click on a launch link: the link's two parts, who clicked, and how they reach this service."""
+    """One click on a launch link: the link's two parts, the user, and how the user reaches this service."""
 
     provider: str
     spec: str
     """The part of the link after the provider, still percent-encoded as the browser sent it."""
     network: str
-    """The client's network as rules count it: an IPv4 address or an IPv6 /64."""
+    """The client's network for the rules' limits: an IPv4 address or an IPv6 /64."""
     hub_url: str
-    """The public address of the hub's proxy as this person reaches it; servers are below it. Ends in a slash."""
+    """The public address of the hub's proxy as this user reaches it; the prefix of servers. Ends in a slash."""
     user: str | None = None
-    """The login; None for an anonymous launch."""
+    """The user name; None for an anonymous launch."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepoRef:
-    """A repository and ref as a link names them, checked but not looked up."""
+    """A repository and ref as a link names them, validated but not resolved."""
 
     provider: str
-    """`git` for now; the first part of a `/v2/<provider>/<spec>` link."""
+    """The first part of a `/v2/<provider>/<spec>` link; so far only `git`."""
     url: str
     ref: str
     """A branch, tag, commit or `HEAD`."""
@@ -51,18 +51,18 @@ class RepoRef:
 
     @property
     def key(self) -> str:
-        """The repository as policy rules match it: `git/https://example.org/org/repo`."""
+        """The text that policy rules match: `git/https://example.org/org/repo`."""
         return f"{self.provider}/{self.url}"
 
 
 class FetchKind(StrEnum):
-    """How a repository's files are fetched."""
+    """The method to fetch a repository's files."""
 
     GIT = "git"
 
 
 def _read_repo(wire: Any) -> Any:
-    """Read what version 0.1 wrote, for the servers that run across an upgrade."""
+    """Convert the form of version 0.1, for servers that keep running across an upgrade."""
     if isinstance(wire, dict) and "commit" in wire:
         return {"revision": wire["commit"], **{key: value for key, value in wire.items() if key != "commit"}}
     return wire
@@ -70,11 +70,11 @@ def _read_repo(wire: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Repo:
-    """A repository at one revision: what a RepoRef resolved to."""
+    """A repository at one revision, resolved from a RepoRef."""
 
     ref: RepoRef
     revision: str
-    """What the ref stands for now: a full commit id, or the version or record id of an archive."""
+    """The resolved ref: a full commit id, or the version or record id of an archive."""
     fetch: FetchKind = FetchKind.GIT
 
 
@@ -86,7 +86,7 @@ class VirtualEnvironment:
     prefix: str
     """Its directory."""
     checkout: str
-    """The directory with the repository's files, which are copied into each launch's home."""
+    """The directory with the repository's files, copied into each launch's home."""
     start: tuple[str, ...] = ()
     """The repository's `start` command, which runs the server's command; empty without one."""
     kind: Literal["venv"] = "venv"
@@ -94,13 +94,13 @@ class VirtualEnvironment:
 
 @dataclass(frozen=True, slots=True)
 class CondaPrefix:
-    """A conda environment of this machine: a directory with an interpreter of its own."""
+    """A conda environment of this machine: a directory with its own interpreter."""
 
     id: str
     prefix: str
     """Its directory."""
     checkout: str
-    """The directory with the repository's files, which are copied into each launch's home."""
+    """The directory with the repository's files, copied into each launch's home."""
     start: tuple[str, ...] = ()
     """The repository's `start` command, which runs the server's command; empty without one."""
     kind: Literal["conda"] = "conda"
@@ -108,16 +108,16 @@ class CondaPrefix:
 
 @dataclass(frozen=True, slots=True)
 class ContainerImage:
-    """A container image with the environment and the repository's files in it."""
+    """A container image with the environment and the repository's files."""
 
     id: str
     reference: str
-    """The reference by which nodes pull it, with its digest."""
+    """The reference that nodes pull, with its digest."""
     kind: Literal["image"] = "image"
 
 
 def _read_environment(wire: Any) -> Any:
-    """Read what version 0.1 wrote, in which `prefix` was a directory or an image reference."""
+    """Convert the form of version 0.1, in which `prefix` was a directory or an image reference."""
     if not isinstance(wire, dict) or "kind" in wire:
         return wire
     if wire.get("checkout"):
@@ -127,24 +127,24 @@ def _read_environment(wire: Any) -> Any:
 
 LocalEnvironment = VirtualEnvironment | CondaPrefix
 Environment = Annotated[LocalEnvironment | ContainerImage, Field(discriminator="kind")]
-"""A built environment; the same repository and revision always give the same one."""
+"""A built environment; the same repository and revision always give the same environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerGrant:
-    """What one notebook server may use."""
+    """Limits of one notebook server."""
 
     cpu: float
     memory_bytes: int
     idle_seconds: int
-    """Without activity for this long it is culled."""
+    """The culler ends the server after this time without activity."""
     max_age_seconds: int
-    """It is culled at this age, active or not."""
+    """The culler ends the server at this age, even if it is active."""
 
 
 @dataclass(frozen=True, slots=True)
 class DaskGrant:
-    """What the Dask clusters of one launch may use, over all of them together."""
+    """Limits of a launch's Dask clusters, for all of them together."""
 
     clusters: int
     workers: int
@@ -156,14 +156,14 @@ class DaskGrant:
     start_workers: int = 0
     """How many workers the first cluster starts with."""
     precreate: bool = True
-    """Whether the first cluster is made before the notebook opens (`start: try` or `ready`)."""
+    """Whether to make the first cluster before the notebook opens (`start: try` or `ready`)."""
     required: bool = False
-    """Whether the launch fails where its first cluster cannot be made (`start: ready`); else it goes on without."""
+    """Whether the launch fails without its first cluster (`start: ready`); otherwise it continues without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A data set the operator lets launches read, by name."""
+    """A named data set that the operator lets launches read."""
 
     name: str
     url: str
@@ -173,19 +173,19 @@ class CatalogueEntry:
 
 @dataclass(frozen=True, slots=True)
 class StorageGrant:
-    """What one launch may store and read."""
+    """Limits of a launch's storage."""
 
     scratch_bytes: int
     keep_seconds: int
-    """How long scratch outlives the launch."""
+    """How long to keep scratch after the launch ends."""
     egress_bytes: int | None = None
-    """How much may be read in all; None for no limit."""
+    """The total that may be read; None for no limit."""
     read: tuple[CatalogueEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The policy's answer to one launch: what it gets, and why."""
+    """The policy's answer for one launch: its limits and the reason."""
 
     tier: str
     rule: int
@@ -199,7 +199,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One click: who gets what, where. This is what a ticket carries and what the server's state holds."""
+    """One admitted click, with its environment and grant. The ticket and the server's state hold it."""
 
     id: str
     user: str
@@ -209,32 +209,30 @@ class Launch:
     environment: Annotated[Environment, BeforeValidator(_read_environment)]
     grant: Grant
     network: str = ""
-    """The client's network as rules count it (`per_network`): an IPv4 address or an IPv6 /64."""
+    """The client's network for `per_network` limits: an IPv4 address or an IPv6 /64."""
 
     @property
     def image(self) -> str:
-        """The reference of the launch's image. Raises SpawnFailed for an environment of another kind."""
+        """The reference of the launch's image. Raises SpawnFailed if the environment is not an image."""
         if isinstance(self.environment, ContainerImage):
             return self.environment.reference
         raise _wrong_kind(self.environment.kind)
 
     @property
     def local_environment(self) -> LocalEnvironment:
-        """The launch's environment as a directory of this machine. Raises SpawnFailed for an image."""
+        """The launch's environment as a directory on this machine. Raises SpawnFailed for an image."""
         if isinstance(self.environment, ContainerImage):
             raise _wrong_kind(self.environment.kind)
         return self.environment
 
 
 def _wrong_kind(kind: str) -> SpawnFailed:
-    return SpawnFailed(
-        f"This service cannot start environments of the kind `{kind}`.", "Tell its operator; the build was for another."
-    )
+    return SpawnFailed(f"This service cannot start environments of the kind `{kind}`.", "Report it to the operator.")
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server the hub says is starting or running, with the launch it belongs to."""
+    """A starting or running server, as the hub reports it, with its launch."""
 
     launch: Launch
     ready: bool
@@ -247,26 +245,26 @@ _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)  # making one c
 
 
 def to_wire(noun: Any) -> dict[str, Any]:
-    """Return a noun of this module as what JSON can hold."""
+    """Convert an object of this module to JSON-compatible values."""
     wire: dict[str, Any] = _adapter(type(noun)).dump_python(noun, mode="json")
     return wire
 
 
 def from_wire(kind: type[T], wire: Any) -> T:
-    """Return the noun of type `kind` that `to_wire` wrote.
+    """Return the object of type `kind` that `to_wire` converted.
 
-    Raises ValueError (pydantic's ValidationError) where `wire` does not hold one.
+    Raises ValueError (pydantic's ValidationError) if `wire` is not one.
     """
     noun: T = _adapter(kind).validate_python(wire)
     return noun
 
 
 STATE_KEY = "launch"
-"""Where the hub-written server state holds its launch."""
+"""The key of the launch in a server's state, which only the hub writes."""
 
 
 def launch_of(server: dict[str, Any]) -> Launch | None:
-    """Return the launch in the state of a hub's server model, or None where there is none that can be read."""
+    """Return the launch in the state of a hub's server model, or None if absent or malformed."""
     try:
         return from_wire(Launch, (server.get("state") or {})[STATE_KEY])
     except (KeyError, ValueError):

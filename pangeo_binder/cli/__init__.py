@@ -1,4 +1,4 @@
-"""The command line. Each command lives in its own file, imported only when it runs, so that `--help` is quick."""
+"""The command line. Each command has its own file, imported only when it runs, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class LazyGroup(click.Group):
     """A group that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order one meets them."""
+        """Return the commands in the order of a user's first steps."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command; None where there is none of that name."""
+        """Import and return a command; None if there is no command `cmd_name`."""
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f".{cmd_name}", __name__)
@@ -54,7 +54,7 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line; a mistake of the person's ends in one sentence, never in a traceback."""
+    """Run the command line; a UserError prints its message and hint, never a traceback."""
     try:
         group()
     except UserError as error:

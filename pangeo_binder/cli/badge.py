@@ -14,9 +14,9 @@ from .reporef import FORMATS, BadgeFormat, badge_text, check_hub, link, local_hu
 @click.option("--urlpath", default="", help="What opens in the server, such as lab/tree/index.ipynb.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="markdown", show_default=True)
 def badge(repo: str, ref: str, hub: str, urlpath: str, form: BadgeFormat) -> None:
-    """Print the badge that launches REPO, to be pasted into a README.
+    """Print the badge that launches REPO, to paste into a README.
 
-    REPO is gh/org/repo, gl/org/repo, git/<quoted address>, each with /ref or without, an address, or a folder.
+    REPO is gh/org/repo, gl/org/repo or git/<quoted address>, each with or without /ref, an address, or a folder.
 
     \b
     Examples:

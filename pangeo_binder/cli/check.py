@@ -1,4 +1,4 @@
-"""The command `check`: tells all problems of a policy file at once."""
+"""The command `check`: reports all problems of a policy file at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import click
 
 @click.command()
 @click.argument("policy", type=click.Path(path_type=Path))
-@click.option("--values", "in_values", is_flag=True, help="The file holds values of the chart; check their `policy`.")
+@click.option("--values", "in_values", is_flag=True, help="The file holds chart values; check their `policy`.")
 def check(policy: Path, in_values: bool) -> None:
     """Check a policy file and print all its problems, each with its line.
 
-    Exits with 1 where there are any, so that it can stand in a repository's checks.
+    Exits with status 1 if there are problems, for use in CI.
 
     \b
     Example:

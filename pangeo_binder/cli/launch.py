@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _PHASES = {"waiting": 5, "fetching": 15, "building": 40, "built": 70, "launching": 80, "ready": 100, "failed": 100}
 _BROWSER_SECONDS = 10
-"""How long a browser has to start and to read the page that leads it to the server."""
+"""How long a browser has to start and to read the page that redirects it to the server."""
 
 
 class LaunchFailed(UserError):
-    """The binder said that the launch failed; its own sentence and hint."""
+    """A failed launch, with the binder's message and hint."""
 
     reason = "launch_failed"
 
@@ -39,7 +39,7 @@ class LaunchFailed(UserError):
 def launch(repo: str, ref: str, hub: str, urlpath: str, open_page: bool) -> None:
     """Launch REPO, a repository's address or a launch link, and print the server's address.
 
-    The printed address holds the server's token: whoever has it has your session.
+    The printed address contains the server's token: anyone with the address can use your session.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def _addresses(repo: str, ref: str, hub: str, urlpath: str) -> tuple[str, str]:
 
 
 def _follow(console: Console, stream: str) -> dict[str, Any]:
-    """Show a bar and the log until the launch is ready, and return its last event. Raises LaunchFailed."""
+    """Show a progress bar and the log until the launch is ready; return its last event. Raises LaunchFailed."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn())
@@ -86,14 +86,14 @@ def _follow(console: Console, stream: str) -> dict[str, Any]:
                 progress.update(bar, description=phase, completed=_PHASES.get(phase, 0))
                 if phase == "ready":
                     return event
-                _tell(progress.console, event)
+                _print_event(progress.console, event)
         except KeyboardInterrupt:
-            raise _given_up(phase) from None
-    raise LaunchFailed("The binder ended the launch without a word.", "Try again.")
+            raise _interrupted(phase) from None
+    raise LaunchFailed("The binder closed the connection before the launch was ready.", "Try again.")
 
 
-def _tell(console: Console, event: dict[str, Any]) -> None:
-    """Print an event's message. Raises LaunchFailed where it is that of a failure."""
+def _print_event(console: Console, event: dict[str, Any]) -> None:
+    """Print an event's message. Raises LaunchFailed if the event is a failure."""
     message = str(event.get("message", "")).rstrip()
     if event["phase"] == "failed":
         raise LaunchFailed(message, str(event.get("hint", "")))
@@ -101,13 +101,11 @@ def _tell(console: Console, event: dict[str, Any]) -> None:
         console.print(message, markup=False, highlight=False)
 
 
-def _given_up(phase: str) -> LaunchFailed:
-    """Return the error that says what becomes of a launch that is left in `phase`."""
+def _interrupted(phase: str) -> LaunchFailed:
+    """Return the error for a launch that the user interrupted in `phase`; its hint says what happens to the launch."""
     if phase in ("fetching", "building"):
-        return LaunchFailed(
-            "You gave this launch up.", "Its build goes on: the next launch joins it, or finds it done."
-        )
-    return LaunchFailed("You gave this launch up.", "A server that was starting for it is ended.")
+        return LaunchFailed("You cancelled this launch.", "Its build continues; the next launch uses it.")
+    return LaunchFailed("You cancelled this launch.", "If its server was starting, it is stopped.")
 
 
 def _events(stream: str) -> Iterator[dict[str, Any]]:
@@ -117,23 +115,27 @@ def _events(stream: str) -> Iterator[dict[str, Any]]:
 
     try:
         request = urllib.request.Request(stream, headers={"Accept": "text/event-stream"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310 (the person's own address)
+        with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310 (the user's own address)
             for line in response:
                 if line.startswith(b"data:"):
                     event = json.loads(line[5:])
                     if not isinstance(event, dict) or "phase" not in event:
-                        raise LaunchFailed("What answers there is no binder.", "Check the address given with --hub.")
+                        raise LaunchFailed(
+                            "The server at this address is not a binder.", "Check the address given with --hub."
+                        )
                     yield event
     except urllib.error.HTTPError as error:
-        raise LaunchFailed(f"The binder answered {error.code}.", "Check the address given with --hub.") from None
+        raise LaunchFailed(
+            f"The binder answered with status {error.code}.", "Check the address given with --hub."
+        ) from None
     except (OSError, ValueError, http.client.HTTPException):
         raise LaunchFailed("The binder cannot be reached.", "Is it running? Start one with: pangeo-binder up") from None
 
 
 def _open(address: str) -> None:
-    """Open the address by way of a private file: a browser's command line is for all users of a machine to read.
+    """Open the address through a private file, because every user of a machine can read a browser's command line.
 
-    The file holds the token, so it goes once the browser has read it; nothing tells when that is.
+    The file holds the token, so it is removed after `_BROWSER_SECONDS`: browsers do not report that they have read it.
     """
     descriptor, name = tempfile.mkstemp(suffix=".html")
     try:
@@ -142,6 +144,6 @@ def _open(address: str) -> None:
         if webbrowser.open(Path(name).as_uri()):
             time.sleep(_BROWSER_SECONDS)
     except KeyboardInterrupt:
-        pass  # the address has been printed; there is nothing left to give up
+        pass  # the address is printed already, so there is nothing left to cancel
     finally:
         Path(name).unlink(missing_ok=True)

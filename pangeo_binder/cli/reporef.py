@@ -1,4 +1,4 @@
-"""Reads a repository as people type it, and makes its launch link and badge. Shared by the commands; starts nothing."""
+"""Parses a repository as users type it, and makes its launch link and badge. Shared by the commands."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _HINT = "Give gh/org/repo/ref, gl/org/repo/ref, git/<quoted address>/ref, an add
 
 
 class BadHub(UserError):
-    """What was given as a binder's address is none."""
+    """The given text is not a binder's address."""
 
     reason = "bad_hub"
 
 
 def check_hub(text: str) -> str:
-    """Return `text`, which is a binder's address. Raises BadHub where it is none."""
+    """Return `text` if it is a binder's address. Raises BadHub otherwise."""
     try:
         parts = urlsplit(text)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if not good or not text.isprintable() or set(text) & set(" \"'<>\\^`{|}"):
-        raise BadHub(f"`{text}` is no binder's address.", "Give one such as https://binder.example.org/ with --hub.")
+        raise BadHub(f"`{text}` is not a binder's address.", "Give one such as https://binder.example.org/ with --hub.")
     return text
 
 
 def parse_repo(text: str, ref: str = "") -> RepoRef:
-    """Return the repository that `text` names; `ref` wins over a ref in `text`, and without any it is `HEAD`.
+    """Return the repository that `text` names. `ref` overrides a ref in `text`; the default is `HEAD`.
 
-    Raises BadLink where it names none.
+    Raises BadLink if `text` names no repository.
     """
     from ..repos.git import GitProvider
 
@@ -49,18 +49,18 @@ def parse_repo(text: str, ref: str = "") -> RepoRef:
 
 
 def link(base_url: str, repo: RepoRef, urlpath: str = "") -> str:
-    """Return the launch link of `repo` at the binder at `base_url`, opening `urlpath` where there is one."""
+    """Return the launch link of `repo` at the binder `base_url`; it opens `urlpath` if given."""
     query = f"?urlpath={quote(urlpath, safe='')}" if urlpath else ""
     return f"{base_url.rstrip('/')}/v2/{_spec(repo)}{query}"
 
 
 def build_link(base_url: str, repo: RepoRef) -> str:
-    """Return the address of the event stream of a launch of `repo` at the binder at `base_url`."""
+    """Return the address of the event stream for a launch of `repo` at the binder `base_url`."""
     return f"{base_url.rstrip('/')}/build/{_spec(repo)}"
 
 
 def local_hub(state_dir: Path = Path(".state")) -> str:
-    """Return the address of the binder that was started last with `state_dir`, else the one `up` would take."""
+    """Return the address of the binder last started with `state_dir`, else the default address of `up`."""
     from ..deploy.local.values import LOOPBACK, read_values
 
     try:
@@ -74,7 +74,7 @@ def _spec(repo: RepoRef) -> str:
 
 
 def badge_text(base_url: str, target: str, form: BadgeFormat) -> str:
-    """Return the text that shows the badge of the binder at `base_url`, leading to the launch link `target`."""
+    """Return the text of a badge from the binder `base_url` that links to the launch link `target`."""
     image = f"{base_url.rstrip('/')}/badge_logo.svg"
     match form:
         case "markdown":
@@ -86,7 +86,7 @@ def badge_text(base_url: str, target: str, form: BadgeFormat) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Return the address and the ref (empty where there is none) that stand in `text`."""
+    """Return the address and the ref in `text`; the ref is empty if absent."""
     kind, _, rest = text.partition("/")
     if kind in HOSTS:
         # GitLab's groups nest; BinderHub's links quote them: gl/group%2Fsubgroup%2Frepo/ref
@@ -104,4 +104,4 @@ def _split(text: str) -> tuple[str, str]:
     folder = Path(text).expanduser()
     if text and folder.is_dir():
         return str(folder.resolve()), ""
-    raise BadLink(f"`{text}` is neither a repository's address nor a folder of this machine.", _HINT)
+    raise BadLink(f"`{text}` is neither a repository's address nor a folder on this machine.", _HINT)

@@ -1,4 +1,4 @@
-"""The console that commands write to: as wide as the terminal, and without any width where there is none."""
+"""The console that commands write to: as wide as the terminal, or without line folding if there is no terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _NO_TERMINAL_COLUMNS = 100_000
-"""Rich would fold at 80 columns, and a name that is folded cannot be searched for or copied."""
+"""Without a terminal, Rich folds lines at 80 columns, and a folded name can be neither searched nor copied."""
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Return the console of standard output, or of standard error."""
+    """Return a console on standard output, or on standard error if `stderr`."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout

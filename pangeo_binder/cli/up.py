@@ -1,4 +1,4 @@
-"""The command `up`: everything on this machine, in one process tree, until Ctrl-C."""
+"""The command `up`: runs everything on this machine, in one process tree, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SERVICES = ("hub", "storage", "gateway", "binder")
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="The port people use.  [default: 8585, or a free one]")
+@click.option("--port", type=click.IntRange(1, 65535), help="The public port.  [default: 8585, or a free one]")
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".state"),
     show_default=True,
-    help="Where environments, scratch storage, logs and everything else are kept.",
+    help="The directory for environments, scratch storage, logs and everything else.",
 )
 @click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="A policy file of your own.")
 @click.option(
@@ -42,7 +42,7 @@ _SERVICES = ("hub", "storage", "gateway", "binder")
     type=click.IntRange(min=1),
     default=1800,
     show_default=True,
-    help="How long building one environment may take.",
+    help="How long one build may take.",
 )
 @click.option("--open/--no-open", "open_page", default=True, help="Open the start page in a browser when ready.")
 def up(
@@ -53,10 +53,10 @@ def up(
     build_seconds: int,
     open_page: bool,
 ) -> None:
-    """Start everything on this machine, and stop it again with Ctrl-C.
+    """Start everything on this machine; stop it with Ctrl-C.
 
-    JupyterHub, the binder, dask-gateway and the storage service listen on 127.0.0.1 only and keep everything in one
-    directory. Launched code runs as you: this is for your own machine and for trying out.
+    JupyterHub, the binder, dask-gateway and the storage service listen only on 127.0.0.1 and keep everything in one
+    directory. Launched code runs as you, so use this only on your own machine.
 
     \b
     Examples:
@@ -69,7 +69,7 @@ def up(
     from ..policy.load import load_policy
 
     console = Console()
-    # SIGINT as well: whoever was started in the background by a shell would ignore it
+    # also SIGINT: a process that a shell starts in the background ignores it by default
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     if policy is not None:
@@ -80,12 +80,12 @@ def up(
         _start(stack, console, port)
         if open_page and sys.stdout.isatty():
             webbrowser.open(stack.values.public_url)
-        for sentence in stack.watch():
-            console.print(f"[yellow]{sentence}[/]")
+        for message in stack.watch():
+            console.print(f"[yellow]{message}[/]")
     except KeyboardInterrupt:
         console.print("\nStopping sessions, clusters and services …")
     finally:
-        # a second Ctrl-C must not leave half of it running
+        # a second Ctrl-C must not interrupt the stop
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         stack.stop()
@@ -99,21 +99,21 @@ def _interrupt(number: int, frame: object) -> None:
 def _start(stack: Stack, console: Console, port: int | None) -> None:
     left = stack.prepare(port)
     if left:
-        console.print(f"Ended {left} process{'es' if left != 1 else ''} that an earlier run had left.")
+        console.print(f"Ended {left} process{'es' if left != 1 else ''} left by an earlier run.")
     stack.start()
-    told: set[str] = set()
+    started: set[str] = set()
     with console.status("Starting …") as status:
-        for answering in stack.becoming_ready():
-            for service in (service for service in _SERVICES if service in answering - told):
+        for answering in stack.wait_until_ready():
+            for service in (service for service in _SERVICES if service in answering - started):
                 console.print(f"Started: {service}")
-            told |= answering
+            started |= answering
             missing = [service for service in _SERVICES if service not in answering]
             status.update(f"Starting … waiting for {', '.join(missing) or 'the last checks'}")
-    _tell(stack, console)
+    _print_addresses(stack, console)
 
 
-def _tell(stack: Stack, console: Console) -> None:
-    """Print the address, the example links, a badge and the state directory, each whole on its own line."""
+def _print_addresses(stack: Stack, console: Console) -> None:
+    """Print the address, the example links, a badge, the state directory and the log, each on one line."""
     from ..deploy.local.examples import example_repositories
     from .reporef import badge_text, link, parse_repo
 
@@ -128,6 +128,6 @@ def _tell(stack: Stack, console: Console) -> None:
         ("Log", str(stack.log_file)),
     ]
     for name, value in rows:
-        # never folded and never cut, because these are there to be copied
+        # never fold or truncate: users copy these lines
         console.print(f"{name:<20} {value}", markup=False, highlight=False, soft_wrap=True)
-    console.print("The first example is being built in the background. Ctrl-C stops everything.")
+    console.print("The binder builds the first example in the background. Ctrl-C stops everything.")

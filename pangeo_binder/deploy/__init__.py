@@ -1,1 +1,1 @@
-"""Turns deployment values into each process's traitlets configuration: one `configure(c, values)` per process."""
+"""Translates deployment values into each process's traitlets configuration: one `configure` per process."""

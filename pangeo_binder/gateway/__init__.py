@@ -1,1 +1,1 @@
-"""What runs inside dask-gateway-server: who asks, what a launch may have, and the reaper of what a launch left."""
+"""The parts that run inside dask-gateway-server: authentication, limits per launch, backends and the reaper."""

@@ -1,7 +1,7 @@
-"""Tells dask-gateway which launch is asking: only a server's own token may have clusters.
+"""Authenticates requests to dask-gateway as launches: only a server's own token may have clusters.
 
-The token's own scope `access:servers!server=<user>/<server>` names the launch; its grant is read from the hub-written
-state of that server with the gateway's token. Nothing the client says is believed. Runs in the gateway.
+The token's scope `access:servers!server=<user>/<server>` names the launch. The gateway reads the launch's grant from
+that server's state at the hub, with its own token, and trusts nothing else the client sends. Runs in the gateway.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _SERVICE = "service:"
 
 
 def _ends_at(server: dict[str, Any], launch: Launch) -> float:
-    """Return when the server of the hub's model `server` has its grant's age; one without a start starts now."""
+    """Return when the hub's `server` model reaches its maximum age; a server without a start time starts now.
+
+    Seconds since the epoch.
+    """
     started = server.get("started")
     since = datetime.fromisoformat(started).timestamp() if started else time.time()
     return since + launch.grant.server.max_age_seconds
@@ -33,41 +36,41 @@ def _ends_at(server: dict[str, Any], launch: Launch) -> float:
 class LaunchUser(User):
     """A launch as dask-gateway's user.
 
-    Its name is `user/server`: lists, permissions and dask-gateway's cache all go by name, so all are per launch.
+    Its name is `user/server`: dask-gateway's lists, permissions and cache use the name, so all are per launch.
     """
 
     def __init__(self, name: str, launch: Launch | None = None, ends_at: float = math.inf) -> None:
         super().__init__(name)
         self.launch = launch
         self.ends_at = ends_at
-        """When its server reaches the age it may have, in seconds since the epoch."""
+        """When its server reaches its maximum age, in seconds since the epoch."""
 
     @property
     def may_end(self) -> bool:
-        """Whether the hub itself is asking, in the name of its service: it may end any launch's clusters."""
+        """Whether this is the hub, as its service `launches`, which may end the clusters of any launch."""
         return self.name == f"{_SERVICE}launches"
 
     @property
     def may_look(self) -> bool:
-        """Whether the operator's command is asking: it may see that clusters are there."""
+        """Whether this is the command `status`, which may list all clusters."""
         return self.name == f"{_SERVICE}status"
 
 
 class LaunchAuthenticator(JupyterHubAuthenticator):
-    """Authenticates launches by their servers' hub tokens, and the hub by its service's."""
+    """Authenticator of launches by their servers' hub tokens, and of the hub by its service's token."""
 
     @default("cache_max_age")
     def _no_cache(self) -> int:
-        """The stock cache would serve a former launch's grant, and outlive a revoked token, for five minutes."""
+        """Return 0: the stock cache would keep a former launch's grant and a revoked token valid for five minutes."""
         return 0
 
     def get_token(self, request: web.Request) -> str | None:
-        """Return the hub token of `request`; None where there is none. The stock one fails on a lone word."""
+        """Return the hub token of `request`, or None. The stock method fails on a header of one word."""
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         return token if kind == "jupyterhub" and token else None
 
     async def authenticate(self, request: web.Request) -> LaunchUser:
-        """Return the launch that `request` belongs to; 401 for any other token, 403 where its tier has no Dask."""
+        """Return the launch that sent `request`; 401 for any other token, 403 if its tier has no Dask."""
         token = self.get_token(request)
         if token is None:
             raise unauthorized("jupyterhub")
@@ -93,7 +96,7 @@ class LaunchAuthenticator(JupyterHubAuthenticator):
         return LaunchUser(servers[0], launch, _ends_at(model, launch))
 
     async def _hub(self, path: str, token: str | None = None) -> dict[str, Any]:
-        """Ask the hub; a token it does not know is the client's fault (401), anything else is ours (502)."""
+        """Return the hub's answer to GET `path`; 401 for a token the hub does not know, 502 for any other failure."""
         headers = {"Authorization": f"token {token or self.jupyterhub_api_token}"}
         async with self.session.get(self.jupyterhub_api_url + path, headers=headers, ssl=self.ssl_context) as response:
             if response.status == 200:

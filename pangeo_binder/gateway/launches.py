@@ -1,7 +1,7 @@
-"""What every backend of ours does for launches: how many clusters, who may end or see them, and the reaper.
+"""The part common to all backends: the number of clusters per launch, the routes to end or list them, the reaper.
 
-Mixed in before one of dask-gateway's own backends (`local`, `kube`). Runs in the gateway. The limits themselves are
-decided in `limits` and `options`; who asks, in `auth`.
+A mixin in front of one of dask-gateway's own backends (`local`, `kube`). Runs in the gateway. `limits` and `options`
+set the limits; `auth` identifies the launch.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .reaper import Reaper
 _SCHEDULER_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _SCHEDULER_RETRY_SECONDS = 0.1
 
-_NOBODY = "Only a launched session may have Dask clusters."
+_LAUNCHES_ONLY = "Only a launched session may have Dask clusters."
 
 
 def too_many(allowed: int, names: Iterable[str]) -> PublicException:
-    """Return the refusal of one more cluster to a launch that may have `allowed` and has `names`."""
+    """Return the error for a launch that may have `allowed` clusters and has those called `names`."""
     listed = list(names)
     return PublicException(
         f"This launch may have {allowed} Dask cluster{'s' if allowed != 1 else ''} at a time and has {len(listed)}."
@@ -39,10 +39,10 @@ def too_many(allowed: int, names: Iterable[str]) -> PublicException:
 
 
 class LaunchBackendMixin(Backend):
-    """Bounds one of dask-gateway's backends by launches."""
+    """A mixin that limits a dask-gateway backend by launch."""
 
     async def setup(self, app: web.Application) -> None:
-        """Start the backend, its routes for the hub and the operator, and its reaper."""
+        """Start the backend, the routes for the hub and the operator, and the reaper."""
         self._starting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.cluster_options = self._options
         await super().setup(app)
@@ -58,22 +58,22 @@ class LaunchBackendMixin(Backend):
         await super().cleanup()
 
     async def runtime(self, launch: Launch, ends_at: float) -> Runtime:
-        """Return how the schedulers and workers of `launch` are started, which ends at `ends_at` at the latest.
+        """Return how to start the schedulers and workers of `launch`.
 
-        Seconds since the epoch. Raises PublicException.
+        The launch ends at `ends_at` at the latest, in seconds since the epoch. Raises PublicException.
         """
         raise NotImplementedError
 
     async def all_clusters(self) -> list[dict[str, Any]]:
-        """Return what the operator's command is told of each cluster: name, owner, status, workers, max_workers."""
+        """Return each cluster's name, owner, status, workers and max_workers, for the command `status`."""
         raise NotImplementedError
 
     def ends_at(self, cluster: Any) -> float:
-        """Return when `cluster` has to be gone whatever its server does, in seconds since the epoch."""
+        """Return when `cluster` must end at the latest, in seconds since the epoch."""
         return math.inf
 
     async def _end_launch(self, request: web.Request) -> web.Response:
-        """Stop all clusters of a launch; for the hub alone."""
+        """Stop all clusters of a launch; only the hub may."""
 
         async def end(request: web.Request) -> web.Response:
             if not request["user"].may_end:
@@ -87,23 +87,23 @@ class LaunchBackendMixin(Backend):
         return response
 
     async def _list_launches(self, request: web.Request) -> web.Response:
-        """Tell the operator's command of all clusters."""
+        """List all clusters for the command `status`."""
 
-        async def tell(request: web.Request) -> web.Response:
+        async def respond(request: web.Request) -> web.Response:
             if not request["user"].may_look:
-                raise web.HTTPForbidden(reason="Only the operator may look at all clusters.")
+                raise web.HTTPForbidden(reason="Only the operator may list all clusters.")
             return web.json_response(await self.all_clusters())
 
-        response: web.Response = await self._authenticator.authenticate_and_handle(request, tell)
+        response: web.Response = await self._authenticator.authenticate_and_handle(request, respond)
         return response
 
     async def start_cluster(self, user: LaunchUser, cluster_options: dict[str, Any]) -> str:
-        """Start one more cluster for the launch, or refuse with the number it may have."""
+        """Start one more cluster for the launch. Raises PublicException with the limit if it is reached."""
         if user.launch is None:
-            raise PublicException(_NOBODY)
+            raise PublicException(_LAUNCHES_ONLY)
         assert user.launch.grant.dask is not None
         allowed = user.launch.grant.dask.clusters
-        # counting and creating must not be split by another request of the same launch
+        # another request of the same launch must not run between counting and creating
         async with self._starting[user.name]:
             active = await self.list_clusters(username=user.name)
             if len(active) >= allowed:
@@ -111,36 +111,36 @@ class LaunchBackendMixin(Backend):
             return await self.make_cluster(user, cluster_options)
 
     async def make_cluster(self, user: LaunchUser, cluster_options: dict[str, Any]) -> str:
-        """Make a cluster that may be, and return its name once `list_clusters` has it. Raises PublicException."""
+        """Make an allowed cluster, and return its name once `list_clusters` returns it. Raises PublicException."""
         name: str = await super().start_cluster(user, cluster_options)
         return name
 
     async def _options(self, user: LaunchUser) -> Options:
         if user.launch is None or user.launch.grant.dask is None:
-            raise PublicException(_NOBODY)
+            raise PublicException(_LAUNCHES_ONLY)
         runtime = await self.runtime(user.launch, user.ends_at)
         return options_for(user.launch.grant.dask, runtime, set(self.cluster_config_class.class_trait_names()))
 
     async def forward_message_to_scheduler(self, cluster: Any, msg: dict[str, Any]) -> None:
-        """Pass `msg` on to a scheduler; one that does not take it is stopped. Raises PublicException.
+        """Forward `msg` to a scheduler, and stop a scheduler that does not accept it. Raises PublicException.
 
-        The stock one follows redirects, so a scheduler (launched code runs in it) could send the gateway to any
-        address that the gateway can reach, and waits five minutes for each answer.
+        The stock method waits five minutes for each answer and follows redirects. A scheduler runs launched code, so
+        it could redirect the gateway to any address that the gateway can reach.
         """
         if cluster.status == ClusterStatus.RUNNING:
             for attempt in range(self.scheduler_api_retries):
-                if await self._forwarded(cluster, msg):
+                if await self._forward(cluster, msg):
                     return
                 await asyncio.sleep(_SCHEDULER_RETRY_SECONDS * 2**attempt)
-            self.log.warning("The scheduler of %s takes no messages, so it is stopped", cluster.name)
+            self.log.warning("Stopping %s: its scheduler accepts no messages", cluster.name)
             await self.stop_cluster(cluster.name, failed=True)
         raise PublicException(f"cluster {cluster.name} is not running")
 
-    async def _forwarded(self, cluster: Any, msg: dict[str, Any]) -> bool:
+    async def _forward(self, cluster: Any, msg: dict[str, Any]) -> bool:
         url, headers = f"{cluster.api_address}/api/comm", {"Authorization": f"token {cluster.token}"}
-        kept = {"headers": headers, "timeout": _SCHEDULER_TIMEOUT, "allow_redirects": False}
+        options = {"headers": headers, "timeout": _SCHEDULER_TIMEOUT, "allow_redirects": False}
         try:
-            async with self.session.post(url, json=msg, **kept) as response:
+            async with self.session.post(url, json=msg, **options) as response:
                 return bool(response.status == 200)
         except (aiohttp.ClientError, TimeoutError) as error:
             self.log.warning("Could not reach the scheduler of %s: %s", cluster.name, type(error).__name__)

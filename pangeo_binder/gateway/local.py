@@ -1,6 +1,6 @@
-"""dask-gateway's local backend, bounded by launches: clusters are processes of this machine.
+"""dask-gateway's local backend, limited by launch: clusters are processes of this machine.
 
-Runs in the gateway of the local profile. What is the same for all backends is in `launches`.
+Runs in the gateway of the local profile. `launches` holds what is common to all backends.
 """
 
 from __future__ import annotations
@@ -23,13 +23,11 @@ from .kube.notices import MESSAGE, launch_cluster, tell
 from .launches import LaunchBackendMixin
 from .options import Runtime
 
-_FAILED = (
-    "The scheduler of cluster {} ended by itself or could not be started. Make another cluster: gateway.new_cluster()"
-)
+_FAILED = "The scheduler of cluster {} ended by itself or did not start. Make another cluster: gateway.new_cluster()"
 
 
 class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
-    """Clusters as processes of this machine, each in its launch's own environment.
+    """A backend whose clusters are processes of this machine, each in its launch's own environment.
 
     The root-capable LocalBackend is not used: its `setup_working_directory` changes the owner of `/`.
     """
@@ -40,19 +38,19 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
     storage_token = Unicode(help="The gateway's token for the storage service.", config=True)
 
     async def setup(self, app: web.Application) -> None:
-        """Take part in answers, so that a cluster's failure has its reason."""
+        """Add the middleware that puts the reason of a cluster's failure into answers, and start the backend."""
         app.middlewares.append(tell)
         await super().setup(app)
 
     async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:
-        """Return a cluster, with a sentence about it where it failed; None where there is none."""
+        """Return a cluster, with a message if it failed; None if there is no such cluster."""
         stock: Cluster | None = await super().get_cluster(cluster_name, wait)
         if stock is None or stock.status != ClusterStatus.FAILED:
             return stock
         return launch_cluster(stock, {}, {MESSAGE: _FAILED.format(cluster_name)})
 
     async def all_clusters(self) -> list[dict[str, Any]]:
-        """Return what the operator's command is told of each cluster."""
+        """Return each cluster's state for the command `status`."""
         return [
             {
                 "name": cluster.name,
@@ -65,7 +63,7 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
         ]
 
     async def runtime(self, launch: Launch, ends_at: float) -> Runtime:
-        """Return the session's own interpreter and the environment its workers need, storage included."""
+        """Return the session's own interpreter and the environment of its workers, with storage."""
         prefix, layer = Path(launch.local_environment.prefix), layer_of(Path(self.homes), launch.id)
         environment = {
             "HOME": str(layer.parent),
@@ -87,11 +85,11 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
                 return environment
         except (aiohttp.ClientError, TimeoutError):
             raise PublicException(
-                "The storage service did not answer, so the workers would have no scratch; try again in a minute."
+                "The storage service did not answer, so workers would have no scratch storage. Try again in a minute."
             ) from None
 
     def _check_status(self, o: Any) -> bool:
-        """Return whether a process lives. After a restart ours are nobody's children and may stay as zombies."""
+        """Return whether a process runs. After a restart it is no child of ours, and may stay as a zombie."""
         try:
             return bool(psutil.Process(o.state.get("pid") or 0).status() != psutil.STATUS_ZOMBIE)
         except psutil.Error:

@@ -1,7 +1,7 @@
-"""What a launch may choose of its clusters, and what the server decides: interpreter, environment, limits, timeouts.
+"""The cluster options that a launch may choose, and those the gateway sets: interpreter, environment, limits, timeouts.
 
-A launch chooses the size of its workers, up to its grant, and nothing else: the environment is the session's own and
-never typed by the user. Runs in the gateway.
+A launch may choose only the size of its workers, up to its grant. The environment is the session's own; the user
+never types it. Runs in the gateway.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from .auth import LaunchUser
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """How a launch's schedulers and workers are started."""
+    """The interpreter and environment that start a launch's schedulers and workers."""
 
     python: str
     environment: dict[str, str]
     config: dict[str, Any] = field(default_factory=dict)
-    """More of the cluster's configuration, where its backend knows more: the image, the namespace …"""
+    """Backend-specific cluster configuration, such as the image and the namespace."""
 
     def __repr__(self) -> str:
         return f"Runtime({self.python!r})"
 
 
 class Size(Float):
-    """A number within its limits. NaN, which Python reads in JSON, is neither below nor above any."""
+    """A number within limits, not NaN: Python reads NaN in JSON, and it passes every comparison with a limit."""
 
     def validate(self, x: Any) -> float:
-        """Return `x`. Raises TypeError or ValueError with a sentence for the person."""
+        """Return `x` as a float. Raises TypeError or ValueError with a message for the user."""
         number: float = super().validate(x)
         if math.isnan(number):
             raise ValueError(f"{self.field} must be a number, got {x}")
@@ -45,8 +45,8 @@ class Size(Float):
 def options_for(grant: DaskGrant, runtime: Runtime, known: set[str]) -> Options:
     """Return the options of a launch with `grant`.
 
-    `known` are the names the cluster configuration has: a limit under another name would be no limit, since traitlets
-    ignores what it does not know, so that is refused.
+    `known` holds the names of the cluster configuration. traitlets ignores unknown names, so a limit under another name
+    would not apply; it is an assertion error.
     """
     size = grant.worker_memory_bytes / GIB
     return Options(
@@ -61,7 +61,7 @@ def _handler(grant: DaskGrant, runtime: Runtime, known: set[str]) -> Callable[[A
         limits = cluster_limits(grant, options.worker_cores, int(options.worker_memory * GIB))
         config = {
             **runtime.config,
-            # the scripts dask-scheduler and dask-worker are gone since distributed 2026.6; the modules are in all
+            # distributed 2026.6 removed the scripts dask-scheduler and dask-worker; every version has the modules
             "scheduler_cmd": [runtime.python, "-m", "distributed.cli.dask_scheduler"],
             "worker_cmd": [runtime.python, "-m", "distributed.cli.dask_worker"],
             "environment": {**runtime.environment, **_backstop(grant.idle_seconds)},
@@ -71,12 +71,12 @@ def _handler(grant: DaskGrant, runtime: Runtime, known: set[str]) -> Callable[[A
             "cluster_max_workers": limits.workers,
             "idle_timeout": float(grant.idle_seconds),
         }
-        assert known.issuperset(config), "a limit the cluster configuration does not know would not limit"
+        assert known.issuperset(config), "the cluster configuration does not know a limit, so it would not apply"
         return config
 
     return configure
 
 
 def _backstop(idle_seconds: int) -> dict[str, str]:
-    """A scheduler cut off from the gateway ends by itself, somewhat later than the gateway would have ended it."""
+    """Return the idle timeout after which a scheduler without a gateway ends itself, later than the gateway would."""
     return {"DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT": f"{int(idle_seconds * 1.5)}s"}

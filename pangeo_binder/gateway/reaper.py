@@ -1,7 +1,7 @@
-"""Stops clusters whose server is gone or too old, for when the hub could not say so itself.
+"""Stops clusters whose server is gone or too old, if the hub could not stop them itself.
 
-The hub ends a launch's clusters when its server ends; if one of the two was down at that moment, this finds them.
-Runs in the gateway.
+The hub ends a launch's clusters when its server ends. The reaper finds those that remain if the hub or the gateway was
+down at that moment. Runs in the gateway.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ from .. import metrics
 from ..liveness import HubIsAlive, MissingServers
 
 PERIOD_SECONDS = 10.0
-"""Two rounds find a dead server, so its clusters are gone within 30 s."""
+"""A server counts as dead after two rounds, so its clusters are gone within 30 s."""
 
 
 class Clusters(Protocol):
-    """What the reaper needs of a backend."""
+    """The part of a backend that the reaper uses."""
 
     log: Any
 
     async def list_clusters(self, username: str | None = None) -> list[Any]:
-        """Return the active clusters, of one owner or all."""
+        """Return the active clusters of one owner, or of all."""
 
     async def stop_cluster(self, cluster_name: str) -> None:
         """Stop a cluster."""
 
     def ends_at(self, cluster: Any) -> float:
-        """Return when a cluster has to be gone, in seconds since the epoch."""
+        """Return when a cluster must end at the latest, in seconds since the epoch."""
 
 
 class Reaper:
-    """Compares active clusters with the hub's servers, again and again."""
+    """A periodic comparison of the active clusters with the hub's servers."""
 
     def __init__(self, backend: Clusters, authenticator: Any) -> None:
         self._backend = backend
         self._missing = MissingServers(HubIsAlive(authenticator.jupyterhub_api_url, authenticator.jupyterhub_api_token))
 
     async def loop(self) -> None:
-        """Reap until cancelled; a round that fails is logged and tried again."""
+        """Reap until cancelled; log a round that fails and continue."""
         while True:
             await asyncio.sleep(PERIOD_SECONDS)
             try:
                 await self.reap()
             except Exception:
-                self._backend.log.exception("A round of the reaper failed")
+                self._backend.log.exception("The reaper failed; it tries again in %s s", PERIOD_SECONDS)
 
     async def reap(self) -> None:
-        """Stop the clusters of owners that were found dead twice, and those older than their launch may be."""
+        """Stop the clusters of owners that were missing twice, and those older than their launch's maximum age."""
         active = await self._backend.list_clusters()
         for cluster in active:
             if self._backend.ends_at(cluster) < time.time():
-                await self._stop(cluster, "its launch is too old")
+                await self._stop(cluster, "its launch reached its maximum age")
         for owner in await self._missing.find(cluster.username for cluster in active):
             for cluster in await self._backend.list_clusters(username=owner):
                 await self._stop(cluster, f"the server of {owner} is gone")
@@ -62,7 +62,7 @@ class Reaper:
         self._backend.log.warning("Stopping cluster %s: %s", cluster.name, why)
         try:
             await self._backend.stop_cluster(cluster.name)
-        except Exception:  # one that cannot be stopped now must not keep the others
-            self._backend.log.exception("Cluster %s could not be stopped", cluster.name)
+        except Exception:  # one that cannot be stopped must not block the others
+            self._backend.log.exception("Could not stop cluster %s", cluster.name)
             return
         metrics.CLUSTERS_REAPED.inc()

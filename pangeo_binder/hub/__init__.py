@@ -1,1 +1,1 @@
-"""What runs inside JupyterHub: spawners that take tickets, provisioning, roles, and culling."""
+"""The parts that run inside JupyterHub: ticket-checking spawners, provisioning, roles, and culling."""

@@ -1,6 +1,6 @@
-"""The hub's HTTP connections to the services that provision launches: one pool for each client, made when first used.
+"""The hub's HTTP connections to the services that provision launches: one pool per client, opened on first use.
 
-Runs in the hub. A service that hangs holds up nobody for longer than 20 seconds.
+Runs in the hub. Every request times out after 20 seconds, so a service that hangs cannot delay a launch longer.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ _SERVICE_TIMEOUT = aiohttp.ClientTimeout(total=20)
 
 
 class Connections:
-    """A pool of connections that outlives no event loop it was not made for."""
+    """A connection pool, opened in the event loop that first uses it."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def http(self) -> aiohttp.ClientSession:
-        """The session to make requests with."""
+        """The client session for requests; opens a new one if there is none or it is closed."""
         if self._session is None or self._session.closed:
-            # no limit on connections: a hundred launches at once must not queue behind one slow service
+            # no connection limit: a hundred simultaneous launches must not queue behind one slow service
             connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(timeout=_SERVICE_TIMEOUT, connector=connector)
         return self._session
 
     async def close(self) -> None:
-        """Close what is open; the next request opens anew."""
+        """Close the pool; the next request opens a new one."""
         if self._session is not None:
             await self._session.close()

@@ -1,7 +1,7 @@
-"""Decides when a server has to end: idle for too long, or too old, by its own launch's grant.
+"""Decides when to cull a server: idle for too long, or too old, according to its launch's grant.
 
-The decision is jupyterhub-idle-culler's `cull_arbiter_hook`; the culler asks it of every server. A server without a
-launch in its state was not started by a ticket of ours and is ended at once. Runs in the culler's process.
+jupyterhub-idle-culler calls `should_cull` for every server, as its `cull_arbiter_hook`. A server without a launch in
+its state was not started with one of our tickets, so it is culled at once. Runs in the culler's process.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ..model import launch_of
 
 
 def should_cull(inactive: timedelta | None, inactive_limit: int, server: dict[str, Any]) -> bool:
-    """Return whether the hub's `server` model has to end now (`inactive_limit`, the culler's own, is not used)."""
+    """Return whether to cull the hub's `server` model now; the culler's own `inactive_limit` is not used."""
     return decide(inactive or timedelta(), server, datetime.now(UTC))
 
 
 def decide(inactive: timedelta, server: dict[str, Any], now: datetime) -> bool:
-    """Return whether a server that has been `inactive` for so long has to end at `now`."""
+    """Return whether to cull, at `now`, a server that has been inactive for `inactive`."""
     launch = launch_of(server)
     if launch is None:
         return True

@@ -1,9 +1,8 @@
-"""Gives a launch the storage and the Dask cluster it was granted, and takes them back when it ends.
+"""Provisions the storage and the Dask cluster that a launch was granted, and releases them when it ends.
 
-`Provisioner` tells the story for every kind of cluster; a driver of `Clusters` (`gateway_clusters`,
-`operator_clusters`) makes, settles and releases them. Runs in the hub. Errors of a service never fail a launch whose
-tier does not require it: they become a note for the person. What cannot be given back now is found later by the
-services' own reapers.
+`Provisioner` holds the steps for every kind of cluster; a driver of `Clusters` (`dask.gateway`, `dask.operator`)
+makes, settles and releases them. Runs in the hub. An error of a service fails a launch only if its tier requires the
+service; otherwise it becomes a note for the user. The services' own reapers later remove what could not be released.
 """
 
 from __future__ import annotations
@@ -27,35 +26,35 @@ from .connections import Connections
 log = logging.getLogger(__name__)
 
 
-def _nothing() -> Mapping[str, str]:
+def _no_variables() -> Mapping[str, str]:
     return MappingProxyType({})
 
 
-Keep = Callable[[Mapping[str, str]], Awaitable[None]]
-"""Puts a launch's storage variables where its workers find them."""
+StoreVariables = Callable[[Mapping[str, str]], Awaitable[None]]
+"""Stores a launch's storage variables where its workers read them."""
 
 
-async def _keep_nowhere(storage: Mapping[str, str]) -> None:
-    """Leave them to the gateway, which asks the storage service for them."""
+async def _store_nothing(storage: Mapping[str, str]) -> None:
+    """Store nothing: the gateway requests the variables from the storage service itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A launch's first cluster, made but perhaps not yet running."""
+    """A launch's first cluster, created but perhaps not yet running."""
 
     name: str
-    environment: Mapping[str, str] = field(default_factory=_nothing, repr=False)
+    environment: Mapping[str, str] = field(default_factory=_no_variables, repr=False)
     """What the session needs to reach it; may hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """What a launch was given: variables for its session, its first cluster, and notes for the person."""
+    """The result of provisioning: variables for the session, its first cluster, and notes for the user."""
 
-    storage: Mapping[str, str] = field(default_factory=_nothing, repr=False)
-    """The variables of its storage, for its session and its workers alike; hold secrets."""
-    dask: Mapping[str, str] = field(default_factory=_nothing, repr=False)
-    """The variables with which its session finds its clusters; may hold secrets."""
+    storage: Mapping[str, str] = field(default_factory=_no_variables, repr=False)
+    """Storage variables, for the session and its workers; they hold secrets."""
+    dask: Mapping[str, str] = field(default_factory=_no_variables, repr=False)
+    """Variables with which the session reaches its clusters; they may hold secrets."""
     cluster: str = ""
     notes: tuple[str, ...] = ()
 
@@ -67,51 +66,51 @@ class Provisioned:
 
 @dataclass(frozen=True, slots=True)
 class StorageService:
-    """Where the storage service is and what the hub says to be let in."""
+    """The storage service's address and the hub's token for it."""
 
     url: str
-    """Of the credentials API."""
+    """The URL of the credentials API."""
     token: str = field(repr=False)
 
 
 class Clusters(ABC):
-    """One way of making Dask clusters for launches; one for the life of the hub."""
+    """A driver that makes Dask clusters for launches; one instance for the life of the hub."""
 
     on_request: ClassVar[bool]
-    """Whether a session can ask for clusters itself, later; else the first one is its only one."""
+    """Whether a session can request more clusters later; otherwise it has only its first one."""
     without: ClassVar[str]
-    """What a person is told whose launch goes on without its first cluster."""
+    """The note for the user when a launch continues without its first cluster."""
 
     @property
     @abstractmethod
     def environment(self) -> Mapping[str, str]:
-        """What every session that may have Dask is told, whether or not it has a cluster."""
+        """Variables for every session whose grant includes Dask, with or without a cluster."""
 
     @abstractmethod
     async def make(self, launch: Launch, server_token: str) -> Cluster:
-        """Make the first cluster of `launch`, which has a Dask grant, and do not wait until it runs.
+        """Create the first cluster of `launch`, which has a Dask grant, without waiting until it runs.
 
         `server_token` is the server's own hub token. Raises DaskUnavailable.
         """
 
     @abstractmethod
     async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
-        """Return once `cluster` runs and was asked for the tier's first workers.
+        """Wait until `cluster` runs, and request the tier's first workers.
 
-        Raises DaskUnavailable where it fails or does not run in time.
+        Raises DaskUnavailable if the cluster fails or does not run in time.
         """
 
     @abstractmethod
     async def release(self, launch: Launch) -> None:
-        """Have all clusters of `launch` ended. Raises DaskUnavailable where that was not possible."""
+        """End all clusters of `launch`. Raises DaskUnavailable if that is not possible."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Close connections; the next use opens them anew."""
+        """Close connections; the next use opens new ones."""
 
 
 class Provisioner:
-    """What spawners ask for all that a launch was granted beside its server; one for the life of the hub."""
+    """Provisions what a launch was granted in addition to its server; one instance for the life of the hub."""
 
     def __init__(self, storage: StorageService, clusters: Clusters) -> None:
         self._storage_service = storage
@@ -119,37 +118,37 @@ class Provisioner:
         self._connections = Connections()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Provisioner:
-        """Stay one object though traitlets copies configuration values: connections are shared."""
+        """Return the same object, because traitlets copies configuration values and connections are shared."""
         return self
 
-    async def provision(self, launch: Launch, server_token: str, keep: Keep = _keep_nowhere) -> Provisioned:
-        """Return what `launch` gets, cluster and storage made side by side.
+    async def provision(self, launch: Launch, server_token: str, store: StoreVariables = _store_nothing) -> Provisioned:
+        """Provision the storage and the cluster of `launch` concurrently, and return them.
 
-        `server_token` is the server's own hub token: the cluster then belongs to the launch. `keep` is told the
-        variables of its storage as soon as there are any. Raises DaskUnavailable or StorageUnavailable where the tier
-        requires what cannot be had.
+        `server_token` is the server's own hub token, so the cluster belongs to the launch. `store` receives the
+        storage variables as soon as they are issued. Raises DaskUnavailable or StorageUnavailable if what the tier
+        requires is unavailable.
         """
-        storage, dask = await asyncio.gather(self._storage(launch, keep), self._dask(launch, server_token))
+        storage, dask = await asyncio.gather(self._storage(launch, store), self._dask(launch, server_token))
         return Provisioned(storage.storage, dask.dask, dask.cluster, storage.notes + dask.notes)
 
     async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
-        """Return once `cluster` runs and was asked for the tier's first workers. Raises DaskUnavailable."""
+        """Wait until `cluster` runs, and request the tier's first workers. Raises DaskUnavailable."""
         await self._clusters.settle(launch, cluster, server_token)
 
     async def release(self, launch: Launch) -> None:
-        """Give back the launch's clusters and credentials; what fails here is left to the services' reapers."""
+        """Release the launch's clusters and credentials; failures are left to the services' reapers."""
         releases = []
         if launch.grant.dask:
-            releases.append(self._counted("clusters", self._clusters.release(launch)))
+            releases.append(self._count_release("clusters", self._clusters.release(launch)))
         if launch.grant.storage:
-            releases.append(self._counted("credentials", self._revoke(launch)))
+            releases.append(self._count_release("credentials", self._revoke(launch)))
         await asyncio.gather(*releases)
 
     async def close(self) -> None:
-        """Close connections; the next use opens them anew."""
+        """Close connections; the next use opens new ones."""
         await asyncio.gather(self._connections.close(), self._clusters.close())
 
-    async def _storage(self, launch: Launch, keep: Keep) -> Provisioned:
+    async def _storage(self, launch: Launch, store: StoreVariables) -> Provisioned:
         if launch.grant.storage is None:
             return Provisioned()
         body = {
@@ -157,39 +156,39 @@ class Provisioner:
             "owner": f"{launch.user}/{launch.server}",
             "expires_at": time.time() + launch.grant.server.max_age_seconds,
         }
-        url, headers = self._vended(launch)
+        url, headers = self._credentials_request(launch)
         try:
             async with self._connections.http.put(url, json=body, headers=headers, raise_for_status=True) as response:
                 answer = await response.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             log.error("No storage for launch %s: %s", launch.id, type(error).__name__)
             raise StorageUnavailable(
-                "The storage service did not give this launch its scratch storage.", "Try again in a minute."
+                "The storage service did not provide scratch storage for this launch.", "Try again in a minute."
             ) from None
-        await keep(answer["environment"])
+        await store(answer["environment"])
         return Provisioned(storage=MappingProxyType(answer["environment"]))
 
     async def _dask(self, launch: Launch, server_token: str) -> Provisioned:
         grant = launch.grant.dask
         if grant is None:
             return Provisioned()
-        told = self._clusters.environment
+        variables = self._clusters.environment
         if self._clusters.on_request and not grant.precreate:
-            return Provisioned(dask=told)
+            return Provisioned(dask=variables)
         try:
             cluster = await self._clusters.make(launch, server_token)
         except DaskUnavailable:
             if grant.required:
                 raise
-            return Provisioned(dask=told, notes=(self._clusters.without,))
-        return Provisioned(dask=MappingProxyType({**told, **cluster.environment}), cluster=cluster.name)
+            return Provisioned(dask=variables, notes=(self._clusters.without,))
+        return Provisioned(dask=MappingProxyType({**variables, **cluster.environment}), cluster=cluster.name)
 
-    def _vended(self, launch: Launch) -> tuple[str, dict[str, str]]:
+    def _credentials_request(self, launch: Launch) -> tuple[str, dict[str, str]]:
         service = self._storage_service
         return f"{service.url}/launches/{launch.id}", {"Authorization": f"Bearer {service.token}"}
 
     async def _revoke(self, launch: Launch) -> None:
-        url, headers = self._vended(launch)
+        url, headers = self._credentials_request(launch)
         try:
             async with self._connections.http.delete(url, headers=headers, raise_for_status=True):
                 pass
@@ -198,7 +197,7 @@ class Provisioner:
             raise StorageUnavailable("The storage service did not revoke this launch's credentials.") from None
 
     @staticmethod
-    async def _counted(component: str, release: Any) -> None:
+    async def _count_release(component: str, release: Any) -> None:
         try:
             await release
         except UserError:

@@ -1,6 +1,6 @@
-"""Who may do what at the hub: every role, with the fewest scopes it can do its work with.
+"""Every role at the hub, with the fewest scopes that its work needs.
 
-Pure data, used by the hub's configuration. Scopes: https://jupyterhub.readthedocs.io/en/stable/rbac/scopes.html
+Pure data for the hub's configuration. Scopes: https://jupyterhub.readthedocs.io/en/stable/rbac/scopes.html
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from typing import Any
 
 GATEWAY = "dask-gateway"
 LAUNCHES = "launches"
-"""The service in whose name the hub itself ends a launch's clusters."""
+"""The service as which the hub itself ends a launch's clusters."""
 NAMESPACES = "namespaces"
-"""The service that removes what launches left in Kubernetes."""
+"""The service that removes the objects launches left in Kubernetes."""
 STATUS = "status"
-"""The service in whose name the operator's command looks at what runs."""
+"""The service as which the command `status` lists servers and clusters."""
 
 _GATEWAY_ACCESS = f"access:services!service={GATEWAY}"
 
 USER_SCOPES = ("users:activity!user", "access:servers!user", "read:users:name!user", "read:users:groups!user")
-"""Not the stock `self`: with it a user could start a server again with other options than the ticket's."""
+"""Not the stock `self`, which would let a user restart a server with options other than the ticket's."""
 
 SERVER_TOKEN_SCOPES = ["users:activity!user", "access:servers!server", _GATEWAY_ACCESS]
-"""`access:servers!server=user/name` is also how the gateway knows which launch speaks."""
+"""`access:servers!server=user/name` also identifies the launch that sends a request to the gateway."""
 
 _SERVICES: dict[str, tuple[str, ...]] = {
     # creating users has no smaller scope than admin:users
@@ -45,9 +45,9 @@ _ON_KUBERNETES: dict[str, tuple[str, ...]] = {NAMESPACES: ("read:users:name", "r
 
 
 def roles(on_kubernetes: bool = False) -> list[dict[str, Any]]:
-    """Return all roles as `JupyterHub.load_roles` takes them; replaces the stock role `user`.
+    """Return all roles in the form of `JupyterHub.load_roles`; they replace the stock role `user`.
 
-    The hub knows only services it was told of, so those `on_kubernetes` are named there alone.
+    The hub knows only configured services, so roles of Kubernetes' own services come only with `on_kubernetes`.
     """
     user = {"name": "user", "scopes": [*USER_SCOPES, _GATEWAY_ACCESS]}
     return [user] + [

@@ -1,7 +1,7 @@
-"""What every spawner of ours does: take a ticket, keep the grant in the server's state, provision, clean up after.
+"""The steps common to all spawners: verify the ticket, store the launch in the state, provision, clean up.
 
-`LaunchSpawnerMixin` tells the story; a driver (`local`) fills `prepare`, `start` and `discard`. Runs in the hub. Not
-for making clusters or credentials itself, which `provision` asks the services for.
+`LaunchSpawnerMixin` holds the steps; a driver (`local`, `kube`) implements `prepare`, `start` and `discard`. Runs in
+the hub. Not for making clusters or credentials, which `provision` requests from the services.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STARTED = time.time()
 
 
 class Refused(SpawnException):
-    """A UserError on its way through the hub to the binder, which tells it apart from any other failure."""
+    """A UserError passed through the hub to the binder, which recognises it among other failures."""
 
     def __init__(self, error: UserError) -> None:
         super().__init__(str(error), reason=error.reason, status_code=error.status)
@@ -36,39 +36,39 @@ class Refused(SpawnException):
 
 @cache
 def _verifier(keys: tuple[str, ...]) -> TicketVerifier:
-    """One verifier for the life of the hub, since its memory of used tickets is what makes a ticket good only once."""
+    """Return the one verifier for the life of the hub: it remembers used tickets, so each works only once."""
     return TicketVerifier(list(keys), _STARTED)
 
 
 if TYPE_CHECKING:
     from jupyterhub.spawner import Spawner as _Base
 else:
-    # a mixin that is itself a Spawner would have to define how to start, which is the driver's to do
+    # a mixin that subclassed Spawner would have to define start(), which belongs to the driver
     _Base = LoggingConfigurable
 
 
 class LaunchSpawnerMixin(_Base):
-    """A spawner that starts nothing without a valid ticket, and leaves nothing when its server ends."""
+    """A spawner that starts a server only with a valid ticket, and removes everything when it ends."""
 
     ticket_keys = List(Unicode(), help="Keys that verify tickets, newest first.", config=True)
-    provisioner = Instance(Provisioner, help="Asks the services for a launch's cluster and credentials.", config=True)
+    provisioner = Instance(Provisioner, help="Requests clusters and credentials from the services.", config=True)
 
     launch: Launch | None = None
     """The launch this server belongs to, while it starts or runs."""
     _ended: Launch | None = None
-    _given = Instance(asyncio.Event, args=(), help="Set once the launch has been provisioned.")
+    _is_provisioned = Instance(asyncio.Event, args=(), help="Set once the launch has been provisioned.")
     _server_token = ""
     _provisioned = Provisioned()
     _settling: asyncio.Task[None] | None = None
 
     async def run_pre_spawn_hook(self) -> None:
-        """Spend the ticket, apply its grant, and get what it grants; any refusal ends the spawn with its sentence."""
+        """Verify the ticket, apply its grant and provision it; a UserError ends the spawn with its message."""
         try:
             self._take_ticket()
             assert self.launch is not None
             await self.prepare(self.launch)
             self._provisioned = await self.provisioner.provision(self.launch, self.api_token, self.keep)
-            self._given.set()
+            self._is_provisioned.set()
         except UserError as error:
             if isinstance(error, TicketInvalid):
                 metrics.TICKETS.labels(error.reason).inc()
@@ -77,7 +77,7 @@ class LaunchSpawnerMixin(_Base):
 
     @default("apply_user_options")
     def _options_are_tickets(self) -> Callable[[Any, dict[str, Any]], None]:
-        """The one option, the ticket, is spent by the pre-spawn hook; the hub would warn that nobody takes it."""
+        """Return a no-op: the pre-spawn hook reads the ticket, and the hub would warn about an unused option."""
         return lambda spawner, options: None
 
     def _take_ticket(self) -> None:
@@ -89,18 +89,18 @@ class LaunchSpawnerMixin(_Base):
         metrics.TICKETS.labels("verified").inc()
 
     async def prepare(self, launch: Launch) -> None:
-        """Put the launch's limits on the server about to start, and make what it starts in. Drivers extend this."""
+        """Set the launch's limits on the server before it starts. Drivers extend this to prepare its environment."""
         self.cpu_limit = launch.grant.server.cpu
         self.mem_limit = launch.grant.server.memory_bytes
 
     async def keep(self, storage: Mapping[str, str]) -> None:
-        """Put the launch's storage variables where its workers find them, if the driver has to."""
+        """Store the launch's storage variables where its workers read them, if the driver has to."""
 
     async def discard(self, launch: Launch) -> None:
-        """Remove what the driver made for a server that has ended."""
+        """Remove what the driver created for a server that has ended."""
 
     def get_env(self) -> dict[str, str]:
-        """Return the server's environment: JupyterHub's, and what this launch was given."""
+        """Return the server's environment: JupyterHub's variables and the launch's."""
         env: dict[str, str] = super().get_env()
         if self.launch is not None:
             env.update(self._provisioned.environment)
@@ -113,7 +113,7 @@ class LaunchSpawnerMixin(_Base):
             "JUPYTER_TOKEN": self._server_token,
             "PANGEO_BINDER_LAUNCH": launch.id,
             "PANGEO_BINDER_ENDS_AT": str(int(ends_at)),
-            # several reports within the idle time, so that a lost one culls nobody who works
+            # several reports within the idle time, so that one lost report does not get an active session culled
             "PANGEO_BINDER_ACTIVITY_SECONDS": str(min(60, max(1, launch.grant.server.idle_seconds // 4))),
             "BINDER_REPO_URL": launch.repo.ref.url,
             "BINDER_REF": launch.repo.revision,
@@ -121,31 +121,31 @@ class LaunchSpawnerMixin(_Base):
         }
 
     async def settle(self) -> None:
-        """See that the launch's first cluster runs with its first workers.
+        """Wait until the launch's first cluster runs with its first workers.
 
-        Where the tier requires it this waits, and a cluster that fails ends the spawn; else it goes on beside.
+        A cluster that fails ends the spawn if the tier requires it; otherwise the wait runs in the background.
         """
         launch, cluster = self.launch, self._provisioned.cluster
         if launch is None or launch.grant.dask is None or not cluster:
             return
         settling = self.provisioner.settle(launch, cluster, self.api_token)
         if not launch.grant.dask.required:
-            self._settling = asyncio.create_task(self._tolerate(settling))
+            self._settling = asyncio.create_task(self._settle_in_background(settling))
             return
         try:
             await settling
         except UserError as error:
             raise Refused(error) from None
 
-    async def _tolerate(self, settling: Coroutine[Any, Any, None]) -> None:
+    async def _settle_in_background(self, settling: Coroutine[Any, Any, None]) -> None:
         try:
             await settling
         except UserError as error:
-            self.log.warning("%s goes on without its first Dask cluster: %s", self._log_name, error.message)
+            self.log.warning("%s continues without its first Dask cluster: %s", self._log_name, error.message)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what the launch page shows while the server starts, once it is known what the launch was given."""
-        await self._given.wait()
+        """Yield progress events for the launch page, once the launch has been provisioned."""
+        await self._is_provisioned.wait()
         yield {"progress": 10, "message": "Ticket accepted, starting the server"}
         if self._provisioned.cluster:
             yield {"progress": 30, "message": f"Dask cluster {self._provisioned.cluster} is starting"}
@@ -155,30 +155,30 @@ class LaunchSpawnerMixin(_Base):
             yield {"progress": 50, "message": note}
 
     async def run_post_stop_hook(self) -> None:
-        """Release all that belonged to the launch; called after a stop, a death and a failed start alike."""
+        """Release everything of the launch; called after a stop, a crash and a failed start."""
         await maybe_future(super().run_post_stop_hook())
         if self._settling is not None:
             self._settling.cancel()
-        self._given.clear()
+        self._is_provisioned.clear()
         launch, self._ended, self._provisioned = self._ended, None, Provisioned()
         if launch is not None:
             await asyncio.gather(self.provisioner.release(launch), self.discard(launch))
 
     def get_state(self) -> dict[str, Any]:
-        """Return the state the hub keeps; the launch in it is written by the hub alone."""
+        """Return the state the hub stores; only the hub writes the launch in it."""
         state: dict[str, Any] = super().get_state()
         if self.launch is not None:
             state[STATE_KEY] = to_wire(self.launch)
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up a server that outlived the hub."""
+        """Restore the launch of a server that kept running while the hub restarted."""
         super().load_state(state)
         self.launch = self._ended = launch_of({"state": state})
         if self.launch is None and state:
-            self.log.error("The state of %s holds no launch that can be read; the culler will end it", self._log_name)
+            self.log.error("The state of %s has no readable launch; the culler will end the server", self._log_name)
 
     def clear_state(self) -> None:
-        """Forget the server; what belonged to its launch is remembered until the post-stop hook has released it."""
+        """Clear the server's state; `_ended` keeps the launch until the post-stop hook has released it."""
         super().clear_state()
         self.launch = None

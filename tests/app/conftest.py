@@ -1,4 +1,4 @@
-"""BinderHub, imported without failing for what it imports that is deprecated: warnings of ours stay errors."""
+"""Imports BinderHub with its own deprecation warnings ignored; warnings of our code stay errors."""
 
 from __future__ import annotations
 

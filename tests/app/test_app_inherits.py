@@ -1,6 +1,6 @@
-"""What PangeoBinderHub takes from BinderHub: it fails loudly with a BinderHub that changed it.
+"""The parts of BinderHub that PangeoBinderHub inherits: these tests fail if BinderHub changes them.
 
-Run with the release on the package index and with main: CONTRIBUTING.md says how.
+Run with the release on the package index and with main; CONTRIBUTING.md says how.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ INHERITED = {
     "builder_required": Bool,
     "use_registry": Bool,
 }
-"""The configuration names we rely on, with their kinds."""
+"""The configuration names we rely on, with their trait types."""
 ADDRESSES = (
     "/", "/v2/git/x/main", "/repo/a/b", "/build/git/x/main", "/metrics", "/health", "/versions", "/api/repoproviders",
     "/badge.svg", "/badge_logo.svg", "/assets/images/badge.svg", "/static/logo.svg", "/about", "/logo_social.png",
     "/favicon_fail.ico", "/whatever",
 )  # fmt: skip
-"""Of both, ours and BinderHub's."""
+"""Paths of our handlers and of BinderHub's."""
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """A binder's configuration, as a deployment gives it."""
+    """A binder's configuration, as a deployment writes it."""
     config = Config()
     binder = config.PangeoBinderHub
     binder.port = free_port()
@@ -63,7 +63,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def started(config: Config) -> Any:
-    """Make, configure and start a binder; it is stopped at the end."""
+    """A function that creates and starts a binder, which stops after the test."""
     running: list[PangeoBinderHub] = []
 
     def start() -> PangeoBinderHub:
@@ -80,7 +80,7 @@ def started(config: Config) -> Any:
 
 def initialize(app: PangeoBinderHub) -> None:
     with warnings.catch_warnings():
-        # BinderHub's own imports and configuration may be deprecated; what is ours still has to be without warnings
+        # BinderHub's own imports and configuration may be deprecated; our code must not warn
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"binderhub")
         app.initialize([])
 
@@ -91,7 +91,7 @@ async def get(app: PangeoBinderHub, path: str) -> HTTPResponse:
 
 
 @pytest.mark.parametrize(("name", "kind"), INHERITED.items())
-def test_the_configuration_names_are_there(name: str, kind: type) -> None:
+def test_binderhub_has_the_configuration_names(name: str, kind: type) -> None:
     trait = BinderHub.class_traits(config=True).get(name)
     assert isinstance(trait, kind), f"BinderHub no longer has the configuration {name}"
 
@@ -100,16 +100,16 @@ def test_the_configuration_names_are_there(name: str, kind: type) -> None:
     ("name", "parameters"),
     [("initialize", ["self", "args", "kwargs"]), ("start", ["self", "run_loop"]), ("stop", ["self"])],
 )
-def test_the_life_cycle_is_there(name: str, parameters: list[str]) -> None:
+def test_binderhub_has_the_life_cycle(name: str, parameters: list[str]) -> None:
     assert list(inspect.signature(getattr(BinderHub, name)).parameters) == parameters
 
 
-def test_the_command_line_is_there() -> None:
+def test_binderhub_has_the_command_line() -> None:
     assert {"f": "BinderHub.config_file", "config": "BinderHub.config_file"}.items() <= BinderHub.aliases.items()
     assert callable(BinderHub.launch_instance)
 
 
-def test_names_in_a_file_for_binderhub_are_ours_as_well(tmp_path: Path, config: Config) -> None:
+def test_a_binderhub_configuration_file_also_applies(tmp_path: Path, config: Config) -> None:
     file = tmp_path / "binderhub_config.py"
     file.write_text("c.BinderHub.base_url = 'sub'\nc.PangeoBinderHub.queue_seconds = 5\n")
     config.PangeoBinderHub.config_file = str(file)
@@ -125,8 +125,8 @@ def test_names_of_version_0_1_are_still_read(config: Config) -> None:
     assert (app.queue_seconds, app.limits) == (7.0, limits)
 
 
-def test_it_needs_no_cluster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Kubernetes and Docker in reach nothing is asked of them."""
+def test_the_binder_needs_no_cluster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The binder sends no request to Kubernetes or Docker; neither is reachable here."""
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     app = PangeoBinderHub(config=config)
@@ -139,8 +139,8 @@ def test_it_needs_no_cluster(config: Config, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("path", ADDRESSES)
-def test_every_address_is_answered_by_us(config: Config, path: str) -> None:
-    """BinderHub's own handlers are behind ours: none of them is ever reached."""
+def test_our_handlers_answer_every_address(config: Config, path: str) -> None:
+    """BinderHub's own handlers come after ours and are never reached."""
     app = PangeoBinderHub(config=config)
     initialize(app)
     line, headers = RequestStartLine("GET", path, "HTTP/1.1"), HTTPHeaders({"Host": "binder.example.org"})
@@ -149,7 +149,7 @@ def test_every_address_is_answered_by_us(config: Config, path: str) -> None:
     assert issubclass(delegate.handler_class, BaseHandler), delegate.handler_class
 
 
-async def test_it_starts_listens_on_its_address_alone_and_stops(started: Callable[[], PangeoBinderHub]) -> None:
+async def test_the_binder_starts_listens_only_on_its_address_and_stops(started: Callable[[], PangeoBinderHub]) -> None:
     app = started()
     addresses = {each.getsockname()[0] for each in app.http_server._sockets.values()}
     assert addresses == {"127.0.0.1"}
@@ -159,15 +159,13 @@ async def test_it_starts_listens_on_its_address_alone_and_stops(started: Callabl
         assert probe.connect_ex(("127.0.0.1", app.port)) != 0
 
 
-async def test_versions_name_binderhubs_own(started: Callable[[], PangeoBinderHub]) -> None:
+async def test_versions_include_binderhub(started: Callable[[], PangeoBinderHub]) -> None:
     shown = json.loads((await get(started(), "/versions")).body)
     assert shown["binderhub"] == importlib.metadata.version("binderhub")
     assert shown["pangeo-binder"] == __version__
 
 
-async def test_the_operator_can_put_sentences_on_the_pages(
-    started: Callable[[], PangeoBinderHub], config: Config
-) -> None:
+async def test_the_operators_sentences_are_on_the_pages(started: Callable[[], PangeoBinderHub], config: Config) -> None:
     config.PangeoBinderHub.notice = "Closed on Monday."
     config.PangeoBinderHub.about = ["At most 300 sessions at once."]
     app = started()
@@ -176,20 +174,22 @@ async def test_the_operator_can_put_sentences_on_the_pages(
     assert "Closed on Monday." in (await get(app, "/")).body.decode()
 
 
-async def test_about_names_the_files_that_are_built_from_here(started: Callable[[], PangeoBinderHub]) -> None:
+async def test_about_names_the_supported_environment_files(started: Callable[[], PangeoBinderHub]) -> None:
     shown = (await get(started(), "/about")).body.decode()
     built = shown.partition("Environments are built here from")[2].partition(",\n")[0]
     assert "requirements.txt" in built and "environment.yml" not in built
 
 
-async def test_what_is_down_is_told_by_health(started: Callable[[], PangeoBinderHub], config: Config) -> None:
+async def test_health_reports_a_service_that_does_not_answer(
+    started: Callable[[], PangeoBinderHub], config: Config
+) -> None:
     config.PangeoBinderHub.health_urls = {"hub": "http://127.0.0.1:1/hub/api/"}
     answer = await get(started(), "/health")
     assert answer.code == 503 and b"does not answer" in answer.body
 
 
 async def test_no_query_is_logged(started: Callable[[], PangeoBinderHub], caplog: pytest.LogCaptureFixture) -> None:
-    """A link may hold a token; BinderHub's main logs whole addresses."""
+    """A link may hold a token, and BinderHub's main branch logs whole addresses."""
     app = started()
     with caplog.at_level("DEBUG"):
         for path in ("/versions?secret=s3cret", "/nothing?secret=s3cret", "/v2/git/x/main?urlpath=s3cret"):

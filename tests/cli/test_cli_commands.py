@@ -1,4 +1,4 @@
-"""The command line: quick to start, with help that shows how, and one sentence for a mistake."""
+"""The command line: it starts fast, its help shows examples, and it reports a mistake without a traceback."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in _COMMANDS)])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    """What makes `--help` slow is imports, so they are looked at instead of a clock."""
+    """Check the imports instead of the time, because imports make `--help` slow."""
     code = (
         "import json, sys\nfrom pangeo_binder.cli import group\n"
         f"group({arguments}, standalone_mode=False)\nprint('MODULES', json.dumps(sorted(sys.modules)))"
@@ -47,7 +47,7 @@ def test_every_command_shows_an_example(name: str) -> None:
     assert f"\n    pangeo-binder {name}" in shown.output.partition("Example")[2], shown.output
 
 
-def test_the_list_is_of_all_commands_and_says_where_to_start() -> None:
+def test_help_lists_all_commands_and_says_where_to_start() -> None:
     shown = CliRunner().invoke(group, ["--help"]).output
     files = {path.stem for path in Path(sys.modules[group.__module__].__file__ or "").parent.glob("*.py")}
     assert set(_COMMANDS) == files - {"__init__", "reporef", "terminal"}
@@ -64,7 +64,7 @@ def test_options_are_all_explained() -> None:
             assert not isinstance(parameter, click.Option) or parameter.help or parameter.name == "form", parameter
 
 
-def test_the_version() -> None:
+def test_version_prints_the_version() -> None:
     assert run("--version").stdout.split() == ["pangeo-binder,", "version", __version__]
 
 
@@ -86,36 +86,36 @@ MISTAKES = [
 ]
 
 
-def assert_one_sentence(arguments: tuple[str, ...], folder: Path) -> str:
-    """Run the command where `folder` is, and return what it said of the mistake; nothing new may be there after."""
+def assert_reported(arguments: tuple[str, ...], folder: Path) -> str:
+    """Run the command in `folder`, check that it fails without creating a file, and return its message."""
     before = set(folder.rglob("*"))
     done = subprocess.run([COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    said = (done.stdout + done.stderr).strip()
-    assert said and "Traceback" not in said and "Error" not in said
-    assert set(folder.rglob("*")) == before, "a mistake leaves nothing"
-    return said
+    output = (done.stdout + done.stderr).strip()
+    assert output and "Traceback" not in output and "Error" not in output
+    assert set(folder.rglob("*")) == before, "a mistake creates no file"
+    return output
 
 
 @pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
-def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_mistake_is_reported_without_a_traceback(arguments: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert_one_sentence(arguments, tmp_path)
+    assert_reported(arguments, tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{}", "x", "[1]", "null", '{"state_dir": "."}'])
 @pytest.mark.parametrize("arguments", [("status",), ("badge", "gh/org/repo"), ("launch", "gh/org/repo")], ids=" ".join)
-def test_a_broken_file_of_values_is_one_sentence(arguments: tuple[str, ...], content: str, tmp_path: Path) -> None:
+def test_a_malformed_values_file_is_reported(arguments: tuple[str, ...], content: str, tmp_path: Path) -> None:
     (tmp_path / ".state").mkdir()
     (tmp_path / ".state" / "values.json").write_text(content)
-    assert "values.json" in assert_one_sentence(arguments, tmp_path)
+    assert "values.json" in assert_reported(arguments, tmp_path)
 
 
-def test_up_on_a_port_in_use_makes_no_state_directory(tmp_path: Path) -> None:
+def test_up_on_a_port_in_use_creates_no_state_directory(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = assert_one_sentence(("up", "--port", port, "--state-dir", "state", "--no-open"), tmp_path)
-    assert port in said
+        output = assert_reported(("up", "--port", port, "--state-dir", "state", "--no-open"), tmp_path)
+    assert port in output
 
 
 def test_an_unknown_command_or_option_is_refused() -> None:
@@ -124,9 +124,9 @@ def test_an_unknown_command_or_option_is_refused() -> None:
         assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
-def test_a_badge_leads_to_the_link_of_the_repository(tmp_path: Path) -> None:
+def test_a_badge_links_to_the_launch_link(tmp_path: Path) -> None:
     url = repository(tmp_path / "sea", {"README.md": "Sea"})
     hub = f"http://127.0.0.1:{free_port()}"
-    said = run("badge", url, "--hub", hub, "--urlpath", "lab/tree/a b.ipynb").stdout
-    assert said.startswith(f"[![Launch]({hub}/badge_logo.svg)]({hub}/v2/git/file%3A%2F%2F")
-    assert said.endswith("/HEAD?urlpath=lab%2Ftree%2Fa%20b.ipynb)\n")
+    output = run("badge", url, "--hub", hub, "--urlpath", "lab/tree/a b.ipynb").stdout
+    assert output.startswith(f"[![Launch]({hub}/badge_logo.svg)]({hub}/v2/git/file%3A%2F%2F")
+    assert output.endswith("/HEAD?urlpath=lab%2Ftree%2Fa%20b.ipynb)\n")

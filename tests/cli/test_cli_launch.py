@@ -1,4 +1,4 @@
-"""The command `launch` against a binder's face: what it prints, what it leaves, and how it is given up."""
+"""The command `launch` against a binder's web interface: its output, the files it leaves, and cancelling it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pangeo_binder.events import Event, Phase
 from tests.stack.local import COMMAND
 from tests.web.face import Face, SmallLaunch, bad_events
 
-LONG = "a line that is longer than eighty columns, " * 4 + "and not to be folded"
+LONG = "a line that is longer than eighty columns, " * 4 + "which must not be folded"
 REPO = "https://example.org/sst"
 BROWSER = """#!{python}
 import pathlib, sys, urllib.request
@@ -36,37 +36,37 @@ async def face() -> AsyncIterator[Face]:
 
 
 async def started(hub: str) -> asyncio.subprocess.Process:
-    # a runner in the background may ignore Ctrl-C, and what it starts inherits that
-    signal_is_heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    # a test runner in the background may ignore Ctrl-C, and its child processes inherit that
+    restore_sigint = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     command = (COMMAND, "launch", REPO, "--hub", hub)
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, preexec_fn=signal_is_heard)
+    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, preexec_fn=restore_sigint)
 
 
 async def test_lines_are_not_folded_without_a_terminal(face: Face) -> None:
     process = await started(face.start(SmallLaunch([Event(Phase.BUILDING, f"{LONG}\n"), *bad_events()])))
-    _, said = await process.communicate()
-    lines = said.decode().splitlines()
+    _, output = await process.communicate()
+    lines = output.decode().splitlines()
     assert process.returncode == 1 and LONG in lines
     assert lines[-2:] == [bad_events()[-1].message.strip(), "Change requirements.txt."]
 
 
 @pytest.mark.parametrize(
-    ("phase", "hint"), [(Phase.BUILDING, "Its build goes on"), (Phase.LAUNCHING, "A server that was starting")]
+    ("phase", "hint"), [(Phase.BUILDING, "Its build continues"), (Phase.LAUNCHING, "If its server was starting")]
 )
-async def test_who_gives_a_launch_up_is_told_what_becomes_of_it(face: Face, phase: Phase, hint: str) -> None:
+async def test_cancelling_a_launch_says_what_happens_to_it(face: Face, phase: Phase, hint: str) -> None:
     launch = SmallLaunch([Event(phase, "under way\n")], stays_seconds=3600)
     process = await started(face.start(launch))
     assert process.stderr is not None
     assert await process.stderr.readline() == b"under way\n"
     process.send_signal(signal.SIGINT)
-    _, said = await process.communicate()
+    _, output = await process.communicate()
     assert process.returncode == 1
-    assert said.decode().startswith(f"You gave this launch up.\n{hint}")
+    assert output.decode().startswith(f"You cancelled this launch.\n{hint}")
     await asyncio.wait_for(launch.closed.wait(), 30)
 
 
-def test_the_page_that_leads_a_browser_to_the_server_is_private_and_goes(tmp_path: Path) -> None:
+def test_the_page_that_redirects_a_browser_is_private_and_removed(tmp_path: Path) -> None:
     seen, browser, pages = tmp_path / "seen", tmp_path / "browser", tmp_path / "pages"
     pages.mkdir()
     browser.write_text(BROWSER.format(python=sys.executable, seen=str(seen)))

@@ -21,7 +21,7 @@ _LAUNCH_SECRETS = (
 
 
 def texts(wire: Any) -> Iterator[str]:
-    """Yield every text in what JSON can hold."""
+    """Yield every string in JSON-compatible values."""
     if isinstance(wire, str):
         yield wire
     elif isinstance(wire, dict | list):
@@ -30,7 +30,7 @@ def texts(wire: Any) -> Iterator[str]:
 
 
 def secrets_of(stack: LocalStack, session: Session) -> dict[str, str]:
-    """Return all secrets of the stack and of one session, each with what it is."""
+    """Return all secrets of the stack and of one session, each with a label."""
     found = dict.fromkeys(texts(to_wire(stack.values.secrets)), "of the stack")
     found[session.token] = "the session's token"
     for process in (*stack.processes(), *stack.processes(session.id)):

@@ -1,4 +1,4 @@
-"""A running stack keeps its secrets, and tells its operator what runs."""
+"""A running stack keeps its secrets, and `status` shows the operator what runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 @pytest.fixture(scope="module")
 def session(stack: LocalStack) -> Session:
-    """A session that was entered and has used its cluster and its storage."""
+    """A session that a user opened, and that has used its cluster and its storage."""
     session = stack.launch(stack.example("minimal"))
     assert request(f"{session.url}lab?token={session.token}").status == 200
     until("it has a worker", lambda: any(cluster["workers"] for cluster in session.clusters()), 120)
@@ -59,7 +59,7 @@ def test_no_secret_is_in_a_log(stack: LocalStack, session: Session) -> None:
         assert not leaks(path.read_text(errors="replace"), secrets), path
 
 
-def test_files_with_secrets_are_closed_to_others(stack: LocalStack, session: Session) -> None:
+def test_other_users_cannot_read_files_with_secrets(stack: LocalStack, session: Session) -> None:
     secrets = secrets_of(stack, session)
     holding = [path for path in stack.state_dir.rglob("*") if _holds(path, secrets)]
     assert stack.state_dir / "values.json" in holding
@@ -94,7 +94,7 @@ def test_launch_prints_an_address_that_opens(stack: LocalStack, session: Session
     assert request(address.partition("?")[0].replace("lab/tree", "api/contents")).status == 403
 
 
-def test_versions_name_the_binderhub_beneath(stack: LocalStack) -> None:
+def test_versions_include_binderhub(stack: LocalStack) -> None:
     import importlib.metadata
 
     assert request(f"{stack.url}versions").json["binderhub"] == importlib.metadata.version("binderhub")

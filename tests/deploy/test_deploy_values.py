@@ -1,4 +1,4 @@
-"""The values of a stack: whole, private, and without a word of their secrets."""
+"""The values of a stack: they survive a round trip, are private, and never print their secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def values(tmp_path: Path) -> LocalValues:
 
 @pytest.fixture
 def open_umask() -> Iterator[None]:
-    """A user whose new files are everybody's."""
+    """A umask with which every user can read new files."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -31,19 +31,19 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_what_is_written_is_read(values: LocalValues) -> None:
+def test_read_returns_the_written_values(values: LocalValues) -> None:
     write_values(values)
     assert read_values(values.state_dir) == values
 
 
-def test_the_file_is_its_owners_alone(values: LocalValues, open_umask: None) -> None:
+def test_only_the_owner_can_read_the_file(values: LocalValues, open_umask: None) -> None:
     write_values(values)
     assert mode(values.state_dir / "values.json") == 0o600
     assert mode(values.state_dir) == 0o700
     assert mode(values.folder("run")) == 0o700
 
 
-def test_a_file_that_was_open_is_closed(values: LocalValues) -> None:
+def test_an_existing_readable_file_becomes_private(values: LocalValues) -> None:
     values.state_dir.mkdir()
     path = values.state_dir / "values.json"
     path.write_text("{}")
@@ -57,7 +57,7 @@ def test_no_secret_is_shown(values: LocalValues) -> None:
         assert not any(secret in shown for secret in texts(to_wire(values.secrets)))
 
 
-def test_secrets_are_long_and_never_the_same() -> None:
+def test_secrets_are_long_and_unique() -> None:
     found = [secret for _ in range(20) for secret in texts(to_wire(Secrets()))]
     assert len(set(found)) == len(found)
     assert min(map(len, found)) >= 64
@@ -69,6 +69,6 @@ def test_ports_are_all_different() -> None:
     assert ports["public"] == public and len(set(ports.values())) == len(ports)
 
 
-def test_a_directory_without_a_stack(tmp_path: Path) -> None:
+def test_a_directory_without_a_stack_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_values(tmp_path)

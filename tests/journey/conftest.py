@@ -1,4 +1,4 @@
-"""One real stack for the whole folder, and the browser."""
+"""Fixtures for this folder: one real stack for each module, a session, and a folder for screenshots."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 @pytest.fixture(scope="module")
 def minimal(stack: LocalStack) -> Iterator[Session]:
-    """A session of the smallest example, shared by tests that only look."""
+    """A session of the smallest example, shared by tests that do not change it."""
     session = stack.launch(stack.example("minimal"))
     yield session
     session.stop()
@@ -29,5 +29,5 @@ def minimal(stack: LocalStack) -> Iterator[Session]:
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures of what a person sees are kept for a look."""
+    """The folder for screenshots of what the user sees."""
     return tmp_path_factory.mktemp("screenshots")

@@ -1,4 +1,4 @@
-"""The journey a person makes: a badge in a README, the launch page, JupyterLab, a computation, and the end."""
+"""The journey of a user: a badge in a README, the launch page, JupyterLab, a computation, and the stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "ocean-heat" / "ocean_heat.i
 
 
 def badge(stack: LocalStack) -> str:
-    """Return the badge's HTML as the command line gives it."""
+    """Return the badge's HTML from the command line."""
     repo, urlpath = stack.example("ocean-heat"), "lab/tree/ocean_heat.ipynb"
     command = [COMMAND, "badge", repo, "--hub", stack.url, "--urlpath", urlpath, "--format", "html"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -28,7 +28,7 @@ def badge(stack: LocalStack) -> str:
 
 @pytest.fixture(scope="module")
 def entered(stack: LocalStack, screenshots: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
-    """What a person sees who clicks the badge and waits."""
+    """The address and title that a user sees after clicking the badge and waiting."""
     readme = tmp_path_factory.mktemp("readme") / "README.html"
     readme.write_text(f"<h1>Ocean heat</h1><p>{badge(stack)}</p>")
     with browser() as chromium:
@@ -49,7 +49,7 @@ def entered(stack: LocalStack, screenshots: Path, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="module")
 def session(stack: LocalStack, entered: dict) -> Session:
-    """The session the browser entered, for use through its API."""
+    """The session that the browser opened, for use through its API."""
     url = entered["address"].partition("lab/")[0]
     launch_id = url.rstrip("/").rpartition("-")[2]
     token = server_token(stack.values.secrets.ticket_keys[0], launch_id)
@@ -84,8 +84,8 @@ def test_the_dask_panel_attaches_to_the_same_cluster(session: Session) -> None:
     assert len(session.clusters()) == 1
 
 
-def test_the_notebook_finds_what_was_put_in(kernel: Kernel, screenshots: Path) -> None:
-    """Every cell runs on the session's own cluster and scratch; the numbers are checked here as well."""
+def test_the_notebook_finds_the_expected_numbers(kernel: Kernel, screenshots: Path) -> None:
+    """Every cell runs on the session's own cluster and scratch, and the numbers match a calculation here."""
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     images: list[str] = []
     for cell in cells[:-1]:
@@ -97,12 +97,12 @@ def test_the_notebook_finds_what_was_put_in(kernel: Kernel, screenshots: Path) -
     assert result["trend_per_year"] == pytest.approx(0.018, abs=0.001)
     assert result["seasonal_range_45N"] == pytest.approx(2 * 6 * 0.7009, rel=0.02)
     assert (result["warmest_month_45N"], result["warmest_month_45S"]) == (7, 1)
-    # the area-weighted mean of 28 cos² φ - 1 over a sphere is 28 · 2/3 - 1, and half the warming comes on top
+    # the area-weighted mean of 28 cos² φ - 1 over a sphere is 28 · 2/3 - 1, plus half the warming
     assert result["mean"] == pytest.approx(28 * 2 / 3 - 1 + 0.018 * 10, abs=0.02)
-    _keep(images, screenshots / "4-plot.png")
+    _save(images, screenshots / "4-plot.png")
 
 
-def _keep(images: list[str], path: Path) -> None:
+def _save(images: list[str], path: Path) -> None:
     import base64
 
     assert images, "the notebook showed no plot"
@@ -136,7 +136,7 @@ def test_writing_outside_the_prefix_is_refused(kernel: Kernel, place: str) -> No
 
 
 def test_another_launchs_prefix_cannot_be_read(stack: LocalStack, kernel: Kernel, minimal: Session) -> None:
-    """The other launch has something there and can read it itself, so the refusal is of the reader."""
+    """The other launch has an object there and can read it, so the refusal depends on the reader."""
     with Kernel(minimal) as other:
         put = "import os, s3fs\nfs, url = s3fs.S3FileSystem(), os.environ['SCRATCH_BUCKET'] + '/secret'\n"
         url = other.value(put + "fs.pipe(url, b'mine')\nprint(url if fs.cat(url) == b'mine' else '')")
@@ -150,23 +150,23 @@ def test_another_launchs_prefix_cannot_be_read(stack: LocalStack, kernel: Kernel
     assert kernel.value(code) == "True True"
 
 
-def test_more_than_the_grant_is_capped_with_a_sentence(kernel: Kernel) -> None:
+def test_scaling_beyond_the_grant_is_capped_with_a_message(kernel: Kernel) -> None:
     code = (
         "import warnings\n"
-        "with warnings.catch_warnings(record=True) as said:\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n    cluster.scale(1000)\n"
-        "print(said[0].message)\ncluster.scale(1)"
+        "print(caught[0].message)\ncluster.scale(1)"
     )
     assert "would exceed resource limit of" in kernel.value(code)
 
 
-def test_a_second_cluster_is_refused_with_a_sentence(kernel: Kernel) -> None:
+def test_a_second_cluster_is_refused_with_a_message(kernel: Kernel) -> None:
     output = kernel.run("gateway.new_cluster()")
     assert "This launch may have 1 Dask cluster at a time and has 1." in output.error
 
 
 def test_after_the_stop_nothing_is_left(stack: LocalStack, session: Session, kernel: Kernel) -> None:
-    """Processes, cluster and credentials; the credentials are tried, not only looked up."""
+    """No processes, no cluster, no valid credentials; the test uses the credentials instead of looking them up."""
     import boto3
     from botocore.exceptions import ClientError
 

@@ -1,4 +1,4 @@
-"""The benchmarks run with the product as it is. How fast it is, is not asked here."""
+"""The benchmarks run with the current product; their results are not checked."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def test_launches_are_measured(tmp_path: Path) -> None:
 
 
 def test_the_s3_front_is_measured() -> None:
-    said = _run("benchmarks.storage", "--mebibytes=1", "--times=2")
-    assert "One object of 1 MiB" in said and "boto3, write" in said
+    output = _run("benchmarks.storage", "--mebibytes=1", "--times=2")
+    assert "One object of 1 MiB" in output and "boto3, write" in output

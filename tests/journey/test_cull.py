@@ -1,4 +1,4 @@
-"""Sessions end when they are idle or old, by their own tier; a session that computes is not idle."""
+"""The culler ends idle and old sessions by their own tier; a computing session is not idle."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SUBMIT = (
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A stack whose tiers are impatient."""
+    """A stack whose tiers have short limits."""
     folder = tmp_path_factory.mktemp("cull")
     (folder / "policy.yaml").write_text(POLICY)
     running = LocalStack(folder / "state", "--policy", str(folder / "policy.yaml")).start()
@@ -52,7 +52,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 @dataclass(frozen=True)
 class Sessions:
-    """All launched at the same time, and since when they do what their names say."""
+    """Sessions launched at the same time, and when their work began."""
 
     quiet: Session
     busy_kernel: Session
@@ -67,7 +67,7 @@ def sessions(stack: LocalStack) -> Sessions:
         folder = Path(stack.state_dir).parent / name
         session = stack.launch(repository(folder, {"requirements.txt": "", "README.md": "A session"}))
         if code:
-            # at once, because an idle session has not long to live here
+            # at once, because idle sessions end soon here
             with Kernel(session) as kernel:
                 kernel.send(code)
         return session
@@ -79,33 +79,33 @@ def sessions(stack: LocalStack) -> Sessions:
         "old": sleep.format(AGE_SECONDS * 10),
         "quiet": "",
     }
-    with ThreadPoolExecutor(len(work)) as people:
-        busy_kernel, busy_cluster, old, quiet = people.map(launched, work, work.values())
+    with ThreadPoolExecutor(len(work)) as pool:
+        busy_kernel, busy_cluster, old, quiet = pool.map(launched, work, work.values())
     return Sessions(quiet, busy_kernel, busy_cluster, old, time.monotonic())
 
 
 def test_an_idle_session_ends(sessions: Sessions) -> None:
-    """Its cluster and credentials end with it, though the cluster's own idle time is not over."""
+    """Its cluster and credentials end with it, before the cluster's own idle timeout."""
     assert sessions.quiet.clusters()
     sessions.quiet.wait_gone(IDLE_SECONDS + 60)
 
 
 @pytest.mark.parametrize("which", ["busy_kernel", "busy_cluster"])
 def test_a_computing_session_is_kept(sessions: Sessions, which: str) -> None:
-    """It is there after twice the idle time; where its kernel is idle, the cluster's work alone keeps it."""
+    """It still runs after twice the idle time, even if only its cluster works and its kernel is idle."""
     session: Session = getattr(sessions, which)
     while time.monotonic() < sessions.began + 2 * IDLE_SECONDS:
         assert session.user in session.stack.servers(), "a computing session was culled"
         time.sleep(1)
 
 
-def test_an_old_session_ends_though_it_works(stack: LocalStack, sessions: Sessions) -> None:
+def test_an_old_session_ends_although_it_computes(stack: LocalStack, sessions: Sessions) -> None:
     until("the session is gone", lambda: sessions.old.user not in stack.servers(), AGE_SECONDS + 60)
     until("its processes are gone", lambda: not stack.processes(sessions.old.id), 30)
 
 
 @pytest.mark.parametrize("which", ["busy_kernel", "busy_cluster"])
-def test_a_session_that_has_done_computing_ends(sessions: Sessions, which: str) -> None:
+def test_a_session_ends_after_its_computation(sessions: Sessions, which: str) -> None:
     getattr(sessions, which).wait_gone(BUSY_SECONDS + IDLE_SECONDS + 60)
 
 

@@ -1,4 +1,4 @@
-"""kill -9 of each part in turn while a session computes: what docs/operate.md says is left."""
+"""kill -9 of each part while a session computes: what remains is what docs/operate.md says."""
 
 from __future__ import annotations
 
@@ -67,16 +67,16 @@ def pids(stack: LocalStack, session: Session) -> set[int]:
     ("word", "client_stays"),
     [
         ("pangeo_binder.app", True),
-        # a new hub starts its services anew, the gateway and its proxy among them
+        # a new hub restarts its services, including the gateway and its proxy
         ("jupyterhub -f", False),
         ("traefik --", True),
         ("pangeo_binder.deploy.local.storage", True),
-        # its proxy carries the client's connection: who was attached attaches again
+        # its proxy carries the client's connection, so the client has to attach again
         ("dask_gateway_server -f", False),
     ],
 )
 def test_a_session_outlives_a_service(stack: LocalStack, session: Session, word: str, client_stays: bool) -> None:
-    """The service comes back, the session's processes are the same, and what it was given still works."""
+    """The service restarts, the session's processes stay, and its cluster and storage still work."""
     with Kernel(session) as kernel:
         kernel.value(ATTACH + COMPUTE, seconds=260)
         before, victim = pids(stack, session), stack.service(word)
@@ -93,29 +93,29 @@ def test_a_session_outlives_a_service(stack: LocalStack, session: Session, word:
     until("the hub knows the server", lambda: session.user in stack.servers(), 30)
 
 
-def test_a_new_launch_works_after_all_that(stack: LocalStack, session: Session) -> None:
-    """The environment is found again: nothing is built a second time."""
+def test_a_new_launch_works_after_the_kills(stack: LocalStack, session: Session) -> None:
+    """The binder reuses the environment and builds nothing a second time."""
     environments = stack.state_dir / "cache" / "environments"
     before = {path.name for path in environments.iterdir()}
     stack.launch(stack.example("minimal")).stop()
     assert {path.name for path in environments.iterdir()} == before
 
 
-def test_a_killed_scheduler_is_told_and_can_be_replaced(session: Session, stack: LocalStack) -> None:
+def test_a_killed_scheduler_is_reported_and_can_be_replaced(session: Session, stack: LocalStack) -> None:
     with Kernel(session) as kernel:
         kernel.value(ATTACH, seconds=120)
         name = kernel.value("print(os.environ['DASK_GATEWAY_CLUSTER'])")
         scheduler = stack.running("dask_scheduler", session.id)[0]
         scheduler.send_signal(signal.SIGKILL)
         until("the gateway has noticed", lambda: not session.clusters(), 90)
-        told = kernel.run("gateway.connect(os.environ['DASK_GATEWAY_CLUSTER'])")
-        assert f"The scheduler of cluster {name} ended by itself" in told.error, told.error
+        output = kernel.run("gateway.connect(os.environ['DASK_GATEWAY_CLUSTER'])")
+        assert f"The scheduler of cluster {name} ended by itself" in output.error, output.error
         made = kernel.run("print(gateway.new_cluster(shutdown_on_close=False).name)", seconds=200)
         assert not made.error, made.error
 
 
-def test_a_killed_server_takes_everything_with_it(stack: LocalStack) -> None:
-    """kill -9, so nothing in the server can say goodbye."""
+def test_everything_of_a_killed_server_is_removed(stack: LocalStack) -> None:
+    """kill -9, so nothing in the server can clean up."""
     session = stack.launch(stack.example("minimal"))
     until("its cluster has a worker", lambda: any(cluster["workers"] for cluster in session.clusters()), 60)
     server = stack.running("jupyterlab", session.id)[0]

@@ -1,4 +1,4 @@
-"""Launches that meet a limit: no room, a denied repository, a build without end, a disk that fills up, Ctrl-C."""
+"""Launches that reach a limit: full seats, a denied repository, an endless build, a full disk, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack.local import LocalStack, Session, until
-from tests.stack.remains import half_made, remains, until_as_before
+from tests.stack.remains import half_made, remains, wait_until_restored
 from tests.stack.repository import repository
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
@@ -31,7 +31,7 @@ rules:
   - {repo: "*", tier: small}
 """
 DISK_BYTES, ROOM_BYTES = 4 << 30, 3 << 20
-NEVER_ENDS = "#!/bin/sh\necho waiting\n(sleep 4711 &)\nsetsid sleep 4712 &\nsleep 4713\n"
+ENDLESS = "#!/bin/sh\necho waiting\n(sleep 4711 &)\nsetsid sleep 4712 &\nsleep 4713\n"
 
 
 def options(folder: Path, *more: str) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def options(folder: Path, *more: str) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A stack with room for one, its first example built."""
+    """A stack with one seat and its first example built."""
     folder = tmp_path_factory.mktemp("limits")
     running = LocalStack(folder / "state", *options(folder)).start()
     try:
@@ -52,9 +52,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 
 @pytest.fixture(scope="module")
-def impatient(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A stack whose builds have little time; it shares the other's cache, so that this is time enough for good ones."""
-    folder = tmp_path_factory.mktemp("impatient")
+def short_builds(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A stack with a short build timeout; it shares the other stack's cache, so good builds still finish in time."""
+    folder = tmp_path_factory.mktemp("short_builds")
     (folder / "state").mkdir()
     (folder / "state" / "cache").symlink_to(stack.state_dir / "cache")
     running = LocalStack(folder / "state", *options(folder, "--build-seconds", str(BUILD_SECONDS))).start()
@@ -66,41 +66,41 @@ def impatient(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, whose size can be changed at any time."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)]
+    """A separate file system that can be resized at any time."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
     tried = subprocess.run(mount, capture_output=True, text=True, check=False)
     if tried.returncode:
         pytest.skip(f"LEFT OUT: needs the right to mount a tmpfs (uid {os.geteuid()}: {tried.stderr.strip()})")
     try:
-        yield place
+        yield folder
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", str(folder)], check=True)
 
 
-def resize(place: Path, size: int) -> None:
-    subprocess.run(["mount", "-o", f"remount,size={size}", str(place)], check=True)
+def resize(folder: Path, size: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
 
 
-def never_ending(folder: Path) -> str:
-    return repository(folder, {"postBuild": NEVER_ENDS}, executable=("postBuild",))
+def endless(folder: Path) -> str:
+    return repository(folder, {"postBuild": ENDLESS}, executable=("postBuild",))
 
 
 def sleepers(stack: LocalStack) -> list[int]:
-    """The never-ending commands of this stack's builds."""
+    """Return the pids of the endless commands in this stack's builds."""
     return [process.pid for process in stack.processes() if process.name() == "sleep"]
 
 
-def test_a_denied_repository_is_told_the_rules_own_sentence(stack: LocalStack, tmp_path: Path) -> None:
+def test_a_denied_launch_shows_the_rules_own_message(stack: LocalStack, tmp_path: Path) -> None:
     before = remains(stack)
     last = stack.last_event(repository(tmp_path / "banned", {"README.md": ""}))
     assert (last["phase"], last["reason"]) == ("failed", "not_allowed")
     assert last["message"] == "This repository is not allowed here.\n"
-    until_as_before(stack, before)
+    wait_until_restored(stack, before)
 
 
-def test_where_there_is_no_room_one_waits_and_is_told_which_limit(stack: LocalStack) -> None:
+def test_a_launch_without_a_seat_waits_and_names_the_limit(stack: LocalStack) -> None:
     session = stack.launch(stack.example("minimal"))
     before = remains(stack)
     began = time.monotonic()
@@ -110,12 +110,12 @@ def test_where_there_is_no_room_one_waits_and_is_told_which_limit(stack: LocalSt
     assert (events[-1]["phase"], events[-1]["reason"]) == ("failed", "quota_exceeded")
     assert events[-1]["message"] == "The one seat for git/file:///* is taken.\n"
     assert events[-1]["hint"]
-    until_as_before(stack, before)
+    wait_until_restored(stack, before)
     session.delete()
     until("the server is gone", lambda: session.user not in stack.servers())
 
 
-def test_who_waits_is_let_in_when_somebody_leaves(stack: LocalStack) -> None:
+def test_a_waiting_launch_is_admitted_when_a_seat_is_free(stack: LocalStack) -> None:
     first = stack.launch(stack.example("minimal"))
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(lambda: list(stack.events(stack.example("minimal"))))
@@ -130,33 +130,33 @@ def test_who_waits_is_let_in_when_somebody_leaves(stack: LocalStack) -> None:
     until("the server is gone", lambda: not stack.servers())
 
 
-def test_a_post_build_that_never_ends_is_ended_with_all_its_processes(impatient: LocalStack, tmp_path: Path) -> None:
-    before = remains(impatient)
-    *log, last = impatient.events(never_ending(tmp_path / "never"))
+def test_an_endless_post_build_is_ended_with_all_its_processes(short_builds: LocalStack, tmp_path: Path) -> None:
+    before = remains(short_builds)
+    *log, last = short_builds.events(endless(tmp_path / "never"))
     assert (last["phase"], last["reason"]) == ("failed", "build_failed")
     assert last["message"] == f"The build took longer than {BUILD_SECONDS}s and was ended.\n"
-    assert "waiting" in "".join(event["message"] for event in log[-8:]), "the log's last lines say where it was"
-    until_as_before(impatient, before)
-    assert not sleepers(impatient)
+    assert "waiting" in "".join(event["message"] for event in log[-8:]), "the log's last lines show the last step"
+    wait_until_restored(short_builds, before)
+    assert not sleepers(short_builds)
 
 
-def test_a_build_cut_short_by_ctrl_c_leaves_nothing(impatient: LocalStack, tmp_path: Path) -> None:
-    before, repo = half_made(impatient.state_dir), never_ending(tmp_path / "never")
+def test_a_build_interrupted_by_ctrl_c_leaves_nothing(short_builds: LocalStack, tmp_path: Path) -> None:
+    before, repo = half_made(short_builds.state_dir), endless(tmp_path / "never")
     with ThreadPoolExecutor(1) as other:
-        told = other.submit(lambda: list(impatient.events(repo)))
-        until("the postBuild runs", lambda: sleepers(impatient), 60)
-        impatient.stop()
-        told.exception(timeout=60)
-    assert not impatient.processes() and not sleepers(impatient)
-    impatient.start()
-    assert half_made(impatient.state_dir) == before
-    session = impatient.launch(impatient.example("minimal"))
+        launch = other.submit(lambda: list(short_builds.events(repo)))
+        until("the postBuild runs", lambda: sleepers(short_builds), 60)
+        short_builds.stop()
+        launch.exception(timeout=60)
+    assert not short_builds.processes() and not sleepers(short_builds)
+    short_builds.start()
+    assert half_made(short_builds.state_dir) == before
+    session = short_builds.launch(short_builds.example("minimal"))
     assert session.request("api/status").status == 200
     session.delete()
-    until("the server is gone", lambda: not impatient.servers())
+    until("the server is gone", lambda: not short_builds.servers())
 
 
-def test_a_disk_that_fills_up_during_a_build_is_named(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_during_a_build_is_reported(small_disk: Path, tmp_path: Path) -> None:
     stack = LocalStack(small_disk / "state", *options(tmp_path)).start()
     try:
         session = stack.launch(stack.example("minimal"))
@@ -169,7 +169,7 @@ def test_a_disk_that_fills_up_during_a_build_is_named(small_disk: Path, tmp_path
                 resize(small_disk, shutil.disk_usage(small_disk).used + ROOM_BYTES)
         assert (event["phase"], event["message"]) == ("failed", "This binder's disk is full.\n"), event
         resize(small_disk, DISK_BYTES)
-        until_as_before(stack, before)
+        wait_until_restored(stack, before)
         assert stack.launch(repo).request("api/status").status == 200
     finally:
         stack.stop()

@@ -1,4 +1,4 @@
-"""Bad input, from the link to the policy: one clear sentence for the person each time, and nothing left behind."""
+"""Bad input, from the link to the policy: each gets one clear message and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import pytest
 
 from pangeo_binder.deploy.local.values import free_port
 from tests.stack.local import COMMAND, LocalStack, request
-from tests.stack.remains import remains, until_as_before
+from tests.stack.remains import remains, wait_until_restored
 from tests.stack.repository import repository
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
-INSIDES = re.compile(r"Traceback|Error\(|Exception|pangeo_binder[/.]|site-packages/pangeo|\.py\", line")
+INTERNALS = re.compile(r"Traceback|Error\(|Exception|pangeo_binder[/.]|site-packages/pangeo|\.py\", line")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def first_example_built(stack: LocalStack) -> None:
-    """Wait for the build that the binder began by itself, so that whatever is half-made is a test's."""
+    """Wait for the build that the binder starts by itself, so that incomplete environments belong to the tests."""
     stack.launch(stack.example("minimal")).stop()
 
 
 def refused(stack: LocalStack, repo: str, ref: str = "HEAD") -> dict[str, Any]:
-    """Launch what cannot be launched and return its last event, having seen that it is clear and that nothing stays."""
+    """Return the last event of a launch that must fail; check that it is clear and that nothing is left."""
     before = remains(stack)
     events = list(stack.events(repo, ref))
     for event in events:
-        assert not INSIDES.search(f"{event['message']} {event.get('hint', '')}"), event
+        assert not INTERNALS.search(f"{event['message']} {event.get('hint', '')}"), event
     last = events[-1]
     assert last["phase"] == "failed", last
     assert re.fullmatch(r"[^\n]{10,300}\.\n", last["message"]), last["message"]
     assert last["hint"], last
-    until_as_before(stack, before)
+    wait_until_restored(stack, before)
     return last
 
 
@@ -46,7 +46,7 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 class TestLinks:
-    """What is wrong is in the link."""
+    """Links with a mistake."""
 
     def test_no_such_folder(self, stack: LocalStack, tmp_path: Path) -> None:
         last = refused(stack, (tmp_path / "nothing").as_uri())
@@ -65,7 +65,7 @@ class TestLinks:
         assert last["hint"].startswith("The closest are: release-2025")
 
     @pytest.mark.parametrize("where", ["ref", "ref after a slash", "url", "url and ref"])
-    def test_an_option_of_git_is_no_name(self, stack: LocalStack, tmp_path: Path, where: str) -> None:
+    def test_a_git_option_is_refused(self, stack: LocalStack, tmp_path: Path, where: str) -> None:
         made, repo = tmp_path / "made", repository(tmp_path / "repo", {"README.md": ""})
         option = f"--upload-pack=touch {made}"
         links = {
@@ -78,7 +78,7 @@ class TestLinks:
         assert not made.exists()
 
     @pytest.mark.parametrize("form", ["ext::sh -c touch% {}", "ext::touch {}", "file://host/{}", "fd::17/{}"])
-    def test_a_transport_that_runs_commands_is_no_address(self, stack: LocalStack, tmp_path: Path, form: str) -> None:
+    def test_a_transport_that_runs_commands_is_refused(self, stack: LocalStack, tmp_path: Path, form: str) -> None:
         made = tmp_path / "made"
         assert refused(stack, form.format(made))["reason"] == "bad_link"
         assert not made.exists()
@@ -92,18 +92,18 @@ class TestLinks:
         assert page.status == 404 and b"hunter2secret" not in page.body
         assert "hunter2secret" not in stack.log[before:]
 
-    def test_a_provider_nobody_knows(self, stack: LocalStack) -> None:
+    def test_an_unknown_provider(self, stack: LocalStack) -> None:
         url = f"{stack.url}build/nowhere/org/repo/HEAD"
-        asked = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
-        with urllib.request.urlopen(asked, timeout=30) as response:
+        sent = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+        with urllib.request.urlopen(sent, timeout=30) as response:
             assert "does not know the link's kind of repository" in response.readline().decode()
 
 
 class TestRepositories:
-    """The link is good, but no environment comes of what it names."""
+    """Valid links to repositories whose environment cannot be built."""
 
     @pytest.mark.parametrize(
-        ("files", "sentence"),
+        ("files", "message"),
         [
             ({"requirements.txt": "no-such-package-anywhere-0815\n"}, "no package `no-such-package-anywhere-0815`"),
             ({"requirements.txt": "toolz==999.1\n"}, "`toolz==999.1`"),
@@ -113,25 +113,25 @@ class TestRepositories:
             ({"postBuild": "echo going wrong\nexit 7\n"}, "postBuild failed with exit code 7"),
         ],
     )
-    def test_what_is_missing_is_named(
-        self, stack: LocalStack, tmp_path: Path, files: dict[str, str], sentence: str
+    def test_the_message_names_the_mistake(
+        self, stack: LocalStack, tmp_path: Path, files: dict[str, str], message: str
     ) -> None:
         last = refused(stack, repository(tmp_path / "repo", files))
-        assert last["reason"] == "build_failed" and sentence in last["message"]
+        assert last["reason"] == "build_failed" and message in last["message"]
 
-    def test_the_last_lines_of_a_failed_build_are_told(self, stack: LocalStack, tmp_path: Path) -> None:
+    def test_the_last_lines_of_a_failed_build_are_shown(self, stack: LocalStack, tmp_path: Path) -> None:
         *log, last = stack.events(repository(tmp_path / "repo", {"postBuild": "echo this is why\nfalse\n"}))
         assert last["phase"] == "failed" and last["hint"] == "The log says why."
         assert "this is why" in "".join(event["message"] for event in log[-8:])
 
-    def test_a_mended_repository_launches(self, stack: LocalStack, tmp_path: Path) -> None:
-        """Nothing of the failure is remembered: the same address with the mistake taken out comes up."""
+    def test_a_fixed_repository_launches(self, stack: LocalStack, tmp_path: Path) -> None:
+        """The failure is not cached: the same address starts once the mistake is fixed."""
         folder = tmp_path / "repo"
         repo = repository(folder, {"postBuild": "exit 1\n"})
         refused(stack, repo)
         (folder / "postBuild").write_text("exit 0\n")
         subprocess.run(
-            ["git", "-c", "user.name=t", "-c", "user.email=t@e.invalid", "commit", "-qam", "Mend"],
+            ["git", "-c", "user.name=t", "-c", "user.email=t@e.invalid", "commit", "-qam", "Fix"],
             cwd=folder,
             check=True,
         )
@@ -139,16 +139,16 @@ class TestRepositories:
 
 
 class TestLaunchCommand:
-    """`pangeo-binder launch`, as a person runs it."""
+    """`pangeo-binder launch`, as a user runs it."""
 
-    def test_a_failure_is_one_sentence_and_a_hint(self, stack: LocalStack, tmp_path: Path) -> None:
+    def test_a_failure_is_a_message_and_a_hint(self, stack: LocalStack, tmp_path: Path) -> None:
         before = remains(stack)
         repo = repository(tmp_path / "repo", {"Dockerfile": "FROM scratch\n"})
         ended = run("launch", repo, "--hub", stack.url)
         assert ended.returncode == 1 and ended.stdout == ""
-        assert "a Dockerfile" in ended.stderr and not INSIDES.search(ended.stderr)
+        assert "a Dockerfile" in ended.stderr and not INTERNALS.search(ended.stderr)
         assert ended.stderr.count("a Dockerfile") == 1
-        until_as_before(stack, before)
+        wait_until_restored(stack, before)
 
     def test_no_binder_at_the_address(self, stack: LocalStack) -> None:
         ended = run("launch", stack.example("minimal"), "--hub", f"http://127.0.0.1:{free_port()}/")
@@ -162,31 +162,31 @@ class TestLaunchCommand:
         address = ended.stdout.strip()
         assert request(address).status == 200
         base, _, token = address.partition("lab/tree/index.ipynb?token=")
-        assert request(f"{base}api/status").status == 403, "without the token it stays shut"
+        assert request(f"{base}api/status").status == 403, "the server refuses requests without the token"
         assert request(f"{base}api/shutdown", "POST", Authorization=f"token {token}").status == 200
-        until_as_before(stack, before)
+        wait_until_restored(stack, before)
 
 
 class TestLeaving:
-    """A page that is closed while its server starts leaves no server behind."""
+    """Pages that the user closes while the server starts."""
 
     @pytest.mark.parametrize("word", ["Starting the server", "Ticket accepted", "is starting"])
-    def test_the_server_is_ended(self, stack: LocalStack, word: str) -> None:
+    def test_the_server_is_stopped(self, stack: LocalStack, word: str) -> None:
         before = remains(stack)
         events = stack.events(stack.example("minimal"))
         for event in events:
             assert event["phase"] not in ("failed", "ready"), event
             if word in event["message"] and event["phase"] == "launching":
                 break
-        events.close()  # type: ignore[attr-defined]  # a generator, whose end closes the connection
-        until_as_before(stack, before, 40)
+        events.close()  # type: ignore[attr-defined]  # closing the generator closes the connection
+        wait_until_restored(stack, before, 40)
         stack.launch(stack.example("minimal")).stop()
 
 
 class TestUp:
-    """`pangeo-binder up`, where it cannot start."""
+    """`pangeo-binder up`, when it cannot start."""
 
-    def test_every_mistake_of_a_policy_is_told_and_nothing_started(self, tmp_path: Path) -> None:
+    def test_every_mistake_of_a_policy_is_reported_and_nothing_starts(self, tmp_path: Path) -> None:
         policy, state = tmp_path / "policy.yaml", tmp_path / "state"
         policy.write_text(
             "tiers:\n"
@@ -200,21 +200,21 @@ class TestUp:
         )
         started = run("up", "--no-open", "--policy", str(policy), "--state-dir", str(state))
         checked = run("check", str(policy))
-        for ended, said in ((started, started.stderr), (checked, checked.stdout)):
-            assert ended.returncode == 1 and not INSIDES.search(said)
-            lines = [line for line in said.splitlines() if line.startswith(f"{policy}:")]
-            assert [line.split(":")[1] for line in lines] == ["3", "6", "8"], said
+        for ended, output in ((started, started.stderr), (checked, checked.stdout)):
+            assert ended.returncode == 1 and not INTERNALS.search(output)
+            lines = [line for line in output.splitlines() if line.startswith(f"{policy}:")]
+            assert [line.split(":")[1] for line in lines] == ["3", "6", "8"], output
         assert not state.exists()
 
-    def test_a_busy_port(self, stack: LocalStack, tmp_path: Path) -> None:
+    def test_a_port_in_use(self, stack: LocalStack, tmp_path: Path) -> None:
         other = LocalStack(tmp_path / "state")
         ended = run("up", "--no-open", "--port", str(stack.port), "--state-dir", str(other.state_dir))
         assert ended.returncode == 1
         assert ended.stderr.startswith(f"Port {stack.port} is in use on this machine.\n")
-        assert len(ended.stderr.splitlines()) == 2 and not INSIDES.search(ended.stdout + ended.stderr)
+        assert len(ended.stderr.splitlines()) == 2 and not INTERNALS.search(ended.stdout + ended.stderr)
         assert not other.processes() and not (other.state_dir / "values.json").exists()
 
-    def test_a_second_one_in_the_same_directory_disturbs_nobody(self, stack: LocalStack) -> None:
+    def test_a_second_stack_in_the_same_directory_is_refused(self, stack: LocalStack) -> None:
         session = stack.launch(stack.example("minimal"))
         before = {process.pid for process in stack.processes()}
         ended = run("up", "--no-open", "--state-dir", str(stack.state_dir))

@@ -1,4 +1,4 @@
-"""The command `up`: what it leaves when killed, and what it finds then."""
+"""The command `up`: what it prints, where it listens, and how it cleans up after a kill."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def stack(tmp_path: Path) -> LocalStack:
     return LocalStack(tmp_path / "state")
 
 
-def test_a_killed_up_is_cleaned_up_by_the_next(stack: LocalStack) -> None:
+def test_the_next_up_cleans_up_after_a_killed_one(stack: LocalStack) -> None:
     stack.start()
     session = stack.launch(stack.example("minimal"))
     until("its cluster runs", session.clusters, 60)
@@ -29,7 +29,7 @@ def test_a_killed_up_is_cleaned_up_by_the_next(stack: LocalStack) -> None:
     assert session.request("api/status").status == 200, "the session itself was not killed"
     stack.start()
     try:
-        assert "that an earlier run had left" in stack.output.read_text()
+        assert "left by an earlier run" in stack.output.read_text()
         now = {process.pid for process in (*stack.processes(), *stack.processes(session.id))}
         assert not left & now
         assert stack.servers() == {}
@@ -39,12 +39,12 @@ def test_a_killed_up_is_cleaned_up_by_the_next(stack: LocalStack) -> None:
     assert not stack.processes()
 
 
-def test_it_says_where_everything_is_and_answers_from_the_start(stack: LocalStack) -> None:
+def test_up_prints_all_addresses_and_answers(stack: LocalStack) -> None:
     stack.start()
     try:
-        said = stack.output.read_text()
+        output = stack.output.read_text()
         for part in (stack.url, "v2/git/", "[![", "badge", str(stack.state_dir)):
-            assert part in said.replace("\n", "")
+            assert part in output.replace("\n", "")
         for path in ("health", "versions", "metrics"):
             assert request(f"{stack.url}{path}").status == 200
         assert stat.S_IMODE((stack.state_dir / "values.json").stat().st_mode) == 0o600
@@ -57,7 +57,7 @@ def test_it_says_where_everything_is_and_answers_from_the_start(stack: LocalStac
         stack.stop()
 
 
-def test_everything_listens_on_loopback_alone(stack: LocalStack) -> None:
+def test_everything_listens_only_on_loopback(stack: LocalStack) -> None:
     stack.start()
     try:
         listening = [

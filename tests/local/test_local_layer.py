@@ -1,4 +1,4 @@
-"""A launch's layer: what is installed in it stays in it, over a virtual environment and over a whole prefix alike."""
+"""A launch's layer: packages installed in it stay in it, over a virtual environment or a conda-like prefix."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from pangeo_binder.local.layer import make_layer
 _SHOW = "import sys, shared, json; print(json.dumps([sys.prefix, shared.VALUE]))"
 
 
-def _virtual_environment(place: Path) -> Path:
-    venv.create(place, symlinks=True)
-    return place
+def _virtual_environment(folder: Path) -> Path:
+    venv.create(folder, symlinks=True)
+    return folder
 
 
-def _whole_prefix(place: Path) -> Path:
-    """Make a prefix with an interpreter of its own and no pyvenv.cfg, as conda makes them."""
+def _conda_like_prefix(folder: Path) -> Path:
+    """Create a prefix with its own interpreter and no pyvenv.cfg, as conda does."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    (place / "bin").mkdir(parents=True)
-    (place / "lib" / version).mkdir(parents=True)
+    (folder / "bin").mkdir(parents=True)
+    (folder / "lib" / version).mkdir(parents=True)
     base = Path(sys.base_prefix)
     for name in ("python", "python3", version):
-        (place / "bin" / name).symlink_to(base / "bin" / version)
+        (folder / "bin" / name).symlink_to(base / "bin" / version)
     for entry in (base / "lib" / version).iterdir():
         if entry.name != "site-packages":
-            (place / "lib" / version / entry.name).symlink_to(entry)
-    (place / "lib" / version / "site-packages").mkdir()
-    return place
+            (folder / "lib" / version / entry.name).symlink_to(entry)
+    (folder / "lib" / version / "site-packages").mkdir()
+    return folder
 
 
-@pytest.mark.parametrize("make", [_virtual_environment, _whole_prefix])
-def test_a_layer_sees_its_prefix_and_keeps_what_is_installed(make: Callable[[Path], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [_virtual_environment, _conda_like_prefix])
+def test_a_layer_reads_its_prefix_and_keeps_its_own_packages(make: Callable[[Path], Path], tmp_path: Path) -> None:
     prefix = make(tmp_path / "prefix")
     shared = next((prefix / "lib").glob("python3*/site-packages"))
     (shared / "shared.py").write_text("VALUE = 'of the environment'\n")

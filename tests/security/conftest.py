@@ -1,4 +1,4 @@
-"""One real stack for all attacks, and two sessions: who attacks, and who is attacked."""
+"""Fixtures for attacks: a real stack, and two sessions, an attacker and a victim."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stack(folder: Path) -> Iterator[LocalStack]:
-    """The local profile with the policy above, where nobody waits in line."""
+    """The local profile with the policy above and without a queue."""
     (folder / "policy.yaml").write_text(POLICY)
     options = ("--policy", str(folder / "policy.yaml"), "--queue-seconds", "0")
     running = LocalStack(folder / "state", *options).start()

@@ -1,4 +1,4 @@
-"""Reads event streams as any client may ask for them."""
+"""Reads event streams as any client may request them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def last_event(url: str, **headers: str) -> dict[str, Any]:
-    """Return the last event of the stream at `url`, asked for with `headers`; who asks leaves then."""
+    """Return the last event of the stream at `url`, requested with `headers`; then disconnect."""
     sent = {"Accept": "text/event-stream", **{name.replace("_", "-"): value for name, value in headers.items()}}
     with urllib.request.urlopen(urllib.request.Request(url, headers=sent), timeout=120) as response:
         for line in response:

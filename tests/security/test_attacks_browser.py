@@ -1,4 +1,4 @@
-"""What other sites' pages, open in the browser of a person whose stack runs, can make of it: nothing but a question."""
+"""Attacks by other sites' pages in the browser of a stack's user: they can only open a launch page that asks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVENTS = "text/event-stream"
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves files without a word."""
+    """A file server without log lines."""
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -49,15 +49,15 @@ def spec(stack: LocalStack) -> str:
     return f"git/{quote(stack.example('minimal'), safe='')}/HEAD"
 
 
-def begun(stack: LocalStack) -> float:
-    """Return how many launches were begun, whatever became of them."""
+def started(stack: LocalStack) -> float:
+    """Return how many launches have started, with any result."""
     lines = request(f"{stack.url}metrics").body.decode().splitlines()
     names = ("pangeo_binder_launches_total{", "pangeo_binder_launches_in_progress")
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names))
 
 
-def asked(stack: LocalStack, **headers: str) -> str:
-    """Ask for a launch of what is not there, and return why it failed."""
+def failure_of(stack: LocalStack, **headers: str) -> str:
+    """Launch a repository that does not exist, and return the failure message."""
     url = f"{stack.url}build/git/{quote((stack.state_dir / 'nothing').as_uri(), safe='')}/HEAD"
     return str(last_event(url, **headers)["message"])
 
@@ -65,18 +65,18 @@ def asked(stack: LocalStack, **headers: str) -> str:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "localhost.", "[::2]"]
 )
-def test_another_name_that_leads_here_is_refused(stack: LocalStack, host: str) -> None:
-    """DNS rebinding: the browser takes such a page for ours, so nothing else would stop it."""
-    host, before = host.format(port=stack.port), begun(stack)
+def test_another_host_name_is_refused(stack: LocalStack, host: str) -> None:
+    """DNS rebinding: the browser treats such a page as ours, so no other check would stop it."""
+    host, before = host.format(port=stack.port), started(stack)
     for path in ("", f"v2/{spec(stack)}", "metrics", "static/launch.js"):
         assert request(f"{stack.url}{path}", Host=host).status == 403, path
     event = last_event(f"{stack.url}build/{spec(stack)}", Host=host)
     assert event["message"].startswith("This service is not at the address") and "url" not in event
-    assert begun(stack) == before
+    assert started(stack) == before
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LocalHost:{port}", "localhost", "[::1]:1"])
-def test_the_names_of_this_machine_are_answered(stack: LocalStack, host: str) -> None:
+def test_this_machines_host_names_are_accepted(stack: LocalStack, host: str) -> None:
     assert request(stack.url, Host=host.format(port=stack.port)).status == 200
 
 
@@ -90,18 +90,18 @@ def test_the_names_of_this_machine_are_answered(stack: LocalStack, host: str) ->
         {"Origin": "http://127.0.0.1:1"},
     ],
 )
-def test_a_page_that_is_not_ours_may_not_launch(stack: LocalStack, headers: dict[str, str]) -> None:
-    assert "may not launch here" in asked(stack, **headers)
+def test_another_sites_page_may_not_launch(stack: LocalStack, headers: dict[str, str]) -> None:
+    assert "may not launch here" in failure_of(stack, **headers)
 
 
-def test_our_own_page_may(stack: LocalStack) -> None:
+def test_our_own_page_may_launch(stack: LocalStack) -> None:
     own = {"Sec_Fetch_Site": "same-origin", "Origin": stack.url.rstrip("/")}
-    assert "There is no git repository" in asked(stack, **own)
+    assert "There is no git repository" in failure_of(stack, **own)
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_no_page_can_launch_behind_a_persons_back(
+def test_no_page_can_launch_without_the_user(
     stack: LocalStack, chromium: Browser, evil: tuple[Path, int], name: str
 ) -> None:
     folder, port = evil
@@ -113,35 +113,35 @@ def test_no_page_can_launch_behind_a_persons_back(
         Promise.allSettled(tries).then(() => setTimeout(() => document.title = "tried", 1000));
         </script>"""
     )
-    before, page = begun(stack), chromium.new_page()
+    before, page = started(stack), chromium.new_page()
     page.goto(f"http://{name}:{port}/silent.html")
     page.wait_for_function("document.title == 'tried'", timeout=90_000)
     page.close()
-    assert begun(stack) == before
+    assert started(stack) == before
 
 
 @pytest.mark.browser
-def test_a_link_of_another_page_asks_first(
+def test_a_link_from_another_page_asks_first(
     stack: LocalStack, chromium: Browser, evil: tuple[Path, int], tmp_path: Path
 ) -> None:
     folder, port = evil
     strange = repository(tmp_path / "strange", {"requirements.txt": "", "README.md": "Not one of the examples"})
     link = f"{stack.url}v2/git/{quote(strange, safe='')}/HEAD"
     (folder / "away.html").write_text(f"<script>location = {link!r}</script>")
-    before, page = begun(stack), chromium.new_page()
+    before, page = started(stack), chromium.new_page()
     page.goto(f"http://localhost:{port}/away.html")
     page.wait_for_url(link)
     expect(page.get_by_role("button", name="Launch")).to_be_disabled()
     page.wait_for_timeout(2000)
-    assert begun(stack) == before
+    assert started(stack) == before
     page.get_by_role("button", name="Launch").click()
     page.wait_for_url("**/user/**", timeout=120_000)
-    assert begun(stack) == before + 1
+    assert started(stack) == before + 1
     page.close()
 
 
 @pytest.mark.browser
-def test_a_person_who_comes_by_themselves_is_not_asked(stack: LocalStack, chromium: Browser) -> None:
+def test_a_typed_address_launches_without_asking(stack: LocalStack, chromium: Browser) -> None:
     page = chromium.new_page()
     page.goto(f"{stack.url}v2/git/{quote((stack.state_dir / 'nothing').as_uri(), safe='')}/HEAD")
     expect(page.locator("#failure")).to_be_visible(timeout=30_000)

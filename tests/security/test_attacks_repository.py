@@ -1,4 +1,4 @@
-"""What a repository's files try while they are looked up, fetched, built and copied into a home."""
+"""Attacks by a repository's files while it is resolved, fetched, built and copied into a home."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def detected(folder: Path) -> Recipe:
     return from_json(subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=60).stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces a process's memory limit")
 @pytest.mark.parametrize("name", ["pyproject.toml", "runtime.txt", "binder/runtime.txt"])
-def test_an_endless_file_does_not_eat_the_machine(tmp_path: Path, name: str) -> None:
+def test_an_endless_file_does_not_exhaust_memory(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).symlink_to("/dev/zero")
     assert "far too large" in detected(tmp_path).mistake
 
 
-def test_a_huge_file_does_not_either(tmp_path: Path) -> None:
+def test_a_huge_file_does_not_exhaust_memory(tmp_path: Path) -> None:
     with (tmp_path / "pyproject.toml").open("w") as file:
         file.truncate(8 << 30)
     assert detected(tmp_path).mistake
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "postBuild", "start"])
-def test_files_outside_are_not_the_repositorys(tmp_path: Path, name: str) -> None:
+def test_links_to_files_outside_are_ignored(tmp_path: Path, name: str) -> None:
     (tmp_path / "outside").write_text("")
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / name).symlink_to(tmp_path / "outside")
@@ -49,7 +49,7 @@ def test_files_outside_are_not_the_repositorys(tmp_path: Path, name: str) -> Non
 
 
 class SlowProvider(GitProvider):
-    """A host that lets its askers wait."""
+    """A provider that answers slowly and counts concurrent requests."""
 
     now = most = 0
 
@@ -61,7 +61,7 @@ class SlowProvider(GitProvider):
         return "0" * 40
 
 
-async def test_a_flood_of_links_is_looked_up_in_turn() -> None:
+async def test_lookups_have_a_concurrency_limit() -> None:
     provider, lookups = SlowProvider(), SharedLookups()
     refs = [RepoRef("git", f"https://example.org/{number}", "HEAD") for number in range(10 * AT_ONCE)]
     found = await asyncio.gather(*(lookups.resolve(provider, ref) for ref in refs))
@@ -75,18 +75,18 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def curious(stack: LocalStack, folder: Path, outside: Path) -> Iterator[Session]:
-    """A session of a repository that looks around and has a link where the hub writes."""
-    place, script = folder / "curious", '#!/bin/sh\nenv > "$REPO_DIR/seen.txt"\n'
-    place.mkdir()
-    (place / ".session").symlink_to(outside)
+    """A session of a repository that prints its environment and has a link at a path the hub writes to."""
+    root, script = folder / "curious", '#!/bin/sh\nenv > "$REPO_DIR/seen.txt"\n'
+    root.mkdir()
+    (root / ".session").symlink_to(outside)
     files = {"requirements.txt": "", "deep/.session": "kept", "postBuild": script}
-    session = stack.launch(repository(place, files))
+    session = stack.launch(repository(root, files))
     yield session
     session.delete()
 
 
 @pytest.mark.stack
-def test_a_link_in_the_layers_place_leads_nowhere(curious: Session, outside: Path) -> None:
+def test_a_link_at_the_layers_path_is_not_followed(curious: Session, outside: Path) -> None:
     assert not list(outside.iterdir())
     assert Path(curious.environment()["VIRTUAL_ENV"]).is_dir()
     home = Path(curious.environment()["HOME"])
@@ -111,19 +111,19 @@ SUBMODULES = {
 
 @pytest.mark.stack
 @pytest.mark.parametrize("name", SUBMODULES)
-def test_a_submodule_runs_nothing(stack: LocalStack, tmp_path: Path, name: str) -> None:
+def test_a_submodule_runs_no_command(stack: LocalStack, tmp_path: Path, name: str) -> None:
     url, more = (text.format(mark=tmp_path / "mark") for text in SUBMODULES[name])
-    place, repo = tmp_path / "sub", repository(tmp_path / "sub", {"README.md": ""})
-    (place / ".gitmodules").write_text(f'[submodule "m"]\n\tpath = m\n\turl = {url}\n{more}')
-    git("add", ".gitmodules", cwd=place)
-    git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},m", cwd=place)
-    git("commit", "-q", "-m", "submodule", cwd=place)
+    root, repo = tmp_path / "sub", repository(tmp_path / "sub", {"README.md": ""})
+    (root / ".gitmodules").write_text(f'[submodule "m"]\n\tpath = m\n\turl = {url}\n{more}')
+    git("add", ".gitmodules", cwd=root)
+    git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},m", cwd=root)
+    git("commit", "-q", "-m", "submodule", cwd=root)
     assert "submodules" in stack.last_event(repo)["message"]
     assert not (tmp_path / "mark").exists()
 
 
 @pytest.mark.stack
-def test_a_flood_of_log_stops_nobody(stack: LocalStack, folder: Path) -> None:
+def test_a_flood_of_log_lines_does_not_stop_the_binder(stack: LocalStack, folder: Path) -> None:
     script = "#!/bin/sh\nyes | head -c 40000\nhead -c 100000000 /dev/zero | tr '\\0' x\nexit 3\n"
     repo = repository(folder / "flood", {"requirements.txt": "", "postBuild": script})
     assert stack.last_event(repo)["message"].endswith("failed with exit code 3.\n")

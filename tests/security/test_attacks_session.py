@@ -1,4 +1,4 @@
-"""What launched code tries with its own tokens at the hub, the gateway and the storage service, and what it cannot."""
+"""Attacks by launched code, with its own tokens, on the hub, the gateway and the storage service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def hub(session: Session, method: str, path: str, body: Any = None) -> Answer:
 @pytest.mark.parametrize(
     "path", ["/users/{user}/server", "/users/{user}/servers/more", "/users/{user}/servers/", "/users/{user}/tokens"]
 )
-def test_it_cannot_start_again_or_mint(attacker: Session, victim: Session, path: str) -> None:
+def test_it_cannot_start_servers_or_issue_tokens(attacker: Session, victim: Session, path: str) -> None:
     for user in (attacker.user, victim.user):
         assert hub(attacker, "POST", path.format(user=user), {"ticket": "x", "roles": ["admin"]}).status in (403, 404)
 
@@ -32,13 +32,13 @@ def test_it_cannot_start_again_or_mint(attacker: Session, victim: Session, path:
 @pytest.mark.parametrize(
     "path", ["/users", "/users/{user}/servers/", "/users/{user}/server/progress", "/proxy", "/info"]
 )
-def test_it_sees_nobodys_launch(attacker: Session, victim: Session, path: str) -> None:
+def test_it_cannot_read_any_launch(attacker: Session, victim: Session, path: str) -> None:
     for user in (attacker.user, victim.user):
         answer = hub(attacker, "GET", path.format(user=user))
         assert answer.status in (403, 404) and b"ticket" not in answer.body
 
 
-def test_it_cannot_share_or_leave_its_user(attacker: Session, victim: Session) -> None:
+def test_it_cannot_share_servers_or_delete_users(attacker: Session, victim: Session) -> None:
     assert hub(attacker, "POST", f"/shares/{attacker.user}/", {"user": victim.user}).status == 403
     assert hub(attacker, "POST", f"/share-codes/{attacker.user}/", {}).status == 403
     for user in (attacker.user, victim.user):
@@ -49,7 +49,7 @@ def in_hours(hours: float) -> str:
     return (datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_it_is_not_active_in_advance_nor_for_others(attacker: Session, victim: Session) -> None:
+def test_it_cannot_report_future_activity_or_another_users(attacker: Session, victim: Session) -> None:
     for body in ({"last_activity": in_hours(2)}, {"servers": {"": {"last_activity": in_hours(2)}}}):
         assert hub(attacker, "POST", f"/users/{attacker.user}/activity", body).status == 400
     now = {"last_activity": in_hours(0)}
@@ -75,20 +75,20 @@ def gateway(session: Session, path: str, body: Any) -> Answer:
 
 
 @pytest.mark.parametrize("count", [float("nan"), float("inf"), 10**40, 10**9, -(10**40)])
-def test_no_number_a_scheduler_reports_is_more_than_its_limit(attacker: Session, cluster: str, count: float) -> None:
-    told = {"count": count, "active_workers": [], "closing_workers": [], "closed_workers": []}
-    gateway(attacker, f"{cluster}/heartbeat", told)
+def test_a_schedulers_report_cannot_exceed_its_limit(attacker: Session, cluster: str, count: float) -> None:
+    report = {"count": count, "active_workers": [], "closing_workers": [], "closed_workers": []}
+    gateway(attacker, f"{cluster}/heartbeat", report)
     seen = attacker.clusters()[0]
     assert seen["workers"] <= seen["max_workers"] == 2
     assert seen["status"] == "RUNNING"
 
 
-def test_a_clusters_token_is_for_its_own_heartbeat_alone(attacker: Session, victim: Session, cluster: str) -> None:
+def test_a_clusters_token_only_allows_its_own_heartbeat(attacker: Session, victim: Session, cluster: str) -> None:
     until("the other's cluster runs", victim.clusters, 120)
     other = victim.clusters()[0]["name"]
-    told = {"count": 0, "active_workers": [], "closing_workers": [], "closed_workers": []}
+    report = {"count": 0, "active_workers": [], "closing_workers": [], "closed_workers": []}
     for path, body in (
-        (f"{other}/heartbeat", told),
+        (f"{other}/heartbeat", report),
         (f"{other}/scale", {"count": 0}),
         (f"{cluster}/scale", {"count": 1}),
     ):
@@ -105,20 +105,20 @@ def test_a_clusters_token_is_for_its_own_heartbeat_alone(attacker: Session, vict
         {"X_Forwarded_For": "192.0.2.7", "X_Real_Ip": "192.0.2.7", "Connection": "X-Forwarded-For, X-Real-Ip"},
     ],
 )
-def test_nobody_chooses_their_network(stack: LocalStack, one_each: str, headers: dict[str, str]) -> None:
+def test_a_client_cannot_choose_its_network(stack: LocalStack, one_each: str, headers: dict[str, str]) -> None:
     assert "The one seat of your network is taken." in last_event(one_each, **headers)["message"]
 
 
 @pytest.fixture(scope="module")
 def one_each(stack: LocalStack, folder: Path) -> str:
-    """The stream of a repository of which each network gets one server, and this one has it."""
+    """The event stream of a repository with one server per network, which this network already has."""
     repo = repository(folder / "one-each", {"requirements.txt": ""})
     stack.launch(repo)
     return f"{stack.url}build/git/{quote(repo, safe='')}/HEAD"
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_the_vending_api_knows_no_session(attacker: Session, victim: Session, method: str) -> None:
+def test_the_credentials_api_refuses_sessions(attacker: Session, victim: Session, method: str) -> None:
     environment, url = attacker.environment(), attacker.stack.values.storage_admin_url
     mine = ("", *(environment[name] for name in ("JUPYTERHUB_API_TOKEN", "JUPYTER_TOKEN", "AWS_SESSION_TOKEN")))
     for token in mine:

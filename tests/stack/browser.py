@@ -1,4 +1,4 @@
-"""A real Chromium: the machine's own, one installed from Debian's packages, or a loud reason why there is none."""
+"""A real Chromium: already on the machine, or installed from Debian packages, or a skipped test that says why."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSTALL = "apt-get update && apt-get install -y chromium"
 
 @cache
 def _installed() -> str | None:
-    """Return where Chromium is; root on a Debian machine gets it installed."""
+    """Return the path of Chromium, or None; install it first as root on Debian."""
     if not shutil.which("chromium") and os.getuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["sh", "-c", INSTALL], check=False, env=environment, capture_output=True, timeout=600)
@@ -26,16 +26,16 @@ def _installed() -> str | None:
 
 
 def chromium_path() -> str:
-    """Return where Chromium is; without it the test is left out, naming the command that brings it."""
+    """Return the path of Chromium. Without it, skip the test and name the command that installs it."""
     path = _installed()
     if path is None:
-        pytest.skip(f"LEFT OUT: no chromium on this machine; as root, bring it with: {INSTALL}")
+        pytest.skip(f"LEFT OUT: no chromium on this machine; as root, install it with: {INSTALL}")
     return path
 
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """Start Chromium and give it."""
+    """Start Chromium and yield it."""
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
         yield running

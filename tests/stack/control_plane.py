@@ -1,6 +1,6 @@
 """A real Kubernetes control plane as processes of this machine: etcd, API server, controller manager, scheduler.
 
-Without a kubelet nothing runs, but all that is written is checked as a real cluster checks it. `node` adds the kubelet.
+Without a kubelet no pod runs, but the API server validates every object as in a real cluster. `node` adds the kubelet.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STOP_SECONDS = 10
 
 
 class ControlPlane:
-    """One control plane in `folder`, listening at `host`; a context manager."""
+    """A control plane in `folder` that listens on `host`; a context manager."""
 
     def __init__(self, tools: ClusterTools, folder: Path, host: str = LOOPBACK) -> None:
         self.tools, self.folder, self.host = tools, folder, host
@@ -45,7 +45,7 @@ class ControlPlane:
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def run(self, name: str, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
-        """Start a process that ends with the cluster, with its log in `logs`."""
+        """Start a process that ends with the cluster; its log is in `logs`."""
         with (self.folder / "logs" / f"{name}.log").open("wb") as log:
             process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self._processes.append((name, process))
@@ -56,7 +56,7 @@ class ControlPlane:
         return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")[-4000:]
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True, config: Path | None = None) -> str:
-        """Run kubectl as the administrator, or with `config`, and return what it printed."""
+        """Run kubectl as the administrator, or with `config`, and return its output."""
         command = [self.tools.kubectl, f"--kubeconfig={config or self.kubeconfig}", *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
         if check and done.returncode:
@@ -64,16 +64,16 @@ class ControlPlane:
         return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
     def get(self, *arguments: str) -> Any:
-        """Return what `kubectl get` found, as JSON."""
+        """Return the parsed JSON output of `kubectl get`."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        """Create or change objects as the administrator."""
+        """Apply objects as the administrator."""
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
 
     def kubeconfig_for(self, service_account: str, server: str = "") -> Path:
-        """Return a kubeconfig with a fresh token of a service account, named `namespace/name`."""
+        """Return a kubeconfig with a new token for the service account `namespace/name`."""
         namespace, name = service_account.split("/")
         token = self.kubectl("create", "token", name, "-n", namespace, "--duration=2h").strip()
         return self.authority.kubeconfig(server or self.server, service_account, {"token": token})
@@ -90,7 +90,7 @@ class ControlPlane:
         self.stop()
 
     def stop(self) -> None:
-        """End all processes, the last one started first."""
+        """End all processes in reverse order of their start."""
         for _, process in reversed(self._processes):
             process.terminate()
             try:
@@ -106,7 +106,7 @@ class ControlPlane:
         etcd = f"http://{LOOPBACK}:{client}"
         urls = [f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}"]
         peers = [f"--listen-peer-urls=http://{LOOPBACK}:{peer}"]
-        # nothing of a test cluster has to survive a power cut, and syncing is most of what etcd does
+        # a test cluster need not survive a power cut, and etcd spends most of its time on fsync
         self.run("etcd", [self.tools.etcd, f"--data-dir={self.folder}/etcd", "--unsafe-no-fsync", *urls, *peers])
         self.run("kube-apiserver", [self.tools.kube_apiserver, *self._apiserver_arguments(etcd)])
         self._until_ready()
@@ -140,7 +140,7 @@ class ControlPlane:
 
     @property
     def _advertised(self) -> str:
-        # an API server must not tell others that it is at loopback; without a node nobody asks
+        # an API server must not advertise loopback; without a node, no client uses the address
         return "192.0.2.1" if self.host == LOOPBACK else self.host
 
     def _controllers(self) -> None:
@@ -166,7 +166,7 @@ class ControlPlane:
             "--use-service-account-credentials=true",
             f"--cluster-cidr={PODS}",
             "--allocate-node-cidrs=true",
-            # quota has to be right when the next thing is made, and namespaces have to go quickly
+            # quota must be up to date before the next object is created, and namespaces must be deleted quickly
             "--resource-quota-sync-period=10s",
             "--concurrent-namespace-syncs=10",
             "--kube-api-qps=200",
@@ -197,7 +197,7 @@ def control_plane(tools: ClusterTools, folder: Path) -> Iterator[ControlPlane]:
 
 
 def until_default_account(plane: ControlPlane) -> None:
-    """Return once pods can be made in the namespace `default`."""
+    """Wait until pods can be created in the namespace `default`."""
     ends = time.monotonic() + _START_SECONDS
     while "default" not in plane.kubectl("get", "serviceaccount", "-n", "default", "-o", "name", check=False):
         assert time.monotonic() < ends, plane.log_of("kube-controller-manager")

@@ -1,8 +1,8 @@
-"""Container images for the test cluster, built here: from Debian's packages, the package indexes and this checkout.
+"""Container images for the test cluster, built from Debian packages, the package indexes and this checkout.
 
-No container registry is asked for anything. Images are kept as archives in the cache, under a name made from all that
-goes into them, so that each is built once; what no image of today is made of is removed after each build. Not for what
-images hold: that is in `images/`.
+Uses no container registry. The cache holds each image as an archive under the digest of its inputs, so each is built
+once. After each build, layers and archives that no current image uses are removed. Not for the contents of images,
+which `images/` defines.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ROOT = HERE.parents[1]
 BASE = "cluster.test/base:1"
 _BASE_PACKAGES = "python3.11-venv,git,ca-certificates,tini"
 _SLIM = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("man", "doc", "locale", "info")]
-_MACHINES_OWN = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/resolv.conf", "/usr/share/ca-certificates")
-"""How this machine reaches the package indexes; seen by a build's steps, and no part of the image."""
+_MACHINE_FILES = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/resolv.conf", "/usr/share/ca-certificates")
+"""Files with which this machine reaches the package indexes; mounted into build steps, not part of the image."""
 
 
-_KEPT = 2
-"""How many archives of each image stay in the cache."""
+_ARCHIVES = 2
+"""How many archives of each image the cache keeps."""
 
 
 def image(name: str) -> str:
@@ -39,28 +39,28 @@ def image(name: str) -> str:
 
 
 def system_archives(tools: ClusterTools) -> tuple[Path, ...]:
-    """Return archives of the images that hold one program of the cluster's own each: pause and CoreDNS."""
+    """Return archives of the cluster's own one-program images: pause and CoreDNS."""
     programs = ((tools.pause, PAUSE_IMAGE), (tools.coredns, DNS_IMAGE))
     return tuple(_one_program(program, name) for program, name in programs)
 
 
 def base_archive() -> Path:
     """Return an archive of the base image: Debian with Python."""
-    return _kept("base", _digest([_BASE_PACKAGES, *_SLIM]), BASE, _ensure_base)
+    return _cached("base", _digest([_BASE_PACKAGES, *_SLIM]), BASE, _ensure_base)
 
 
 def archive(name: str) -> Path:
-    """Return an archive of the project's image `name`, built from `images/<name>/Dockerfile` where it has changed."""
+    """Return an archive of the project's image `name`; build it from `images/<name>/Dockerfile` if it changed."""
     programs = _buildkit_programs() if name == "builder" else {}
-    return _made(ROOT / "images" / name / "Dockerfile", image(name), _sources(name), programs)
+    return _built(ROOT / "images" / name / "Dockerfile", image(name), _sources(name), programs)
 
 
 def stand_in_archive(name: str) -> Path:
-    """Return an archive of an image that stands in for one of the official charts': `proxy` or `traefik`."""
-    return _made(HERE / "containers" / name / "Dockerfile", image(name), [])
+    """Return an archive of an image that replaces one of the official charts' images: `proxy` or `traefik`."""
+    return _built(HERE / "containers" / name / "Dockerfile", image(name), [])
 
 
-def _made(dockerfile: Path, reference: str, sources: list[Path], buildkit: dict[str, Path] | None = None) -> Path:
+def _built(dockerfile: Path, reference: str, sources: list[Path], buildkit: dict[str, Path] | None = None) -> Path:
     programs = _digest(hashlib.sha256(path.read_bytes()).hexdigest() for path in (buildkit or {}).values())
     files = repr(sorted(_text(path) for path in sources))
     inputs = (files, dockerfile.read_text(), _BASE_PACKAGES, repr(_SLIM), programs)
@@ -72,24 +72,24 @@ def _made(dockerfile: Path, reference: str, sources: list[Path], buildkit: dict[
             _context(sources, Path(folder))
             _bud(dockerfile, reference, Path(folder), *options)
 
-    return _kept(reference.split("/")[-1].split(":")[0], _digest(inputs), reference, build)
+    return _cached(reference.split("/")[-1].split(":")[0], _digest(inputs), reference, build)
 
 
-def _kept(kind: str, digest: str, reference: str, build: Callable[[], None]) -> Path:
-    """Return the archive of the image `reference`, which `build` makes where the archive is not there yet."""
+def _cached(kind: str, digest: str, reference: str, build: Callable[[], None]) -> Path:
+    """Return the archive of the image `reference`; call `build` if it is not in the cache."""
     target = cache_dir() / "images" / f"{kind}-{digest}.tar"
     if not target.exists():
-        with _alone():
+        with _lock_images():
             if not target.exists():
                 build()
                 _save(reference, target)
-                _tidy(kind)
+                _prune(kind)
     return target
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Keep other runs on this machine out of the place where images are built, which tidying would pull from them."""
+def _lock_images() -> Iterator[None]:
+    """Lock the image storage, because `_prune` would remove the layers of other running builds."""
     (cache_dir() / "images").mkdir(parents=True, exist_ok=True)
     with (cache_dir() / "images.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -101,7 +101,7 @@ def _digest(parts: Iterable[str]) -> str:
 
 
 def _sources(name: str) -> list[Path]:
-    """Return the files that go into an image: what git knows of them, changed or not."""
+    """Return the source files of an image: tracked files and new files that git does not ignore."""
     parts = ["pangeo_binder", "templates", "examples", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"]
     parts = ["session", f"images/{name}", *(parts if name != "notebook" else ())]
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *parts]
@@ -114,7 +114,7 @@ def _text(path: Path) -> str:
 
 
 def _context(sources: list[Path], folder: Path) -> None:
-    """Copy what images are made of, with nothing that lies around in a checkout beside it."""
+    """Copy only the source files of images, without other files of the checkout."""
     for source in sources:
         target = folder / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -122,13 +122,13 @@ def _context(sources: list[Path], folder: Path) -> None:
 
 
 def _bud(dockerfile: Path, reference: str, context: Path, *options: str) -> None:
-    volumes = [f"--volume={path}:{path}:ro" for path in _MACHINES_OWN if Path(path).exists()]
+    volumes = [f"--volume={path}:{path}:ro" for path in _MACHINE_FILES if Path(path).exists()]
     arguments = ["--layers", f"--build-arg=BASE={BASE}", *options, "--file", str(dockerfile), "--tag", reference]
     _buildah("bud", *volumes, *arguments, str(context))
 
 
 def _ensure_base() -> None:
-    """Make the base image of Debian's packages, in place of the official Python image that Dockerfiles name."""
+    """Build the base image from Debian packages; it replaces the official Python image that Dockerfiles name."""
     stamp = cache_dir() / "images" / f"base-{_digest([_BASE_PACKAGES, *_SLIM])}"
     if stamp.exists():
         return
@@ -149,7 +149,7 @@ def _buildkit_programs() -> dict[str, Path]:
 
 
 def _ensure_buildkit(programs: dict[str, Path], digest: str) -> str:
-    """Return the name of an image that holds what BuildKit's own does: its programs, and runc (Debian's)."""
+    """Return the name of an image with the same programs as BuildKit's own: BuildKit and Debian's runc."""
     name, stamp = f"cluster.test/buildkit:{digest}", cache_dir() / "images" / f"buildkit-{digest}"
     if not stamp.exists():
         with tempfile.TemporaryDirectory() as folder:
@@ -170,22 +170,22 @@ def _one_program(program: Path, name: str) -> Path:
             shutil.copy(program, folder)
             _buildah("bud", "--tag", name, folder)
 
-    return _kept(program.name, program.parent.name.removeprefix("tools-"), name, build)
+    return _cached(program.name, program.parent.name.removeprefix("tools-"), name, build)
 
 
 def _save(name: str, target: Path) -> None:
-    """Write an image into an archive, which is there whole or not at all."""
-    made = target.with_name(f".{target.name}.{os.getpid()}")
-    _buildah("push", name, f"docker-archive:{made}:{name}")
-    made.rename(target)
+    """Write an image into an archive atomically."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    _buildah("push", name, f"docker-archive:{partial}:{name}")
+    partial.rename(target)
 
 
-def _tidy(kind: str) -> None:
-    """Remove what earlier builds left: older archives, layers of no image that has a name, what a kill cut short."""
+def _prune(kind: str) -> None:
+    """Remove leftovers of earlier builds: older archives, untagged layers, incomplete archives."""
     images = cache_dir() / "images"
     found = [path for path in images.glob(f"{kind}-*.tar") if path.name.rpartition("-")[0] == kind]
     half = images.glob(f".{kind}-*")
-    for old in (*half, *sorted(found, key=lambda path: path.stat().st_mtime)[:-_KEPT]):
+    for old in (*half, *sorted(found, key=lambda path: path.stat().st_mtime)[:-_ARCHIVES]):
         old.unlink(missing_ok=True)
     _buildah("rm", "--all")
     _buildah("rmi", "--prune")

@@ -1,8 +1,8 @@
-"""Releases of the whole chart on the test cluster, with images built here, and people's way to them.
+"""Releases of the whole chart on the test cluster, with images built here, and a client for them.
 
-The charts it depends on are the small stand-ins of `tests/chart`, since tests fetch nothing from chart repositories: a
-real JupyterHub, configurable-http-proxy, dask-gateway and traefik under the official names and labels. With the
-official charts unpacked in a folder, `PANGEO_BINDER_CHARTS=<folder>` has the same tests run with these.
+Tests fetch nothing from chart repositories, so the dependencies are the small stand-in charts of `tests/chart`: a real
+JupyterHub, configurable-http-proxy, dask-gateway and traefik under the official names and labels. To run the same
+tests with the official charts, unpack them in a folder and set `PANGEO_BINDER_CHARTS=<folder>`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ IMAGES = ("binder", "storage", "hub", "dask-gateway", "builder")
 STAND_INS = ("proxy", "traefik", "operator")
 NOTEBOOK = "notebook:1"
 DEPENDENCIES = os.environ.get("PANGEO_BINDER_CHARTS") or ROOT / "tests" / "chart" / "stand-ins"
-"""The folder with the charts it depends on."""
+"""The folder with the dependency charts."""
 OPERATOR_CHART = Path(dask_kubernetes.__file__).parent / "operator/deployment/helm/dask-kubernetes-operator"
-"""The chart of the dask-kubernetes operator, as it comes with the package."""
+"""The chart of the dask-kubernetes operator, from the Python package."""
 OPERATOR, OPERATOR_NAMESPACE = "dask-kubernetes-operator", "dask-operator"
 _INSTALL_SECONDS = 240
 _VOLUMES = ("hub-db-dir", "pangeo-binder-storage")
@@ -37,15 +37,15 @@ _VOLUMES = ("hub-db-dir", "pangeo-binder-storage")
 
 @dataclass(frozen=True)
 class Release:
-    """A variant of the release, named as its namespace; several may be in one cluster."""
+    """A variant of the release, named like its namespace; one cluster may hold several."""
 
     name: str
     prefix: str = "launch"
-    """Of its launches' namespaces."""
+    """The prefix of its launches' namespaces."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """Values beyond those of all."""
+    """Values in addition to the common ones."""
     shared: bool = False
-    """Whether all its launches are in one namespace."""
+    """Whether all launches share one namespace."""
 
     def namespace(self, launch_id: str) -> str:
         """Return the namespace of a launch."""
@@ -68,12 +68,12 @@ OPERATED = Release(
 
 @dataclass(frozen=True)
 class Installed:
-    """A release of the chart that answers at `url`."""
+    """A running release of the chart at `url`."""
 
     cluster: Cluster
     url: str
     notebook: str
-    """The notebook image's address in the cluster's registry, for a Dockerfile to start from."""
+    """The notebook image's reference in the cluster's registry, for a Dockerfile's FROM."""
     release: Release = BINDER
 
     @property
@@ -82,17 +82,17 @@ class Installed:
         return self.release.name
 
     def launch(self, repo: str, ref: str = "HEAD") -> Launched:
-        """Launch and return the session; fail with what was said where it does not come up."""
-        told = list(events_of(self.url, repo, ref))
-        if told[-1]["phase"] != "ready":
-            lines = "".join(str(event.get("message", "")) for event in told[-40:])
+        """Launch and return the session; fail with the log if it does not start."""
+        events = list(events_of(self.url, repo, ref))
+        if events[-1]["phase"] != "ready":
+            lines = "".join(str(event.get("message", "")) for event in events[-40:])
             raise AssertionError(f"{lines}\n{self.logs('hub')}\n{self.logs('binder')}")
-        lacks = [event["message"] for event in told if "could be made now" in str(event.get("message"))]
-        assert not lacks, f"{lacks}\n{self.logs('hub')}"
-        return Launched(self, told)
+        failures = [event["message"] for event in events if "could be made now" in str(event.get("message"))]
+        assert not failures, f"{failures}\n{self.logs('hub')}"
+        return Launched(self, events)
 
     def answers(self) -> bool:
-        """Return whether people are let in: a Service is routed some time after its pods are ready."""
+        """Return whether the release answers: its Service is routed some time after its pods are ready."""
         try:
             return request(f"{self.url}health").status == 200
         except OSError:
@@ -104,16 +104,16 @@ class Installed:
 
 
 class Launched:
-    """A launched server, with what its page was told."""
+    """A launched server, with the events of its launch."""
 
-    def __init__(self, release: Installed, told: list[dict[str, Any]]) -> None:
-        self.release, self.told = release, told
-        event = told[-1]
+    def __init__(self, release: Installed, events: list[dict[str, Any]]) -> None:
+        self.release, self.events = release, events
+        event = events[-1]
         self.url, self.token, self.id = event["url"], event["token"], event["launch_id"]
         self.namespace = release.release.namespace(self.id)
 
     def request(self, path: str, method: str = "GET", body: Any = None) -> Answer:
-        """Ask the server, with its token."""
+        """Send a request to the server, with its token."""
         return request(f"{self.url}{path}", method, body, Authorization=f"token {self.token}")
 
     @property
@@ -127,18 +127,18 @@ class Launched:
         return self.objects("pods", *([f"app.kubernetes.io/component={component}"] if component else []))
 
     def objects(self, kinds: str, *labels: str) -> list[dict[str, Any]]:
-        """Return what of `kinds` bears the launch's label and `labels`."""
+        """Return the objects of `kinds` with the launch's label and `labels`."""
         chosen = f"--selector={','.join([f'pangeo-binder/launch={self.id}', *labels])}"
         found: list[dict[str, Any]] = self.release.cluster.get(kinds, "-n", self.namespace, chosen)["items"]
         return found
 
     def stop(self) -> None:
-        """End the session as its person would."""
+        """End the session as its user would."""
         assert self.request("api/shutdown", "POST").status == 200
 
 
 def values(cluster: Cluster) -> dict[str, Any]:
-    """Return the values of the test release: everything small, everything from images on the node."""
+    """Return the values of the test release: small requests, and images that the node already has."""
 
     def own(name: str) -> dict[str, str]:
         reference, tag = image(name).rsplit(":", 1)
@@ -174,15 +174,15 @@ def values(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def stock(cluster: Cluster) -> str:
-    """Put the images of all releases on the node; return the notebook image's address, for Dockerfiles."""
+def load_images(cluster: Cluster) -> str:
+    """Load the images of all releases on the node; return the notebook image's reference, for Dockerfiles."""
     cluster.load(*map(archive, IMAGES), *map(stand_in_archive, STAND_INS))
     return cluster.push(archive("notebook"), NOTEBOOK)
 
 
 @contextmanager
 def installed(cluster: Cluster, folder: Path, notebook: str, release: Release = BINDER) -> Iterator[Installed]:
-    """Install the chart and return once everything of it is ready."""
+    """Install the chart, wait until it is ready, and yield the release."""
     chart = folder / "pangeo-binder"
     shutil.copytree(ROOT / "helm-chart" / "pangeo-binder", chart, ignore=shutil.ignore_patterns("charts"))
     shutil.copytree(DEPENDENCIES, chart / "charts")
@@ -194,13 +194,13 @@ def installed(cluster: Cluster, folder: Path, notebook: str, release: Release = 
     port = cluster.kubectl(
         "get", "service", "proxy-public", "-n", release.name, "-o", "jsonpath={.spec.ports[0].nodePort}"
     ).strip()
-    made = Installed(cluster, f"http://{cluster.address}:{port}/", notebook, release)
-    until("the release answers", made.answers, 60)
-    yield made
+    running = Installed(cluster, f"http://{cluster.address}:{port}/", notebook, release)
+    until("the release answers", running.answers, 60)
+    yield running
 
 
 def helm(cluster: Cluster, namespace: str, *arguments: object) -> None:
-    """Run helm, and wait until what it made is ready."""
+    """Run helm, and wait until the objects it created are ready."""
     waiting = ["--namespace", namespace, "--create-namespace", "--wait", f"--timeout={_INSTALL_SECONDS}s"]
     command = [cluster.tools.helm, f"--kubeconfig={cluster.kubeconfig}", *arguments, *waiting]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
@@ -211,7 +211,7 @@ def helm(cluster: Cluster, namespace: str, *arguments: object) -> None:
 
 
 def _pull_login(cluster: Cluster, release: Release) -> Iterator[dict[str, Any]]:
-    """Yield what a registry's login is to an operator: a Secret that is there before the release."""
+    """Yield a registry login as an operator creates it: a Secret that exists before the release."""
     if not release.more.get("launches", {}).get("pullLogin"):
         return
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": release.name}}
@@ -226,7 +226,7 @@ def _pull_login(cluster: Cluster, release: Release) -> Iterator[dict[str, Any]]:
 
 
 def _volumes(folder: Path, release: Release) -> Iterator[dict[str, Any]]:
-    """Yield volumes for the release's claims: directories of the machine, since nobody makes volumes here."""
+    """Yield volumes for the release's claims: directories of the machine, because the cluster has no provisioner."""
     for claim in _VOLUMES:
         path = folder / claim
         path.mkdir(mode=0o777)

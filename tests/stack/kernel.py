@@ -1,4 +1,4 @@
-"""A session's kernel, driven through the server's API as a front end does it."""
+"""A session's kernel, used through the server's API as a front end does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.stack.local import Session
 
 @dataclass
 class Output:
-    """What running a cell gave."""
+    """The output of a cell."""
 
     text: str = ""
     error: str = ""
@@ -23,16 +23,16 @@ class Output:
 
 
 class Kernel:
-    """One kernel, a new one or (`same`) one that runs already; a context manager."""
+    """A new kernel, or a running one with the id `same`; a context manager."""
 
     def __init__(self, session: Session, same: str = "") -> None:
         self._session = session
         self.id = same or self._start()
 
     def _start(self) -> str:
-        made = self._session.request("api/kernels", "POST", {"name": "python3"})
-        assert made.status == 201, made
-        id_: str = made.json["id"]
+        started = self._session.request("api/kernels", "POST", {"name": "python3"})
+        assert started.status == 201, started
+        id_: str = started.json["id"]
         return id_
 
     def __enter__(self) -> Kernel:
@@ -48,7 +48,7 @@ class Kernel:
         self._socket.close()
 
     def send(self, code: str) -> str:
-        """Ask for `code` to be run and return the message's id."""
+        """Send `code` for execution and return the message's id."""
         id_ = uuid.uuid4().hex
         header = {"msg_id": id_, "msg_type": "execute_request", "username": "", "session": "tests", "version": "5.3"}
         content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": True}
@@ -57,7 +57,7 @@ class Kernel:
         return id_
 
     def run(self, code: str, seconds: float = 120) -> Output:
-        """Run `code` and return what it gave."""
+        """Run `code` and return its output."""
         id_, output = self.send(code), Output()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -73,14 +73,14 @@ class Kernel:
         raise AssertionError(f"the cell did not end within {seconds} s:\n{code}\n{output}")
 
     def value(self, code: str, seconds: float = 120) -> str:
-        """Run `code`, which must not fail, and return what it printed."""
+        """Run `code`, which must not fail, and return its printed text."""
         output = self.run(code, seconds)
         assert not output.error, output.error
         return output.text.strip()
 
 
 def _ended(message: dict, output: Output) -> bool:
-    """Add a message to `output`; return whether it was the last."""
+    """Add a message to `output`, and return whether it was the last."""
     kind, content = message["header"]["msg_type"], message["content"]
     if kind == "stream":
         output.text += content["text"]

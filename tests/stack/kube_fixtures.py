@@ -1,4 +1,4 @@
-"""Fixtures on real Kubernetes components: a control plane for what is written, a cluster for what runs."""
+"""Fixtures with real Kubernetes components: a control plane for objects, a cluster for running pods."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import pytest
 from .control_plane import ControlPlane
 from .control_plane import control_plane as run_control_plane
 from .images import image, system_archives
-from .installed import OPERATED, OPERATOR, OPERATOR_CHART, OPERATOR_NAMESPACE, SHARED, Installed, helm, stock
+from .installed import OPERATED, OPERATOR, OPERATOR_CHART, OPERATOR_NAMESPACE, SHARED, Installed, helm, load_images
 from .installed import installed as run_installed
 from .node import Cluster
 from .node import cluster as run_cluster
-from .tools import BRING_THEM, ClusterTools, ToolsMissing, tools
+from .tools import INSTALL_COMMAND, ClusterTools, ToolsMissing, tools
 
 
 @pytest.fixture(scope="session")
 def cluster_tools() -> ClusterTools:
-    """The programs of a cluster; without them this part of the suite is left out, loudly."""
+    """The programs of a cluster; without them, these tests are skipped with a message."""
     try:
         return tools()
     except ToolsMissing as error:
         if os.environ.get("PANGEO_BINDER_NEEDS_CLUSTER"):
             raise
-        pytest.skip(f"LEFT OUT: no cluster here; bring its parts with `{BRING_THEM}`: {error}")
+        pytest.skip(f"LEFT OUT: no cluster here; install its parts with `{INSTALL_COMMAND}`: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def control_plane(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def cluster(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A real cluster of one node with a registry, on which nothing runs yet but DNS; `load` gives it images."""
+    """A real one-node cluster with a registry; only DNS runs on it. `load` adds images."""
     if os.geteuid() != 0:
         pytest.skip("LEFT OUT: a node needs root, for containers, bridges and packet filters")
     archives = system_archives(cluster_tools)
@@ -47,20 +47,20 @@ def cluster(cluster_tools: ClusterTools, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def notebook(cluster: Cluster) -> str:
-    """The notebook image's address; the images of releases are on the node then."""
-    return stock(cluster)
+    """The notebook image's reference; also loads the releases' images on the node."""
+    return load_images(cluster)
 
 
 @pytest.fixture(scope="session")
 def installed(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """The whole chart on the cluster, answering."""
+    """A ready release of the whole chart on the cluster."""
     with run_installed(cluster, tmp_path_factory.mktemp("release"), notebook) as release:
         yield release
 
 
 @pytest.fixture(scope="session")
 def installed_shared(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """A release whose launches are all in one namespace."""
+    """A release whose launches share one namespace."""
     with run_installed(cluster, tmp_path_factory.mktemp("shared"), notebook, SHARED) as release:
         yield release
 
@@ -69,7 +69,7 @@ def installed_shared(cluster: Cluster, notebook: str, tmp_path_factory: pytest.T
 def installed_operated(
     cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installed]:
-    """A release whose Dask clusters the dask-kubernetes operator makes, and the operator by its own chart."""
+    """A release that uses the dask-kubernetes operator, which its own chart installs, for Dask clusters."""
     name, tag = image("operator").rsplit(":", 1)
     own = [f"--set=image.name={name}", f"--set=image.tag={tag}", "--set=image.pullPolicy=Never"]
     helm(cluster, OPERATOR_NAMESPACE, "upgrade", "--install", OPERATOR, OPERATOR_CHART, *own)

@@ -1,4 +1,4 @@
-"""The local profile as the tests use it: the real command `up`, in a state directory of its own."""
+"""The local profile for tests: the real command `up`, in its own state directory."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pangeo_binder.local.processes import LAUNCH, STATE_DIR
 
 COMMAND = str(Path(sys.executable).parent / "pangeo-binder")
 START_SECONDS = 150
-PATIENCE_SECONDS = 280
+LAUNCH_SECONDS = 280
 
 
 def until(what: str, true: Any, seconds: float = 60) -> Any:
-    """Wait until `true()` is, and return it; fail naming `what`."""
+    """Wait until `true()` is true, and return its value; fail with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = true()
@@ -38,7 +38,7 @@ def until(what: str, true: Any, seconds: float = 60) -> Any:
 
 
 def command_of(process: psutil.Process) -> str:
-    """Return its command line; nothing where it has ended in the meantime."""
+    """Return the command line of `process`; empty if it has ended."""
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
@@ -46,7 +46,7 @@ def command_of(process: psutil.Process) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an HTTP request got."""
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -57,23 +57,23 @@ class Answer:
 
 
 def request(url: str, method: str = "GET", body: Any = None, **headers: str) -> Answer:
-    """Ask and return the answer, whatever its status; `Authorization` and the like are keyword arguments."""
+    """Send a request and return the answer with any status; keyword arguments are headers, such as `Authorization`."""
     data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(
+    sent = urllib.request.Request(
         url, data=data, method=method, headers={k.replace("_", "-"): v for k, v in headers.items()}
     )
     try:
-        with urllib.request.urlopen(asked, timeout=60) as response:
+        with urllib.request.urlopen(sent, timeout=60) as response:
             return Answer(response.status, response.read())
     except urllib.error.HTTPError as error:
         return Answer(error.code, error.read())
 
 
 def events_of(binder: str, repo: str, ref: str = "HEAD") -> Iterator[dict[str, Any]]:
-    """Yield the events of a launch at `binder` as any BinderHub client gets them."""
+    """Yield the events of a launch at `binder`, as any BinderHub client receives them."""
     url = f"{binder}build/git/{quote(repo, safe='')}/{quote(ref)}"
-    asked = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
-    with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as response:
+    sent = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+    with urllib.request.urlopen(sent, timeout=LAUNCH_SECONDS) as response:
         for line in response:
             if line.startswith(b"data:"):
                 event = json.loads(line[5:])
@@ -101,13 +101,13 @@ class LocalStack:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        until("the stack says it is ready", self._ready, START_SECONDS)
+        until("the stack reports that it is ready", self._ready, START_SECONDS)
         return self
 
     def _ready(self) -> bool:
-        said = self.output.read_text()
-        assert self.process.poll() is None, f"up ended:\n{said}\n{self.log[-3000:]}"
-        return "Ctrl-C stops everything" in said
+        output = self.output.read_text()
+        assert self.process.poll() is None, f"up ended:\n{output}\n{self.log[-3000:]}"
+        return "Ctrl-C stops everything" in output
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -131,14 +131,14 @@ class LocalStack:
         return (self.state_dir / "examples" / name).as_uri()
 
     def events(self, repo: str, ref: str = "HEAD") -> Iterator[dict[str, Any]]:
-        """Yield a launch's events as any BinderHub client gets them."""
+        """Yield a launch's events, as any BinderHub client receives them."""
         yield from events_of(self.url, repo, ref)
 
     def last_event(self, repo: str, ref: str = "HEAD") -> dict[str, Any]:
         return list(self.events(repo, ref))[-1]
 
     def launch(self, repo: str, ref: str = "HEAD") -> Session:
-        """Launch and return the session; fail with what was said where it does not come up."""
+        """Launch and return the session; fail with the log if it does not start."""
         event = self.last_event(repo, ref)
         assert event["phase"] == "ready", f"{event}\n{self.log[-4000:]}"
         return Session(self, event)
@@ -147,7 +147,7 @@ class LocalStack:
         return request(f"{self.values.hub_api}{path}", method, Authorization=f"token {token}")
 
     def servers(self) -> dict[str, Any]:
-        """Return the active servers by user, as the operator's token sees them."""
+        """Return the active servers by user, with the operator's token."""
         users = self.hub("GET", "/users?state=active", self.values.secrets.status_token).json
         return {user["name"]: user["servers"][""] for user in users}
 
@@ -175,20 +175,20 @@ class LocalStack:
         return found
 
     def running(self, word: str, launch_id: str | None = None) -> list[psutil.Process]:
-        """Return which of a launch's processes, or (None) of no launch's, have `word` in the command line.
+        """Return the processes of a launch, or (None) of no launch, with `word` in the command line.
 
-        Their children by multiprocessing, which bear the same words, are left out.
+        Omits their multiprocessing children, whose command lines also contain `word`.
         """
         commands = [(process, command_of(process)) for process in self.processes(launch_id)]
         return [process for process, command in commands if word in command and "multiprocessing" not in command]
 
     def service(self, word: str) -> psutil.Process:
-        """Return the one process of the stack whose command line has `word`, once there is one."""
+        """Wait for the process of the stack with `word` in the command line, and return it."""
         return until(f"a process {word}", lambda: self.running(word))[0]
 
 
 class Session:
-    """A launched server, with what its page was given."""
+    """A launched server, with the last event of its launch."""
 
     def __init__(self, stack: LocalStack, event: dict[str, Any]) -> None:
         self.stack = stack
@@ -202,16 +202,16 @@ class Session:
         return request(f"{self.url}{path}", method, body, Authorization=f"token {self.token}")
 
     def stop(self) -> None:
-        """End the session as its person would, and wait until all that belonged to it is gone."""
+        """End the session as its user would, and wait until everything of it is gone."""
         self.delete()
         self.wait_gone()
 
     def delete(self) -> None:
-        """Shut the server down from inside, as its menu does."""
+        """Shut the server down through its own API, as its menu does."""
         assert self.request("api/shutdown", "POST").status == 200
 
     def wait_gone(self, seconds: float = 30) -> None:
-        """Wait until nothing of it is left, which all has to be so within `seconds` from now."""
+        """Wait until nothing of the session is left; fail after `seconds` in total."""
         deadline = time.monotonic() + seconds
         gone = {
             "the server is gone": lambda: self.user not in self.stack.servers(),
@@ -220,7 +220,7 @@ class Session:
             "its credentials are gone": lambda: self.stack.storage().get(self.id, {"revoked": True})["revoked"],
         }
         for what, true in gone.items():
-            until(what, true, max(0.1, deadline - time.monotonic()))  # asked once at least
+            until(what, true, max(0.1, deadline - time.monotonic()))  # check at least once
 
     def clusters(self) -> list[dict[str, Any]]:
         return [cluster for cluster in self.stack.clusters() if cluster["owner"] == f"{self.user}/"]

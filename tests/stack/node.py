@@ -1,8 +1,8 @@
-"""A real cluster of one node: the control plane, and a kubelet with containerd in namespaces of its own.
+"""A real one-node cluster: the control plane, and a kubelet with containerd in its own namespaces.
 
 The node is one process tree in mount, pid and network namespaces; killing its first process ends every container,
 mount, bridge and iptables rule. A private link (two addresses of 10.x) joins it to the machine. Needs root.
-NetworkPolicies are enforced by kube-router, names resolved by CoreDNS, Services by kube-proxy.
+kube-router enforces NetworkPolicies, CoreDNS resolves names, kube-proxy routes Services.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ NODE = "node"
 _READY_SECONDS = 120
 _HIERARCHIES = ("cpu", "cpuacct", "cpuset", "memory", "pids", "systemd", "devices", "freezer", "blkio", "unified")
 
-_UNTIL_IT_STAYS = 'until "$@"; do sleep 0.3; done'
-"""kube-router ends where the API server does not know its node yet."""
+_RETRY_UNTIL_OK = 'until "$@"; do sleep 0.3; done'
+"""Restarts kube-router, which ends while the API server does not know its node yet."""
 
 
 class Cluster(ControlPlane):
-    """One cluster with one node; a context manager. `address` is the node's, where NodePorts answer."""
+    """A cluster with one node; a context manager. NodePorts answer at `address`, the node's address."""
 
     def __init__(self, tools: ClusterTools, folder: Path, archives: tuple[Path, ...] = ()) -> None:
         self.name = f"pb{random.randrange(16**6):06x}"
@@ -44,18 +44,18 @@ class Cluster(ControlPlane):
         try:
             super().__init__(tools, folder, host=f"10.203.{third}.{fourth + 1}")
             self.registry = f"{self.host}:{server_port(self.host)}"
-            """The address of the cluster's own registry of images, without TLS."""
+            """The address of the cluster's own image registry, without TLS."""
         except BaseException:
             self._unlink()
             raise
 
     def load(self, *archives: Path) -> None:
-        """Put images on the node, as if it had pulled them before."""
+        """Load images on the node, as if it had pulled them before."""
         for archive in archives:
             assert self.inside("ctr", "-n", "k8s.io", "images", "import", str(archive)).wait() == 0, archive
 
     def inside(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start a program on the node, in its namespaces; it ends with the node."""
+        """Start a program in the node's namespaces; it ends with the node."""
         init = next(process.pid for name, process in self._processes if name == "node")
         entered = ["nsenter", f"--target={_child_of(init)}", "--mount", "--pid", "--net"]
         return subprocess.Popen([*entered, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -82,7 +82,7 @@ class Cluster(ControlPlane):
         node = self.folder / "node"
         (node / "logs").mkdir(parents=True)
         self._cgroups("mkdir")
-        (node / "node.json").write_text(json.dumps(self._plan(node)))
+        (node / "node.json").write_text(json.dumps(self._init_config(node)))
         command = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--propagation", "private"]
         init = self.run(
             "node", [*command, sys.executable, Path(__file__).with_name("node_init.py"), node / "node.json"]
@@ -91,7 +91,7 @@ class Cluster(ControlPlane):
         self._until_node_ready(node)
 
     def _start_registry(self) -> None:
-        """Run a registry of images beside the node, where the node and its pods reach it."""
+        """Run an image registry outside the node, at an address that the node and its pods reach."""
         config = {
             "version": 0.1,
             "storage": {"filesystem": {"rootdirectory": f"{self.folder}/registry"}, "delete": {"enabled": True}},
@@ -102,7 +102,7 @@ class Cluster(ControlPlane):
         self.run("registry", ["docker-registry", "serve", self.folder / "registry.yaml"])
 
     def _move_link(self, unshare: int) -> None:
-        """Give the node its end of the link, once it has a network of its own."""
+        """Move one end of the link into the node, once it has its own network namespace."""
         ends = time.monotonic() + 20
         own = Path("/proc/self/ns/net").readlink()
         while True:
@@ -113,7 +113,7 @@ class Cluster(ControlPlane):
             time.sleep(0.05)
         _ip("link", "set", f"{self.name}n", "netns", child, "name", "eth0")
 
-    def _plan(self, node: Path) -> dict[str, Any]:
+    def _init_config(self, node: Path) -> dict[str, Any]:
         socket = "/run/containerd/containerd.sock"
         (node / "containerd.toml").write_text(containerd_config(node, self.registry))
         (node / "kubelet.yaml").write_text(json.dumps(kubelet_config(self.authority.certificate, f"/{self.name}")))
@@ -142,13 +142,13 @@ class Cluster(ControlPlane):
                 },
                 {"name": "kube-proxy", "command": [str(self.tools.kube_proxy), *self._proxy_arguments()]},
                 {"name": "kubelet", "command": [str(self.tools.kubelet), *kubelet]},
-                {"name": "kube-router", "command": ["sh", "-c", _UNTIL_IT_STAYS, "sh", *self._router_arguments()]},
+                {"name": "kube-router", "command": ["sh", "-c", _RETRY_UNTIL_OK, "sh", *self._router_arguments()]},
             ],
         }
 
     def _proxy_arguments(self) -> list[str]:
         config = self.authority.kubeconfig_of(self.server, "system:kube-proxy")
-        # the counts of connections are the machine's, not the node's to set
+        # conntrack limits belong to the machine, so the node must not set them
         untouched = [f"--conntrack-{name}=0" for name in ("max-per-core", "min")]
         return [f"--kubeconfig={config}", f"--hostname-override={NODE}", f"--cluster-cidr={PODS}", *untouched]
 
@@ -160,7 +160,7 @@ class Cluster(ControlPlane):
         return [*own, *parts, *services, "--metrics-port=0"]
 
     def _cgroups(self, action: str) -> None:
-        """Make or remove the node's part of the machine's control groups."""
+        """Create or remove the node's control groups on the machine."""
         for controller in _HIERARCHIES:
             base = Path("/sys/fs/cgroup") / controller
             own = base / self.name
@@ -186,7 +186,7 @@ class Cluster(ControlPlane):
             time.sleep(0.3)
 
     def stop(self) -> None:
-        """End the node with all that runs on it, then the control plane; leave nothing on the machine."""
+        """End the node with everything on it, then the control plane; leave nothing on the machine."""
         for name, process in self._processes:
             if name == "node":
                 process.kill()
@@ -204,7 +204,7 @@ class Cluster(ControlPlane):
 
 
 def _child_of(unshare: int) -> str:
-    """Return the pid of the node's first process, as the machine counts it; empty while there is none."""
+    """Return the node's first process as a pid of the machine; empty if there is none yet."""
     children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
     return children[0] if children else ""
 
@@ -215,7 +215,7 @@ def _ip(*arguments: str) -> None:
 
 @contextlib.contextmanager
 def cluster(tools: ClusterTools, folder: Path, archives: tuple[Path, ...]) -> Iterator[Cluster]:
-    """Run a cluster whose node holds the images of `archives`."""
+    """Run a cluster whose node has the images of `archives`."""
     with Cluster(tools, folder, archives) as running:
         assert isinstance(running, Cluster)
         until_default_account(running)

@@ -1,7 +1,7 @@
-"""The first process of a test node, in mount, pid and network namespaces of its own, which all end with it.
+"""The first process of a test node, in its own mount, pid and network namespaces, which end with it.
 
-Hides the machine's state behind directories of the node's, sets its network up, starts the node's programs in order,
-and reaps what they leave. Started by `node`; takes the path of a JSON file that says what to run.
+Hides the machine's state behind the node's directories, sets up the network, starts the node's programs in order, and
+reaps their orphaned children. `node` starts it with the path of a JSON file that lists the programs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MACHINE_WIDE = {
     "/proc/sys/kernel/keys/root_maxkeys": "1000000",
     "/proc/sys/kernel/keys/root_maxbytes": "25000000",
 }
-"""Settings the kubelet wants, which are the whole machine's: it finds them as it likes, the machine keeps its own."""
+"""Machine-wide settings that the kubelet requires: it reads these values, and the machine keeps its own."""
 
 
 def _run(*command: str) -> None:
@@ -30,15 +30,15 @@ def _run(*command: str) -> None:
 
 
 def _hide(folder: Path) -> None:
-    """Put directories of the node's own where its programs have fixed paths."""
+    """Mount the node's own directories over the fixed paths that its programs use."""
     _run("mount", "--make-rprivate", "/")
     _run("mount", "-t", "proc", "proc", "/proc")
-    kept = folder / "cgroup"
-    kept.mkdir()
-    _run("mount", "--rbind", "/sys/fs/cgroup", str(kept))
-    # the network devices below /sys are those of the namespace it was mounted in
+    cgroups = folder / "cgroup"
+    cgroups.mkdir()
+    _run("mount", "--rbind", "/sys/fs/cgroup", str(cgroups))
+    # /sys shows the network devices of the namespace that mounted it
     _run("mount", "-t", "sysfs", "sysfs", "/sys")
-    _run("mount", "--rbind", str(kept), "/sys/fs/cgroup")
+    _run("mount", "--rbind", str(cgroups), "/sys/fs/cgroup")
     for hidden in ("/var/lib", "/var/log", "/run"):
         own = folder / hidden.strip("/").replace("/", "-")
         own.mkdir()
@@ -51,7 +51,7 @@ def _hide(folder: Path) -> None:
 
 
 def _network(address: str, gateway: str) -> None:
-    """Set up the link to the machine, which the parent moves in here, and forwarding for pods."""
+    """Set up the link to the machine, which the parent moves into this namespace, and forwarding for pods."""
     ends = time.monotonic() + 20
     while not Path("/sys/class/net/eth0").exists():
         assert time.monotonic() < ends, "no link to the machine"

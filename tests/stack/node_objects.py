@@ -1,4 +1,4 @@
-"""What a test node is configured with, and the objects in the cluster that it needs. Pure."""
+"""The configuration of a test node, and the objects that its cluster needs. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DNS_IMAGE = "cluster.test/coredns:1"
 
 
 def containerd_config(node: Path, registry: str) -> str:
-    """Return containerd's configuration; also writes the pods' network and the registry's beside it."""
+    """Return containerd's configuration, and write the pod network's and the registry's into `node`."""
     network = {
         "cniVersion": "0.4.0",
         "name": "pods",
@@ -70,7 +70,7 @@ def kubelet_config(authority: Path, cgroup: str) -> dict[str, Any]:
         "clusterDomain": "cluster.local",
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
         "failSwapOn": False,
-        # the disk is the machine's: how full it is says nothing about the tests
+        # the disk belongs to the machine, so its usage must not evict the tests' pods
         "evictionHard": {"memory.available": "200Mi"},
         "imageGCHighThresholdPercent": 100,
         "serializeImagePulls": False,
@@ -81,7 +81,7 @@ def kubelet_config(authority: Path, cgroup: str) -> dict[str, Any]:
 
 
 def dns_objects() -> tuple[dict[str, Any], ...]:
-    """Return the cluster's DNS: the same names and labels as everywhere, so that NetworkPolicies fit."""
+    """Return the cluster's DNS, with the usual names and labels so that NetworkPolicies match."""
     labels = {"k8s-app": "kube-dns"}
     meta = {"name": "coredns", "namespace": "kube-system"}
     corefile = ".:53 {\n ready\n errors\n cache 5\n kubernetes cluster.local in-addr.arpa {\n  ttl 2\n }\n}\n"

@@ -41,7 +41,7 @@ class Authority:
         self.certificate.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, user: str, group: str = "", addresses: tuple[str, ...] = ()) -> Identity:
-        """Return a certificate for `user` of `group`, good for serving at `addresses` (names and IP addresses)."""
+        """Return a certificate for `user` of `group`, valid for a server at `addresses` (names and IP addresses)."""
         key = ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         builder = _builder(_name(user, group), self._certificate.subject, key).add_extension(
@@ -57,11 +57,11 @@ class Authority:
         return Identity(certificate, _write_key(key, file.with_suffix(".key")))
 
     def signing_key(self) -> Path:
-        """Return a new key, for the tokens of service accounts."""
+        """Return a new key for service account tokens."""
         return _write_key(rsa.generate_private_key(65537, 2048), self.folder / "service-accounts.key")
 
     def kubeconfig(self, server: str, name: str, user: dict[str, str]) -> Path:
-        """Write the file with which `user` (a kubeconfig's user entry) reaches `server`."""
+        """Write a kubeconfig with which `user` (a kubeconfig user entry) reaches `server`."""
         path = self.folder / f"{name.replace(':', '-').replace('/', '-')}.kubeconfig"
         content = {
             "apiVersion": "v1",
@@ -80,7 +80,7 @@ class Authority:
     def kubeconfig_of(self, server: str, user: str, group: str = "") -> Path:
         """Write a kubeconfig for a new certificate of `user`.
 
-        It names files: Python's client writes keys it is given as data into temporary files, which outlive a kill.
+        It refers to files, because Python's client writes inline keys into temporary files, which remain after a kill.
         """
         identity = self.issue(user, group)
         entry = {"client-certificate": str(identity.certificate), "client-key": str(identity.key)}

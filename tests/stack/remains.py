@@ -1,4 +1,4 @@
-"""What a launch that did not come up may have left: looked for in the hub, among processes and on the disk."""
+"""What a failed launch may leave behind in the hub, among the processes and on the disk."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.stack.local import LocalStack, until
 
 @dataclass(frozen=True)
 class Remains:
-    """Everything of a stack that belongs to its launches and builds, at one moment."""
+    """A snapshot of everything that belongs to a stack's launches and builds."""
 
     servers: frozenset[str]
-    """By their users; a user without a server is nothing but a name, and kept a minute by the culler."""
+    """The users that have a server; the culler removes a user without a server after a minute."""
     launches: frozenset[str]
     """The ids of launches with a process."""
     builds: frozenset[str]
-    """The environments for which a process is at work."""
+    """The environments that a process is building."""
     homes: frozenset[str]
     half_made: frozenset[str]
     clusters: frozenset[str]
@@ -30,7 +30,7 @@ class Remains:
 
 
 def half_made(state_dir: Path) -> frozenset[str]:
-    """Return the environments that were begun and are not ready."""
+    """Return the environments that are incomplete."""
     environments = (state_dir / "cache" / "environments").glob("*")
     return frozenset(path.name for path in environments if not (path / "environment.json").exists())
 
@@ -49,7 +49,7 @@ def marked(stack: LocalStack, mark: str) -> frozenset[str]:
 
 
 def remains(stack: LocalStack) -> Remains:
-    """Return what is there now."""
+    """Return the current snapshot."""
     return Remains(
         servers=frozenset(stack.servers()),
         launches=marked(stack, LAUNCH),
@@ -61,8 +61,8 @@ def remains(stack: LocalStack) -> Remains:
     )
 
 
-def until_as_before(stack: LocalStack, before: Remains, seconds: float = 30) -> None:
-    """Wait until nothing is there but what was there `before`, of which some may have ended; tell what is left."""
+def wait_until_restored(stack: LocalStack, before: Remains, seconds: float = 30) -> None:
+    """Wait until nothing exists that is not in `before`; fail with what is left after `seconds`."""
 
     def left() -> dict[str, frozenset[str]]:
         now = remains(stack)
@@ -71,4 +71,4 @@ def until_as_before(stack: LocalStack, before: Remains, seconds: float = 30) -> 
     try:
         until("nothing is left", lambda: not left(), seconds)
     except AssertionError:
-        raise AssertionError(f"after {seconds} s there is still: {left()}") from None
+        raise AssertionError(f"left after {seconds} s: {left()}") from None

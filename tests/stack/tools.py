@@ -1,9 +1,8 @@
-"""Brings the parts of a one-node Kubernetes cluster into a cache directory: `make cluster-tools`.
+"""Installs the parts of a one-node Kubernetes cluster into a cache directory: `make cluster-tools`.
 
-Go programs are built from published modules, the rest comes from Debian's packages (containerd, runc, CNI plugins,
-docker-registry, buildah; installed where the user is root). Nothing is built twice: each program is kept under its
-version, whatever becomes of the others. Used by the fixtures of `tests/kube` and `tests/chart`, which say what is
-missing.
+Builds Go programs from published modules. The rest comes from Debian packages (containerd, runc, CNI plugins,
+docker-registry, buildah), which are installed if the user is root. The cache holds each program under its own version,
+so none is built twice. The fixtures of `tests/kube` and `tests/chart` use it and name the missing parts.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BRING_THEM = "make cluster-tools"
+INSTALL_COMMAND = "make cluster-tools"
 
 DEBIAN = {
     "containerd": "containerd",
@@ -36,7 +35,7 @@ DEBIAN = {
     "ip": "iproute2",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
 }
-"""Programs of Debian's, and the packages that hold them."""
+"""Programs from Debian, with their packages."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,15 @@ class GoTool:
     module: str
     version: str
     programs: tuple[tuple[str, str], ...]
-    """Names of the binaries, and their packages within the module."""
+    """The binaries' names, with their packages in the module."""
     staged: str = ""
-    """The version of the modules that this one takes from beside itself in its repository."""
+    """The version of the modules that this one takes from its own repository (`staging`)."""
     summed: bool = True
     """Whether the public checksum database knows the module."""
 
 
 KUBERNETES = "1.34.4"
-"""The last minor version that works with cgroup v1 and containerd 1.6 (Debian 12) without being told so."""
+"""The last minor version that supports cgroup v1 and containerd 1.6 (Debian 12) without extra settings."""
 
 GO_TOOLS = (
     GoTool(
@@ -83,11 +82,11 @@ GO_TOOLS = (
 
 
 class ToolsMissing(Exception):
-    """Parts of a cluster are not on this machine; the message names them and the command that brings them."""
+    """Parts of a cluster are missing; the message names them and the command that installs them."""
 
 
 def cache_dir() -> Path:
-    """Return where tools and images are kept: outside of any checkout, so that a fresh clone finds them."""
+    """Return the directory of tools and images, outside any checkout, so that a new clone reuses them."""
     base = os.environ.get("PANGEO_BINDER_CLUSTER_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "pangeo-binder" / "cluster"
 
@@ -112,7 +111,7 @@ class ClusterTools:
 
 
 def missing() -> list[str]:
-    """Return the names of what is not here."""
+    """Return the names of the missing programs."""
     programs = [name for tool in GO_TOOLS for name, _ in tool.programs] + ["pause"]
     return [name for name in programs if not (_bin() / name).exists()] + [
         program for program in DEBIAN if not shutil.which(program, path=_path()) and not Path(program).exists()
@@ -121,8 +120,8 @@ def missing() -> list[str]:
 
 def tools() -> ClusterTools:
     """Return the tools. Raises ToolsMissing."""
-    if lacking := missing():
-        raise ToolsMissing(f"{', '.join(lacking)} not found: run `{BRING_THEM}`")
+    if absent := missing():
+        raise ToolsMissing(f"{', '.join(absent)} not found: run `{INSTALL_COMMAND}`")
     return ClusterTools(_bin())
 
 
@@ -131,13 +130,13 @@ def _path() -> str:
 
 
 def _bin() -> Path:
-    """Return the directory with links to all Go programs, which is named after all their versions."""
+    """Return the directory with links to all Go programs; its name depends on all their versions."""
     text = repr(GO_TOOLS) + _VERSIONED + "".join(path.read_text() for path in sorted(HERE.glob("*/main.go")))
     return cache_dir() / f"tools-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _kept(name: str, tool: GoTool | None) -> Path:
-    """Return where the program `name` of `tool`, or of nobody but ours, is kept under its version."""
+def _cached(name: str, tool: GoTool | None) -> Path:
+    """Return the cache path of the program `name` of `tool`, or of our own program if `tool` is None."""
     own = HERE / name / "main.go"
     text = f"{tool.module} {tool.version} {_VERSIONED if tool.staged else ''}" if tool else ""
     text += own.read_text() if own.exists() else ""
@@ -152,9 +151,9 @@ def _go_environment(folder: Path) -> dict[str, str]:
 
 
 def _module_file(tool: GoTool, folder: Path) -> str:
-    """Return the module file of a build of `tool`: what its own says, without the replacements by its repository.
+    """Return a module file that builds `tool`: its own, without the replacements by modules of its repository.
 
-    `go install` refuses modules with replacements, and a published module comes without its neighbours.
+    `go install` refuses modules with replacements, and a published module does not contain its neighbours.
     """
     command = ["go", "mod", "download", "-json", f"{tool.module}@{tool.version}"]
     found = subprocess.run(command, cwd=folder, env=_go_environment(folder), check=True, capture_output=True, text=True)
@@ -169,7 +168,7 @@ def _module_file(tool: GoTool, folder: Path) -> str:
 
 
 def _build(tool: GoTool) -> None:
-    wanted = [(name, package) for name, package in tool.programs if not _kept(name, tool).exists()]
+    wanted = [(name, package) for name, package in tool.programs if not _cached(name, tool).exists()]
     if not wanted:
         return
     print(f"Building {', '.join(name for name, _ in wanted)} ({tool.module} {tool.version}) …", flush=True)
@@ -182,7 +181,7 @@ def _build(tool: GoTool) -> None:
             if source.exists():
                 shutil.copy(source, here)
             whole = "." if source.exists() else f"{tool.module}/{package}".rstrip("/")
-            _compile(here, _kept(name, tool), whole, _VERSIONED if tool.staged else "")
+            _compile(here, _cached(name, tool), whole, _VERSIONED if tool.staged else "")
 
 
 _VERSIONED = "".join(
@@ -190,59 +189,59 @@ _VERSIONED = "".join(
     f" -X {package}.gitMajor={KUBERNETES.split('.')[0]} -X {package}.gitMinor={KUBERNETES.split('.')[1]}"
     for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 )
-"""Kubernetes' own build writes its version in like this; without it clients and charts cannot read it."""
+"""Sets the version as Kubernetes' own build does; without it, clients and charts cannot read the version."""
 
 
 def _compile(folder: Path, target: Path, package: str, flags: str = "") -> None:
-    """Build `package` into `target`, which is there whole or not at all."""
-    made = target.with_name(f".{target.name}.{os.getpid()}")
-    command = ["go", "build", "-ldflags", f"-s -w{flags}", "-o", str(made), package]
+    """Build `package` into `target` atomically."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    command = ["go", "build", "-ldflags", f"-s -w{flags}", "-o", str(partial), package]
     subprocess.run(command, cwd=folder, env=_go_environment(folder), check=True)
-    made.rename(target)
+    partial.rename(target)
 
 
-def _link(kept: Path, name: str) -> None:
-    """Give a program that is kept its place among the others; a hard link, so that each can be removed alone."""
+def _link(cached: Path, name: str) -> None:
+    """Link a cached program into the directory of all programs; a hard link survives the removal of the other."""
     if not (_bin() / name).exists():
-        (_bin() / name).hardlink_to(kept)
+        (_bin() / name).hardlink_to(cached)
 
 
 def _install_packages() -> None:
-    lacking = {DEBIAN[name] for name in missing() if name in DEBIAN}
-    if not lacking:
+    absent = {DEBIAN[name] for name in missing() if name in DEBIAN}
+    if not absent:
         return
-    command = ["apt-get", "install", "-y", "--no-install-recommends", *sorted(lacking)]
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *sorted(absent)]
     if os.geteuid() != 0:
         raise ToolsMissing(f"As root, run: {' '.join(command)}")
-    print(f"Installing {', '.join(sorted(lacking))} …", flush=True)
-    # no service is to start by itself: the tests start their own, with their own directories
+    print(f"Installing {', '.join(sorted(absent))} …", flush=True)
+    # the packages must not start services: the tests start their own, with their own directories
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     subprocess.run(["apt-get", "update"], env=environment, check=False, capture_output=True)
     subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
-def bring() -> None:
+def install() -> None:
     """Build and install what is missing."""
     _install_packages()
     if shutil.which("go") is None:
         raise ToolsMissing("Go is not on this machine; install Go 1.24 or newer, then run this again.")
-    for place in (_bin(), cache_dir() / "programs"):
-        place.mkdir(parents=True, exist_ok=True)
+    for folder in (_bin(), cache_dir() / "programs"):
+        folder.mkdir(parents=True, exist_ok=True)
     for tool in GO_TOOLS:
         _build(tool)
         for name, _ in tool.programs:
-            _link(_kept(name, tool), name)
-    if not (kept := _kept("pause", None)).exists():
+            _link(_cached(name, tool), name)
+    if not (cached := _cached("pause", None)).exists():
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(HERE / "pause" / "main.go", folder)
             (Path(folder) / "go.mod").write_text("module pause\n\ngo 1.24.0\n")
-            _compile(Path(folder), kept, ".")
-    _link(kept, "pause")
+            _compile(Path(folder), cached, ".")
+    _link(cached, "pause")
     print(f"All parts of a one-node cluster are in {_bin()}")
 
 
 if __name__ == "__main__":
     try:
-        bring()
+        install()
     except (ToolsMissing, subprocess.CalledProcessError) as error:
         sys.exit(str(error))

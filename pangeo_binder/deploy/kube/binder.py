@@ -13,7 +13,7 @@ from ...web.limits import Limits
 from .values import BINDER_PORT, CONFIG, REGISTRY_LOGIN, STATE, KubeValues, read_secret, read_values, size_bytes
 
 _KEEP_SECONDS = 30
-"""How long a Job that ended is kept: it counts among the builds at a time, and its log was followed while it ran."""
+"""How long Kubernetes keeps a finished Job: it still counts as a concurrent build; its log has been followed."""
 _POD_ADDRESS = "POD_IP"
 
 
@@ -30,7 +30,7 @@ def configure(c: Any) -> None:
     binder.policy_file = str(CONFIG / "policy.yaml")
     binder.cache_dir = str(STATE)
     binder.queue_seconds = float(values.binder.queue_seconds)
-    binder.limits = _door(values, keys[0])
+    binder.limits = _limits(values, keys[0])
     binder.ask_first = False
     binder.kube_builds = build_settings(values)
     binder.notice, binder.about = values.binder.notice, list(values.binder.about)
@@ -42,23 +42,23 @@ def configure(c: Any) -> None:
     binder.log_level = values.log_level
 
 
-def _door(values: KubeValues, key: str) -> Limits:
+def _limits(values: KubeValues, key: str) -> Limits:
     binder = values.binder
-    # the kubelet and Prometheus ask under the pod's own address, the proxy passes on the name that people used
-    within = ("binder", f"binder.{values.site.namespace}.svc", os.environ.get(_POD_ADDRESS, "localhost"))
+    # the kubelet and Prometheus use the pod's own address; the proxy forwards the name that the user requested
+    internal = ("binder", f"binder.{values.site.namespace}.svc", os.environ.get(_POD_ADDRESS, "localhost"))
     return Limits(
         build_token_key=key,
         require_build_token=binder.require_build_token,
         rate_limit=binder.rate_limit,
         rate_seconds=binder.rate_seconds,
         banned_networks=binder.banned_networks,
-        hosts=(*binder.hosts, *within),
+        hosts=(*binder.hosts, *internal),
         cors_allow_origin=binder.cors_allow_origin,
     )
 
 
 def build_settings(values: KubeValues) -> KubeBuildSettings:
-    """Return how environments are built, as the values say."""
+    """Return the settings for builds from the values."""
     builds, registry = values.builds, values.registry
     memory = size_bytes(builds.memory)
     return KubeBuildSettings(

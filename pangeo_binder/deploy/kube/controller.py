@@ -1,4 +1,4 @@
-"""Configures dask-gateway's controller on Kubernetes, which this chart runs in place of dask-gateway's own."""
+"""Configures our dask-gateway controller on Kubernetes; the chart runs it in place of the stock one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def configure(c: Any) -> None:
     controller.gateway_instance = site.gateway_instance
     controller.proxy_prefix = site.gateway_prefix
     controller.proxy_web_middlewares = [{"name": site.gateway_middleware, "namespace": site.namespace}]
-    # dask-gateway's traefik has one port for pages and schedulers
+    # dask-gateway's traefik uses one port for pages and schedulers
     controller.proxy_tcp_entrypoint = "web"
     controller.start_seconds = float(values.dask.start_seconds)
     controller.log_level = values.log_level

@@ -1,6 +1,6 @@
-"""Configures jupyterhub-idle-culler on Kubernetes: each server by its own grant, and users that have no server left.
+"""Configures jupyterhub-idle-culler on Kubernetes: it culls servers by their own grant, and users without a server.
 
-The hub runs it, in its own pod.
+The hub runs it, in the hub's pod.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ...hub.cull import should_cull
 
 _EVERY_SECONDS = 30
 _USER_SECONDS = 300
-"""How long an anonymous user without a server is kept: long enough for a server about to start."""
+"""How long the hub keeps an anonymous user without a server: long enough for its server to start."""
 
 
 def configure(c: Any) -> None:

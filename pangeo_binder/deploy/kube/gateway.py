@@ -1,7 +1,7 @@
-"""Configures dask-gateway's API server on Kubernetes, and runs it: the entry point of its image.
+"""Configures and runs dask-gateway's API server on Kubernetes: the entry point of its image.
 
-dask-gateway's chart writes the server's configuration file itself and lets nothing else be mounted, so this is applied
-after that file, by the application.
+dask-gateway's chart writes the server's configuration file itself and cannot mount another, so the application applies
+this configuration after that file.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _PROGRAM = "dask-gateway-server"
 
 
 def configure(c: Any) -> None:
-    """Configure the gateway's API server; what dask-gateway's chart sets for its stock classes holds for ours too."""
+    """Configure the gateway's API server; the chart's settings for the stock classes also apply to our subclasses."""
     values = read_values()
     site = values.site
     c.DaskGateway.backend_class = KubeLaunchBackend
     c.DaskGateway.authenticator_class = LaunchAuthenticator
     c.LaunchAuthenticator.jupyterhub_api_url = f"{values.hub_url}/hub/api"
     backend = c.KubeLaunchBackend
-    # schedulers report to it from their launch's namespace, where the chart's short name means nothing
+    # schedulers report from their launch's namespace, where the chart's short name does not resolve
     backend.api_url = f"{values.gateway_api_url}/api"
     backend.namespace_prefix = values.launches.prefix
     backend.shared_namespace = site.shared_namespace
@@ -39,10 +39,10 @@ def configure(c: Any) -> None:
 
 
 class ConfiguredGateway(DaskGateway):
-    """dask-gateway's API server with our configuration on top of its file's."""
+    """dask-gateway's API server with our configuration applied over its file."""
 
     def load_config_file(self, filename: str, path: Any = None) -> None:
-        """Load the chart's file, then ours over it."""
+        """Load the chart's file, then apply our configuration."""
         super().load_config_file(filename, path)
         ours = Config()
         configure(ours)
@@ -50,7 +50,7 @@ class ConfiguredGateway(DaskGateway):
 
 
 def main() -> None:
-    """Run it with the arguments that dask-gateway's chart gives, of which the first may be the stock program's name."""
+    """Run the server with the chart's arguments, of which the first may be the name of the stock program."""
     arguments = sys.argv[1:]
     ConfiguredGateway.launch_instance(arguments[1:] if arguments[:1] == [_PROGRAM] else arguments)
 

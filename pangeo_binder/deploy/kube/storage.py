@@ -9,7 +9,7 @@ import time
 from ...storage.app import AdminCaller, Right, StorageSettings, run
 from .values import STATE, STORAGE_ADMIN_PORT, STORAGE_PORT, read_secret, read_values
 
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - a pod's own address; NetworkPolicies say who reaches it
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a pod; NetworkPolicies restrict who can connect
 
 
 _RESOLVE_SECONDS, _RESOLVE_TRIES = 2, 30
@@ -18,7 +18,7 @@ _RESOLVE_SECONDS, _RESOLVE_TRIES = 2, 30
 def settings(address: str) -> StorageSettings:
     """Return the service's settings; sessions reach its data port at the IP `address`.
 
-    Workers get a launch's variables from Kubernetes, so the gateway asks for nothing.
+    Workers get a launch's variables from Kubernetes, so the gateway needs no token.
     """
     values = read_values()
     host = f"[{address}]" if ":" in address else address
@@ -40,10 +40,11 @@ def settings(address: str) -> StorageSettings:
 
 
 def service_address(name: str) -> str:
-    """Return the IP address of a Service, which it keeps for life; waits while the cluster's DNS does not know it yet.
+    """Return the IP address of a Service, which never changes; wait until the cluster's DNS knows it.
 
-    boto3 asks `<bucket>.<host>` of a host with a name, which no DNS here knows, and `<host>/<bucket>` of an address; a
-    file that says otherwise, as on one machine, would have to be in every environment. Raises OSError.
+    boto3 requests `<bucket>.<host>` if the host is a name, which the cluster's DNS does not know, but `<host>/<bucket>`
+    if it is an IP address. A file could change this, as in the local profile, but every environment would need it.
+    Raises OSError.
     """
     for _ in range(_RESOLVE_TRIES):
         try:

@@ -1,7 +1,7 @@
-"""What the chart tells the processes: its values, the names it gave, and each process's own secrets. Read, not written.
+"""Reads what the chart passes to the processes: its values, the names of its objects, and each process's secrets.
 
-`helm-chart/pangeo-binder/templates/_values.tpl` writes the document this reads; what is not known here is refused.
-Secrets are files of the one Secret that a process mounts. Not for the local profile's values.
+`helm-chart/pangeo-binder/templates/_values.tpl` writes the document; unknown keys are refused. Secrets are files of
+the one Secret that a process mounts. Not for the local profile's values.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pydantic.alias_generators import to_camel
 from ...kube.pods import TierPods
 
 _ETC = Path(os.environ.get("PANGEO_BINDER_ETC", "/etc/pangeo-binder"))
-"""Where a pod finds what it is given; another place for a process that is tried outside of its pod."""
+"""The directory of a pod's mounted files; the variable overrides it for a process outside its pod."""
 CONFIG, SECRETS = _ETC / "config", _ETC / "secrets"
 REGISTRY_LOGIN = _ETC / "registry" / "config.json"
 PULL_LOGIN = _ETC / "pull" / ".dockerconfigjson"
 STATE = Path("/var/lib/pangeo-binder")
 VALUES_VARIABLE = "PANGEO_BINDER_VALUES"
-"""Holds the document itself where no file can be mounted, which is so in dask-gateway's chart."""
+"""Holds the document itself where no file can be mounted, as in dask-gateway's chart."""
 HUB_PORT, SERVER_PORT, BINDER_PORT = 8081, 8888, 8585
 STORAGE_PORT, STORAGE_ADMIN_PORT, GATEWAY_API_PORT = 9100, 9101, 8000
 
@@ -32,7 +32,7 @@ _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 
 def size_bytes(text: str) -> int:
-    """Return how many bytes a size such as `6Gi` is, as the chart's schema has them."""
+    """Return the bytes of a size such as `6Gi`, in the form of the chart's schema."""
     return int(float(text[:-2]) * _UNITS[text[-2:]])
 
 
@@ -49,27 +49,27 @@ class PriorityClasses(_Part):
 
 
 class LaunchRole(_Part):
-    """A ClusterRole that an account of the release has in launches' namespaces."""
+    """A ClusterRole that a service account of the release has in the launches' namespaces."""
 
     role: str
     account: str
 
 
 class KubeSettings(_Part):
-    """The names of things in the cluster."""
+    """The names of the release's objects in the cluster."""
 
     release: str
     namespace: str
     tiers: tuple[str, ...]
     """The names of the policy's tiers."""
     shared_namespace: str = ""
-    """The one namespace of all launches; empty where each has its own."""
+    """The one namespace of all launches; empty if each has its own."""
     gateway_instance: str
     gateway_api: str
     gateway_traefik: str
     gateway_prefix: str
     gateway_middleware: str
-    """The name of traefik's middleware that takes the prefix off clusters' addresses."""
+    """The name of the traefik middleware that strips the prefix from clusters' addresses."""
     traefik_port: int = 80
     launch_roles: tuple[LaunchRole, ...] = ()
     builds_namespace: str
@@ -80,7 +80,7 @@ class KubeSettings(_Part):
 
 
 class ExampleValues(_Part):
-    """A repository the landing page offers."""
+    """An example repository on the landing page."""
 
     title: str
     url: str
@@ -106,21 +106,21 @@ class BinderValues(_Part):
 
 
 class Pool(_Part):
-    """Which nodes pods run on."""
+    """Settings that select the nodes for pods."""
 
     node_selector: Mapping[str, str] = {}
     tolerations: tuple[Mapping[str, Any], ...] = ()
 
     def pods(self, priority_class: str) -> TierPods:
-        """Return it as launches and builds are told."""
+        """Return it in the form that launches and builds use."""
         return TierPods(self.node_selector, self.tolerations, priority_class)
 
 
 class TierPool(Pool):
-    """Which nodes the pods of one tier run on, and before which others."""
+    """Settings that select the nodes and the priority of one tier's pods."""
 
     priority_class: str = ""
-    """A PriorityClass of the operator's; empty for the chart's own."""
+    """The operator's own PriorityClass; empty for the chart's."""
 
 
 class BuildValues(Pool):
@@ -166,17 +166,17 @@ class SchedulerValues(_Part):
     """`dask.scheduler`."""
 
     cpu: float = 0.25
-    """What it is sure to get."""
+    """The CPU request in cores."""
     memory: str = "1Gi"
 
     @property
     def cpu_limit(self) -> float:
-        """The cores it may use; it is idle most of the time, so more than it is sure to get."""
+        """The CPU limit in cores; above the request, because a scheduler is idle most of the time."""
         return max(1.0, self.cpu)
 
     @property
     def memory_bytes(self) -> int:
-        """Its memory."""
+        """The memory in bytes."""
         return size_bytes(self.memory)
 
 
@@ -200,12 +200,12 @@ class KubeValues(_Part):
     log_level: str = "INFO"
 
     def address(self, service: str, port: int) -> str:
-        """Return how `service` of the release is reached from anywhere in the cluster."""
+        """Return the URL of the release's `service`, valid anywhere in the cluster."""
         return f"http://{service}.{self.site.namespace}.svc:{port}"
 
     @property
     def public_url(self) -> str:
-        """The address people use, ending in a slash."""
+        """The public address; ends in a slash."""
         return f"http{'s' if self.binder.https else ''}://{self.binder.hosts[0]}/"
 
     @property
@@ -229,13 +229,13 @@ class KubeValues(_Part):
         return f"{self.address(self.site.gateway_traefik, self.site.traefik_port)}{self.site.gateway_prefix}"
 
     def tier_pods(self, priority_class: str) -> dict[str, TierPods]:
-        """Return where the pods of each tier of the policy run, with its PriorityClass or else `priority_class`."""
+        """Return the pod settings of each tier of the policy, with its PriorityClass or else `priority_class`."""
         pools = {tier: self.launches.pools.get(tier, TierPool()) for tier in self.site.tiers}
         return {tier: pool.pods(pool.priority_class or priority_class) for tier, pool in pools.items()}
 
 
 def read_values(folder: Path = CONFIG) -> KubeValues:
-    """Return the release's values, of the file in `folder` or of the variable that takes its place.
+    """Return the release's values, from the variable if it is set, else from the file in `folder`.
 
     Raises pydantic.ValidationError, FileNotFoundError.
     """
@@ -244,5 +244,5 @@ def read_values(folder: Path = CONFIG) -> KubeValues:
 
 
 def read_secret(key: str, folder: Path = SECRETS) -> str:
-    """Return what this process's Secret holds under `key`. Raises FileNotFoundError where it has none."""
+    """Return the value of `key` in this process's Secret. Raises FileNotFoundError if the key is missing."""
     return (folder / key).read_text().strip()

@@ -1,1 +1,1 @@
-"""Configures each process of the local profile, and starts, watches and stops them: one `configure` per process."""
+"""Configures the processes of the local profile with one `configure` each, and starts, watches and stops them."""

@@ -17,7 +17,7 @@ def configure(c: Any, state_dir: str) -> None:
     binder = c.PangeoBinderHub
     binder.ip = LOOPBACK
     binder.port = values.ports.binder
-    # launched code runs as the person who started the stack, so no page of another site may start it unasked
+    # launched code runs as the user who started the stack, so another site's page must not start it without asking
     binder.hosts = [LOOPBACK, "localhost", "[::1]"]
     binder.ask_first = True
     binder.base_url = "/"

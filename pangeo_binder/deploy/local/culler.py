@@ -1,4 +1,4 @@
-"""Configures jupyterhub-idle-culler: each server by its own grant, and users that have no server left."""
+"""Configures jupyterhub-idle-culler: it culls servers by their own grant, and users without a server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...hub.cull import should_cull
 
 _EVERY_SECONDS = 10
 _USER_SECONDS = 60
-"""How long an anonymous user without a server is kept: long enough for a server about to start."""
+"""How long the hub keeps an anonymous user without a server: long enough for its server to start."""
 
 
 def configure(c: Any, state_dir: str) -> None:

@@ -1,7 +1,7 @@
-"""Makes git repositories of the examples, for the local profile.
+"""Makes git repositories from the examples, for the local profile.
 
-The examples are plain folders in this project; a launch needs a repository with a commit. The same folder always gives
-the same commit (author, dates and message are fixed), so a built environment is found again.
+The examples are plain folders in this project, but a launch needs a repository with a commit. Author, dates and message
+are fixed, so the same folder always gives the same commit, and a built environment is reused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...resources import resource
 
-_IDENTITY = {
+_COMMIT_ENVIRONMENT = {
     "GIT_AUTHOR_NAME": "pangeo-binder",
     "GIT_AUTHOR_EMAIL": "examples@pangeo-binder.invalid",
     "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z",
@@ -28,7 +28,7 @@ _IDENTITY = {
 
 @dataclass(frozen=True, slots=True)
 class ExampleRepository:
-    """An example as a repository of this machine."""
+    """An example as a repository on this machine."""
 
     title: str
     description: str
@@ -53,7 +53,7 @@ _EXAMPLES = (
 
 
 def example_repositories(folder: Path) -> tuple[ExampleRepository, ...]:
-    """Return the examples as repositories below `folder`, which `make_repositories` fills."""
+    """Return the example repositories that `make_repositories` creates below `folder`."""
     return tuple(
         ExampleRepository(title, description, (folder / name).as_uri(), urlpath)
         for name, title, description, urlpath in _EXAMPLES
@@ -61,10 +61,10 @@ def example_repositories(folder: Path) -> tuple[ExampleRepository, ...]:
 
 
 def make_repositories(folder: Path) -> None:
-    """Make a repository of each example below `folder`, in place of what is there."""
+    """Create a repository for each example below `folder`, and replace existing ones."""
     for name, *_ in _EXAMPLES:
         target = folder / name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(resource("examples") / name, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         for command in (["init", "-q", "-b", "main"], ["add", "--all"], ["commit", "-q", "-m", "Example"]):
-            subprocess.run(["git", *command], cwd=target, env=_IDENTITY, check=True, capture_output=True)
+            subprocess.run(["git", *command], cwd=target, env=_COMMIT_ENVIRONMENT, check=True, capture_output=True)

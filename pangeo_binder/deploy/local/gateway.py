@@ -26,15 +26,15 @@ def configure(c: Any, state_dir: str) -> None:
     backend.clusters_directory = str(values.folder("clusters"))
     backend.storage_url = values.storage_admin_url
     backend.storage_token = values.secrets.storage_gateway_token
-    # clusters are found again after a restart only with a file database and the same key
+    # after a restart, the gateway finds its clusters only with a file database and the same key
     backend.db_url = f"sqlite:///{values.folder('run')}/gateway.sqlite"
     key = bytes.fromhex(values.secrets.gateway_encrypt_key)
     backend.db_encrypt_keys = [base64.urlsafe_b64encode(key)]
     backend.stop_clusters_on_shutdown = False
     backend.inherited_environment = ["LANG", "LC_ALL", "TZ"]
-    # processes that do not end when asked are killed well within the 30 s in which a cluster has to be gone
+    # kill processes that ignore signals well within the 30 s after which a cluster must be gone
     backend.sigint_timeout = 5
     backend.sigterm_timeout = 3
-    # twenty schedulers that start at once on two cores need more than dask-gateway's 60 s
+    # twenty schedulers that start at once on two cores need more time than dask-gateway's default of 60 s
     backend.cluster_start_timeout = backend.worker_start_timeout = 180
     c.LaunchAuthenticator.jupyterhub_api_url = os.environ["JUPYTERHUB_API_URL"]

@@ -16,8 +16,8 @@ from ...hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...local.processes import STATE_DIR
 from .values import GATEWAY_PREFIX, LOOPBACK, LocalValues, read_values
 
-_CARRIED = ("UV_", "PIP_", "SSL_", "GIT_", "HTTP", "http", "NO_PROXY", "no_proxy", "REQUESTS_", "CURL_", "LANG", "LC_")
-"""How variables begin that services take over: how this machine reaches package indexes and git servers."""
+_INHERIT = ("UV_", "PIP_", "SSL_", "GIT_", "HTTP", "http", "NO_PROXY", "no_proxy", "REQUESTS_", "CURL_", "LANG", "LC_")
+"""Prefixes of variables that services inherit: how this machine reaches package indexes and git servers."""
 
 
 def configure(c: Any, state_dir: str) -> None:
@@ -33,14 +33,14 @@ def configure(c: Any, state_dir: str) -> None:
 def _hub(c: Any, values: LocalValues) -> None:
     c.JupyterHub.bind_url = values.public_url
     c.JupyterHub.hub_bind_url = f"http://{LOOPBACK}:{values.ports.hub}"
-    # the binder answers everything but the hub's own pages, servers' addresses of ended sessions included
+    # the binder answers everything except the hub's own pages, including the addresses of ended sessions
     c.JupyterHub.hub_routespec = "/hub/"
     c.JupyterHub.db_url = f"sqlite:///{values.folder('run')}/hub.sqlite"
     c.JupyterHub.cookie_secret = bytes.fromhex(values.secrets.hub_cookie)
     c.JupyterHub.authenticator_class = "null"
-    # nobody logs in, on purpose; without this the hub would warn of it at every start
+    # users never log in, by design; without this the hub would warn at every start
     c.Authenticator.any_allow_config = True
-    # answer at once: launches follow the progress of a spawn instead
+    # answer a start request at once: launches follow the progress of the spawn instead
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
     c.JupyterHub.cleanup_servers = True
 
@@ -67,11 +67,12 @@ def _spawner(c: Any, values: LocalValues) -> None:
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
     storage = StorageService(values.storage_admin_url, values.secrets.storage_hub_token)
     spawner.provisioner = Provisioner(storage, GatewayClusters(_gateway_service(values)))
-    # a room full of launches on a small machine takes its time
+    # many simultaneous launches on a small machine start slowly
     spawner.start_timeout = spawner.http_timeout = 300
-    # JupyterHub gives a server that ignores signals 65 s, but a launch has to be gone within 30; Jupyter ends in 6
+    # by default JupyterHub waits 65 s for a server that ignores signals, but a launch must be gone within 30 s;
+    # Jupyter ends in 6 s
     spawner.interrupt_timeout, spawner.term_timeout, spawner.kill_timeout = 8, 4, 3
-    # a service that died is started again, and a server's death is noticed, within this many seconds
+    # the hub restarts a dead service, and notices a dead server, within this many seconds
     c.Spawner.poll_interval = 2
 
 
@@ -112,13 +113,13 @@ def _services(values: LocalValues) -> list[dict[str, Any]]:
 
 
 def _service_environment(values: LocalValues) -> dict[str, str]:
-    carried = {name: value for name, value in os.environ.items() if name.startswith(_CARRIED)}
+    inherited = {name: value for name, value in os.environ.items() if name.startswith(_INHERIT)}
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
-    return {**carried, "PATH": path, STATE_DIR: str(values.state_dir), "PYTHONUNBUFFERED": "1"}
+    return {**inherited, "PATH": path, STATE_DIR: str(values.state_dir), "PYTHONUNBUFFERED": "1"}
 
 
 def _config_file(folder: Path, process: str, values: LocalValues) -> str:
-    """Write the two lines with which a process finds its configuration, and return the file's path."""
+    """Write the two-line configuration file of a process, and return its path."""
     path = folder / f"{process}_config.py"
     path.write_text(
         f"from pangeo_binder.deploy.local.{process} import configure\n"

@@ -1,7 +1,7 @@
-"""Starts, watches and stops one local stack. JupyterHub manages the services; this looks after the hub itself.
+"""Starts, watches and stops one local stack. JupyterHub manages the services; this module manages the hub.
 
-Whatever a crash left behind is found by the marks of its processes and ended before a start. Runs in the command `up`;
-not for the services' configuration (`hub`, `gateway`, `binder`, `storage`, `culler`).
+Before a start it finds processes that a crash left, by their marks, and ends them. Runs in the command `up`. Not for
+the services' configuration (`hub`, `gateway`, `binder`, `storage`, `culler`).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from .values import LOOPBACK, LocalValues, Secrets, choose_ports, write_values
 DEFAULT_PORT = 8585
 _START_SECONDS = 120
 _STOP_SECONDS = 20
-_SOON_SECONDS = 60
-_FORGOTTEN = ("run", "homes", "clusters", "config")
-"""Folders of the state directory that mean nothing once their processes are gone."""
+_RESTART_WINDOW_SECONDS = 60
+_RUN_FOLDERS = ("run", "homes", "clusters", "config")
+"""Folders of the state directory that are useless once their processes are gone."""
 
 
 class StackError(UserError):
-    """The stack cannot be started here and now."""
+    """The stack cannot start or keep running."""
 
     reason = "stack"
 
 
 def is_free(port: int) -> bool:
-    """Return whether nobody listens on `port` of loopback."""
+    """Return whether no process listens on `port` of loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -53,11 +53,11 @@ def is_free(port: int) -> bool:
 
 
 def choose_public_port(wanted: int | None) -> int:
-    """Return the port people will use: `wanted`, else the usual one, else any. Raises StackError where it is taken."""
+    """Return the public port: `wanted`, else the default, else any free one. Raises StackError if `wanted` is taken."""
     if wanted is not None and not is_free(wanted):
         raise StackError(
             f"Port {wanted} is in use on this machine.",
-            "Choose another with --port, or leave it out and a free one is found.",
+            "Choose another with --port, or omit --port to use a free one.",
         )
     if wanted is not None:
         return wanted
@@ -65,7 +65,7 @@ def choose_public_port(wanted: int | None) -> int:
 
 
 class Stack:
-    """One local stack, in its state directory."""
+    """One local stack in its state directory."""
 
     def __init__(self, state_dir: Path, policy: Path | None, queue_seconds: int, build_seconds: int) -> None:
         self.state_dir = state_dir
@@ -77,21 +77,21 @@ class Stack:
         self._restarts: list[float] = []
 
     def prepare(self, port: int | None) -> int:
-        """Take the state directory, end and remove what an earlier run left in it, and return how much that was.
+        """Lock the state directory, remove what an earlier run left, and return how many processes it ended.
 
-        Raises StackError where the directory cannot be used, or another stack uses it or the port.
+        Raises StackError if the directory is unusable, or if another stack uses it or the port.
         """
         if not self.state_dir.exists():
-            choose_public_port(port)  # a port that is taken must not leave a directory behind
+            choose_public_port(port)  # do not create a directory if the port is taken
         try:
             self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._take_lock()
         except OSError:
             raise StackError(
-                f"The state directory {self.state_dir} cannot be made or written to.", "Choose another --state-dir."
+                f"The state directory {self.state_dir} cannot be created or written.", "Choose another --state-dir."
             ) from None
         left = end_all(str(self.state_dir))
-        self.forget()
+        self.remove_run_folders()
         public = choose_public_port(port)
         self.values = LocalValues(
             self.state_dir, choose_ports(public), Secrets(), self._policy, self._queue_seconds, self._build_seconds
@@ -111,20 +111,20 @@ class Stack:
             ) from None
         self._lock = lock
 
-    def forget(self) -> None:
-        """Remove what only meant something to processes that are gone; caches, scratch and logs stay."""
-        for name in _FORGOTTEN:
+    def remove_run_folders(self) -> None:
+        """Remove the folders that only running processes need; keep caches, scratch and logs."""
+        for name in _RUN_FOLDERS:
             shutil.rmtree(self.state_dir / name, ignore_errors=True)
 
     @property
     def log_file(self) -> Path:
-        """Where all processes of the stack write their logs."""
+        """The log file of all processes of the stack."""
         return self.values.folder("logs") / "stack.log"
 
     def start(self) -> None:
-        """Start the hub, which starts everything else."""
+        """Start the hub, which starts all other processes."""
         environment = {**os.environ, STATE_DIR: str(self.state_dir), "PYTHONUNBUFFERED": "1"}
-        # traefik stands beside the interpreter when installed from the package index
+        # a traefik from the package index is installed next to the interpreter
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
         command = [sys.executable, "-m", "jupyterhub", "-f", hub_config_file(self.values)]
         with self.log_file.open("ab") as log:
@@ -135,21 +135,21 @@ class Stack:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for this process, which then stops the hub in its own order
+                start_new_session=True,  # only this process handles Ctrl-C; it then stops the hub in order
             )
 
-    def becoming_ready(self) -> Iterator[set[str]]:
-        """Yield which services answer, until all do. Raises StackError where they do not."""
+    def wait_until_ready(self) -> Iterator[set[str]]:
+        """Yield the services that answer, until all do. Raises StackError if the hub ends or time runs out."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if self._hub is None or self._hub.poll() is not None:
-                raise StackError("JupyterHub ended while it was starting.", f"Its log: {self.log_file}")
+                raise StackError("JupyterHub ended while it was starting.", f"Read its log: {self.log_file}")
             answering, healthy = self._health()
             yield answering
             if healthy:
                 return
             time.sleep(0.3)
-        raise StackError(f"The stack was not ready within {_START_SECONDS} seconds.", f"Its log: {self.log_file}")
+        raise StackError(f"The stack was not ready within {_START_SECONDS} seconds.", f"Read its log: {self.log_file}")
 
     def _health(self) -> tuple[set[str], bool]:
         try:
@@ -163,9 +163,9 @@ class Stack:
         return answering | ({"binder"} if body else set()), bool(body.get("ok"))
 
     def watch(self) -> Iterator[str]:
-        """Yield a sentence whenever something had to be done, for as long as the stack runs.
+        """Restart the hub whenever it ends, and yield a message each time, as long as the stack runs.
 
-        Raises StackError where the hub keeps ending.
+        Raises StackError if the hub ends repeatedly.
         """
         while True:
             assert self._hub is not None
@@ -173,19 +173,19 @@ class Stack:
                 status = self._hub.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
                 continue
-            self._restarts = [then for then in self._restarts if time.monotonic() - then < _SOON_SECONDS]
+            self._restarts = [then for then in self._restarts if time.monotonic() - then < _RESTART_WINDOW_SECONDS]
             if len(self._restarts) >= 5:
-                raise StackError("JupyterHub ended again and again.", f"Its log: {self.log_file}")
+                raise StackError("JupyterHub ended repeatedly.", f"Read its log: {self.log_file}")
             self._restarts.append(time.monotonic())
-            # sessions and their clusters go on; services of the hub that died would be in the new one's way
+            # sessions and clusters keep running, but the dead hub's services hold ports that the new hub needs
             end_services(str(self.state_dir))
             self.start()
-            yield f"JupyterHub ended (status {status}) and was started again; running sessions were kept."
+            yield f"JupyterHub ended (status {status}) and was restarted. Running sessions continue."
 
     def stop(self) -> int:
-        """Stop everything of the stack, sessions and clusters included; return how many processes had to be ended.
+        """Stop the stack with its sessions and clusters, and return how many processes it had to end.
 
-        Where the state directory was not taken, all that is in it belongs to another stack and is left alone.
+        Without the lock, everything in the state directory belongs to another stack, so nothing is stopped.
         """
         if self._lock is None:
             return 0
@@ -196,7 +196,7 @@ class Stack:
             except subprocess.TimeoutExpired:
                 self._hub.kill()
         ended = end_all(str(self.state_dir))
-        self.forget()
+        self.remove_run_folders()
         return ended
 
 

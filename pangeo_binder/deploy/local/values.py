@@ -1,7 +1,7 @@
-"""The values of one local stack: where its state is, its ports, its secrets, its policy.
+"""The values of one local stack: its state directory, ports, secrets and policy.
 
-Written once by `up` and read by every process of the stack; the file is readable by its owner alone, because it holds
-the secrets. Not for the Kubernetes chart's values.
+`up` writes them once, and every process of the stack reads them. Only the owner can read the file, because it holds the
+secrets. Not for the Kubernetes chart's values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class ValuesInvalid(UserError):
-    """The file of values was not written by this version's `up`."""
+    """The values file is unreadable or from another version's `up`."""
 
     reason = "values_invalid"
 
@@ -48,15 +48,15 @@ def _token() -> str:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secrets:
-    """What the processes prove themselves to each other with. Never printed, never in a command line."""
+    """Secrets with which the processes authenticate to each other. Never printed, never in a command line."""
 
     ticket_keys: list[str] = field(default_factory=lambda: [_token()])
     hub_cookie: str = field(default_factory=_token)
     proxy_password: str = field(default_factory=_token)
     launches_token: str = field(default_factory=_token)
-    """The hub's own, in the name of its service `launches`."""
+    """The hub's own token, as its service `launches`."""
     status_token: str = field(default_factory=_token)
-    """Of the command `status`, which may only look."""
+    """The token of the command `status`, which may only read."""
     gateway_encrypt_key: str = field(default_factory=lambda: secrets.token_hex(32))
     storage_master_key: str = field(default_factory=_token)
     storage_hub_token: str = field(default_factory=_token)
@@ -72,25 +72,25 @@ class LocalValues:
     ports: Ports
     secrets: Secrets
     policy: Path | None = None
-    """The policy file; None for the local profile's own."""
+    """The policy file; None for the local profile's default policy."""
     queue_seconds: int = 120
-    """How long a launch may wait for a place; 0 refuses at once."""
+    """How long a launch may wait for a seat; 0 refuses at once."""
     build_seconds: int = 1800
     """How long one build may take."""
 
     @property
     def public_url(self) -> str:
-        """The address people use, ending in a slash."""
+        """The public address; ends in a slash."""
         return f"http://{LOOPBACK}:{self.ports.public}/"
 
     @property
     def hub_api(self) -> str:
-        """The hub's REST API, reached directly."""
+        """The hub's REST API, without the proxy."""
         return f"http://{LOOPBACK}:{self.ports.hub}/hub/api"
 
     @property
     def gateway_url(self) -> str:
-        """dask-gateway, reached directly."""
+        """dask-gateway, without the hub's proxy."""
         return f"http://{LOOPBACK}:{self.ports.gateway}{GATEWAY_PREFIX}"
 
     @property
@@ -99,7 +99,7 @@ class LocalValues:
         return f"http://{LOOPBACK}:{self.ports.storage_admin}"
 
     def folder(self, name: str) -> Path:
-        """Return a folder of the state directory, made if missing and closed to other users."""
+        """Return a folder of the state directory; create it, closed to other users, if missing."""
         path = self.state_dir / name
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         return path
@@ -110,12 +110,12 @@ _FILE = "values.json"
 
 
 def free_port() -> int:
-    """Return a TCP port of loopback that nobody listens on, and that stays a service's own while it is restarted."""
+    """Return a free TCP port of loopback that stays reserved for a service while it restarts."""
     return server_port(LOOPBACK)
 
 
 def choose_ports(public: int) -> Ports:
-    """Return ports for a stack people reach at `public`; the others are whatever is free."""
+    """Return the ports of a stack with the public port `public`; all others are free ports."""
     chosen: set[int] = {public}
     while len(chosen) < 9:
         chosen.add(free_port())
@@ -124,18 +124,18 @@ def choose_ports(public: int) -> Ports:
 
 
 def write_values(values: LocalValues) -> None:
-    """Write `values` into its state directory, for its owner alone."""
+    """Write `values` into its state directory, readable only by the owner."""
     values.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = values.state_dir / _FILE
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
-        os.fchmod(file.fileno(), 0o600)  # one that was there keeps its mode otherwise
+        os.fchmod(file.fileno(), 0o600)  # otherwise an existing file keeps its mode
         json.dump(to_wire(values), file)
 
 
 def read_values(state_dir: str | Path) -> LocalValues:
     """Return the values of the stack at `state_dir`.
 
-    Raises FileNotFoundError where there is none, and ValuesInvalid where the file cannot be read or understood.
+    Raises FileNotFoundError if there is no stack, and ValuesInvalid if the file is unreadable or malformed.
     """
     path = Path(state_dir) / _FILE
     try:
@@ -146,5 +146,5 @@ def read_values(state_dir: str | Path) -> LocalValues:
         raise
     except (OSError, ValueError, TypeError):
         raise ValuesInvalid(
-            f"{path} cannot be read as the values of a stack.", "`pangeo-binder up` with this folder writes it anew."
+            f"{path} does not hold valid values of a stack.", "Start `pangeo-binder up` with this folder to rewrite it."
         ) from None

@@ -1,1 +1,1 @@
-"""Servers as processes of this machine, and the proxy in front of them. Runs in the hub of the local profile."""
+"""Servers as processes of this machine, and the proxy in front of them. Runs in the local profile's hub."""

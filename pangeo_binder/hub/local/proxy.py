@@ -1,7 +1,7 @@
-"""The hub's proxy for the local profile: traefik, brought back when it dies.
+"""The hub's proxy for the local profile: traefik, restarted when it dies.
 
-JupyterHub watches its default proxy but leaves traefik alone; the routes are in a file, so a restarted traefik has them
-at once. Runs in the hub.
+JupyterHub restarts its default proxy but not traefik. The routes are in a file, so a restarted traefik has them at
+once. Runs in the hub.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from traitlets import default
 
 _CHECK_SECONDS = 1.0
 _HASH_ROUNDS = 4
-"""The fewest bcrypt takes. The password is a random key, which needs no slow hash; the default of 12 costs traefik a
-quarter of a second of processor for each question, and each launch asks at least two."""
+"""bcrypt's minimum. The password is a random key, which needs no slow hash; with the default of 12, each request costs
+traefik a quarter of a second of CPU time, and each launch sends at least two."""
 
 
 class WatchedTraefikProxy(TraefikFileProviderProxy):
-    """A file-provider traefik whose process is watched."""
+    """A file-provider traefik that is restarted when its process ends."""
 
     _watching: asyncio.Task[None] | None = None
 
@@ -28,12 +28,12 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
         return bcrypt.hashpw(self.traefik_api_password.encode(), bcrypt.gensalt(_HASH_ROUNDS)).decode()
 
     async def start(self) -> None:
-        """Start traefik and the watch over it."""
+        """Start traefik and watch its process."""
         await super().start()
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """End the watch and traefik."""
+        """Stop watching, then stop traefik."""
         if self._watching is not None:
             self._watching.cancel()
         await super().stop()

@@ -1,6 +1,6 @@
 """Starts servers as processes of this machine, for the local profile.
 
-All launches run as the operating-system user who started the stack: this is for one person's own machine. Each has its
+All launches run as the operating-system user who started the stack, so use it only on one's own machine. Each has its
 own home (a copy of the repository's files) and its own writable layer over the shared environment. Runs in the hub.
 """
 
@@ -23,37 +23,37 @@ from ...local.processes import STATE_DIR, end_marked, is_running
 from ...model import Launch
 from ..spawner import LaunchSpawnerMixin, Refused
 
-_KEPT = ["LANG", "LC_ALL", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
-"""The only variables a server takes over from the hub: how this machine speaks and reaches package indexes."""
+_ENV_KEEP = ["LANG", "LC_ALL", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
+"""The only variables a server inherits from the hub: the locale, the proxies and the certificates of this machine."""
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
     """A server as a local process in the launch's environment and home."""
 
-    homes = Unicode(help="The directory in which each launch gets its home.", config=True)
-    logs = Unicode(help="The directory in which each launch's server writes its log.", config=True)
+    homes = Unicode(help="The directory that holds the launches' homes.", config=True)
+    logs = Unicode(help="The directory that holds the servers' logs, one for each launch.", config=True)
     state_dir = Unicode(help="The stack's state directory, which marks all its processes.", config=True)
 
     _created = 0.0
-    """When the server's process began, so that a recycled pid is not taken for it."""
+    """When the server's process started, so that a reused pid is not mistaken for it."""
 
     def _env_keep_default(self) -> list[str]:
-        return list(_KEPT)
+        return list(_ENV_KEEP)
 
     def make_preexec_fn(self, name: str) -> None:
-        """Stay the user who started the stack."""
+        """Return no function: the server runs as the user who started the stack."""
 
     def user_env(self, env: dict[str, str]) -> dict[str, str]:
-        """Leave out the look-up of a system user: there is none."""
+        """Return `env` unchanged: a launch has no system user to look up."""
         return env
 
     def _home(self, launch: Launch) -> Path:
         return home_of(Path(self.homes), launch.id)
 
     async def prepare(self, launch: Launch) -> None:
-        """Make the launch's home from the repository's files, and its layer; clusters start in it as well."""
+        """Make the launch's home from the repository's files, and its layer; clusters also use them."""
         await super().prepare(launch)
         await asyncio.to_thread(_make_home, launch, Path(self.homes))
 
@@ -76,7 +76,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         return env
 
     def get_args(self) -> list[str]:
-        """Return a plain Jupyter server's arguments; its token is in the environment, where no other user sees it."""
+        """Return a plain Jupyter server's arguments; the token is in the environment, hidden from other users."""
         assert self.launch is not None and self.server is not None
         return [
             "--ServerApp.ip=127.0.0.1",
@@ -92,7 +92,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         ]
 
     async def start(self) -> tuple[str, int]:
-        """Start the server and return where it listens, once its cluster has settled."""
+        """Start the server, wait for its cluster to settle, and return the host and port."""
         assert self.launch is not None
         python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
         self.cmd = [*self.launch.local_environment.start, str(python), "-m", "jupyterlab"]
@@ -103,19 +103,22 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
             self.popen_kwargs = {"cwd": str(self._home(self.launch)), "stdout": log, "stderr": log}
             address: tuple[str, int] = await super().start()
         self._created = psutil.Process(self.pid).create_time()
-        await self._listening(log_file)
+        await self._wait_until_listening(log_file)
         await self.settle()
         return address
 
-    async def _listening(self, log_file: Path) -> None:
-        """Wait until the server listens; the hub's own wait looks seldom and does not notice a server that has died."""
-        while await self.poll() is None:
-            if await self._answers() and await asyncio.to_thread(listens, self.pid, self.port):
-                return
-            await asyncio.sleep(_LOOK_SECONDS)
-        raise Refused(SpawnFailed("The session's server ended while it was starting.", f"Its log: {log_file}"))
+    async def _wait_until_listening(self, log_file: Path) -> None:
+        """Wait until the server listens. Raises Refused if it ends first.
 
-    async def _answers(self) -> bool:
+        The hub's own wait polls rarely and does not notice a server that has died.
+        """
+        while await self.poll() is None:
+            if await self._accepts_connections() and await asyncio.to_thread(listens, self.pid, self.port):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+        raise Refused(SpawnFailed("The session's server ended while it was starting.", f"Read its log: {log_file}"))
+
+    async def _accepts_connections(self) -> bool:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(self.ip, self.port)
             writer.close()
@@ -123,7 +126,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         return False
 
     async def poll(self) -> int | None:
-        """Return None while the server runs. One that outlived the hub is known by its pid and its beginning."""
+        """Return None while the server runs; after a hub restart, its pid and start time identify it."""
         if self.proc is not None:
             status: int | None = await super().poll()
             return status
@@ -133,19 +136,19 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         return 0
 
     async def discard(self, launch: Launch) -> None:
-        """End what the server left running (kernels, terminals, its clusters' workers) and remove its home."""
+        """End the processes the server left (kernels, terminals, its clusters' workers) and remove its home."""
         await asyncio.to_thread(end_marked, self.state_dir, launch.id)
         await asyncio.to_thread(shutil.rmtree, self._home(launch), ignore_errors=True)
 
     def get_state(self) -> dict[str, Any]:
-        """Return the state, with the process's beginning."""
+        """Return the state with the process's start time."""
         state = super().get_state()
         if self.pid:
             state["created"] = self._created
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up a process that outlived the hub."""
+        """Restore the start time of a process that kept running while the hub restarted."""
         super().load_state(state)
         self._created = state.get("created", 0.0)
 
@@ -155,9 +158,9 @@ def _make_home(launch: Launch, homes: Path) -> None:
     home.mkdir(parents=True, mode=0o700)
     checkout, layer = Path(launch.local_environment.checkout), layer_of(homes, launch.id)
 
-    def not_ours(folder: str, names: list[str]) -> set[str]:
-        # a link in the layer's place would have the hub write wherever the link leads
+    def ignore_layer(folder: str, names: list[str]) -> set[str]:
+        # the hub would follow a symbolic link at the layer's path and write to its target
         return {layer.name} & set(names) if Path(folder) == checkout else set()
 
-    shutil.copytree(checkout, home, symlinks=True, dirs_exist_ok=True, ignore=not_ours)
+    shutil.copytree(checkout, home, symlinks=True, dirs_exist_ok=True, ignore=ignore_layer)
     make_layer(Path(launch.local_environment.prefix), layer)
