@@ -134,7 +134,7 @@ def test_a_post_build_that_never_ends_is_ended_with_all_its_processes(impatient:
     before = remains(impatient)
     *log, last = impatient.events(never_ending(tmp_path / "never"))
     assert (last["phase"], last["reason"]) == ("failed", "build_failed")
-    assert last["message"] == f"The build took longer than {BUILD_SECONDS}s and was ended.\n"
+    assert last["message"] == f"The build took longer than {BUILD_SECONDS}s and was stopped.\n"
     assert "waiting" in "".join(event["message"] for event in log[-8:]), "the log's last lines say where it was"
     until_as_before(impatient, before)
     assert not sleepers(impatient)

@@ -107,7 +107,7 @@ class TestRepositories:
         [
             ({"requirements.txt": "no-such-package-anywhere-0815\n"}, "no package `no-such-package-anywhere-0815`"),
             ({"requirements.txt": "toolz==999.1\n"}, "`toolz==999.1`"),
-            ({"requirements.txt": "this is no requirement\n"}, "requirements.txt has a line that is no requirement"),
+            ({"requirements.txt": "not a requirement\n"}, "has a line that is not a valid requirement"),
             ({"Dockerfile": "FROM scratch\n"}, "Dockerfile"),
             ({"environment.yml": "dependencies: [xarray]\n"}, "environment.yml"),
             ({"postBuild": "echo going wrong\nexit 7\n"}, "postBuild failed with exit code 7"),

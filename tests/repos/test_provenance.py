@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from pangeo_binder.builders.checkout import Checkout
+from pangeo_binder.builders.checkout import check_out
 from pangeo_binder.errors import RepoNotFound
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Repo, RepoRef
@@ -52,8 +52,7 @@ async def provenance(url: str, ref: str) -> Provenance:
 @both_kinds_of_host
 async def test_a_host_gives_out_a_forks_commit_at_its_parents_address(parent: Parent, url: str, tmp_path: Path) -> None:
     repo = Repo(RepoRef("git", url, parent.foreign), parent.foreign)
-    checkout = Checkout(repo, tmp_path / "into", GitAccess(), time.monotonic() + 60)
-    assert [line async for line in checkout.run()]
+    assert [line async for line in check_out(repo, tmp_path / "into", GitAccess(), time.monotonic() + 60)]
     assert (tmp_path / "into" / "miner").exists(), "without this there is nothing to guard against"
 
 
