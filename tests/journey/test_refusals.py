@@ -62,7 +62,7 @@ class TestLinks:
             subprocess.run(["git", "branch", name], cwd=tmp_path / "repo", check=True)
         last = refused(stack, repo, "relese-2025")
         assert last["reason"] == "ref_not_found" and "no branch or tag `relese-2025`" in last["message"]
-        assert last["hint"].startswith("The closest are: release-2025")
+        assert last["hint"].startswith("Similar names: release-2025")
 
     @pytest.mark.parametrize("where", ["ref", "ref after a slash", "url", "url and ref"])
     def test_an_option_of_git_is_no_name(self, stack: LocalStack, tmp_path: Path, where: str) -> None:
