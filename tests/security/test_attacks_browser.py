@@ -71,7 +71,7 @@ def test_another_name_that_leads_here_is_refused(stack: LocalStack, host: str) -
     for path in ("", f"v2/{spec(stack)}", "metrics", "static/launch.js"):
         assert request(f"{stack.url}{path}", Host=host).status == 403, path
     event = last_event(f"{stack.url}build/{spec(stack)}", Host=host)
-    assert event["message"].startswith("This service is not at the address") and "url" not in event
+    assert event["message"].startswith("This service does not allow requests to this host name") and "url" not in event
     assert begun(stack) == before
 
 
@@ -91,7 +91,7 @@ def test_the_names_of_this_machine_are_answered(stack: LocalStack, host: str) ->
     ],
 )
 def test_a_page_that_is_not_ours_may_not_launch(stack: LocalStack, headers: dict[str, str]) -> None:
-    assert "may not launch here" in asked(stack, **headers)
+    assert "does not allow launches from pages of other sites" in asked(stack, **headers)
 
 
 def test_our_own_page_may(stack: LocalStack) -> None:
