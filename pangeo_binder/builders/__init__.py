@@ -1,1 +1,1 @@
-"""Builders: from a commit to an environment. One file per kind. Runs in the binder; never starts servers."""
+"""Builders: make the environment of a revision. One file per kind. Run in the binder; they never start servers."""

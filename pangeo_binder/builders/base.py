@@ -1,7 +1,6 @@
-"""What a builder is: it finds the environment of a commit, or makes it, under limits and leaving nothing half-made.
+"""The interface of builders: find the environment of a revision, or make it within limits; leave nothing unfinished.
 
-One file per kind of builder stands beside this one. Runs in the binder; that one build serves many launches is the work
-of `launch.builds`.
+Each kind of builder has its own module or folder. Runs in the binder. `launch.builds` shares one build among launches.
 """
 
 from __future__ import annotations
@@ -37,59 +36,59 @@ class BuildEvent:
     """One line of a build's log; the last event carries the environment."""
 
     phase: Phase
-    """FETCHING or BUILDING; BUILT for the last."""
+    """FETCHING or BUILDING; BUILT for the last event."""
     line: str
     environment: Environment | None = None
 
 
 def find_uv() -> Path:
-    """Return the `uv` beside this Python, else the one on PATH. Raises FileNotFoundError."""
-    beside = Path(sys.executable).with_name("uv")
-    found = str(beside) if beside.exists() else shutil.which("uv")
+    """Return the `uv` in this Python's folder, else the one on PATH. Raises FileNotFoundError."""
+    own = Path(sys.executable).with_name("uv")
+    found = str(own) if own.exists() else shutil.which("uv")
     if not found:
-        raise FileNotFoundError("uv is neither beside this Python nor on PATH; install it with `pip install uv`")
+        raise FileNotFoundError("uv is neither in this Python's folder nor on PATH; install it with `pip install uv`")
     return Path(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildLimits:
-    """What builds of any kind may take."""
+    """Limits of builds of any kind."""
 
     timeout_seconds: float = 1800
-    """How long one build may take, from the first fetch."""
+    """The time limit of one build, from the first fetch."""
     concurrent: int = 2
     """How many builds this process makes or follows at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings(BuildLimits):
-    """Where builds of virtual environments happen and what they may take."""
+    """Directories and limits of virtual environment builds."""
 
     cache_dir: Path
     cache_bytes: int = 50 << 30
-    """How much disk environments may use; over it, those unused for longest are pruned."""
+    """How much disk the environments may use; above it, the least recently used are pruned."""
     unused_seconds: float = 30 * 24 * 3600
     """Environments unused for this long are pruned."""
     min_free_bytes: int = 1 << 30
     """No build starts with less free disk."""
     python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
-    """The Python of repositories that ask for none."""
+    """The Python for repositories that do not request a version."""
     git: GitAccess = field(default_factory=GitAccess)
     uv: Path = field(default_factory=find_uv)
     session_source: Path = field(default_factory=lambda: resource("session"))
-    """The source of the session distribution, which every environment gets."""
+    """The source of the session distribution, which is installed into every environment."""
 
 
 class Builder(ABC):
-    """Makes the environment of a revision.
+    """Maker of environments.
 
-    The story of `build`: wait for a free slot, then make the environment line by line. If that fails in any way, a
-    cancellation included, discard what was made and say why. A driver fills `find`, `make` and `discard`; one that
-    keeps things on disk or connections open also fills `recover`, `prune` and `close`.
+    `build` waits for a free slot, then makes the environment and yields its log. On any failure or cancellation it
+    discards what was made and raises the reason. A driver implements `find`, `make` and `discard`. A driver that keeps
+    files or connections also implements `recover`, `prune` and `close`.
     """
 
     files: ClassVar[tuple[str, ...]] = ()
-    """The files of a repository that environments are made from; empty for all that repo2docker knows."""
+    """The files of a repository that this builder reads; empty for all files that repo2docker reads."""
 
     def __init__(self, limits: BuildLimits) -> None:
         self._limits = limits
@@ -97,15 +96,15 @@ class Builder(ABC):
 
     @abstractmethod
     async def find(self, repo: Repo) -> Environment | None:
-        """Return the environment of `repo` where it is ready; asked for every launch, so it is quick."""
+        """Return the environment of `repo` if it is ready. Every launch calls this, so it must be fast."""
 
     @abstractmethod
     def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
-        """Yield the log of making the environment; the last event carries it. Raises UserErrors, mostly BuildFailed."""
+        """Make the environment and yield the log; the last event carries it. Raises UserErrors, mostly BuildFailed."""
 
     @abstractmethod
     async def discard(self, repo: Repo) -> None:
-        """Remove what an unfinished `make` left, processes included; an environment that is ready stays."""
+        """Remove the files and processes of an unfinished `make`; keep an environment that is ready."""
 
     async def find_request(self, environment: Environment) -> RepositoryRequest:
         """Return the repository's request, by default from its checkout. Raises RequestInvalid."""
@@ -114,11 +113,11 @@ class Builder(ABC):
         return find_request(Path(environment.checkout))
 
     async def recover(self) -> int:
-        """Remove what builds of dead processes left; return how many there were."""
+        """Remove what builds of dead processes left; return how many builds that were."""
         return 0
 
     async def prune(self, in_use: Set[str]) -> list[str]:
-        """Remove environments by the builder's limits, but none whose id is `in_use`; return the removed ids."""
+        """Remove environments over the builder's limits, except the ids in `in_use`; return the removed ids."""
         return []
 
     async def close(self) -> None:  # noqa: B027 - a builder may have nothing open
@@ -133,12 +132,12 @@ class Builder(ABC):
                 if removed := await self.prune(await in_use()):
                     log.info("Pruned %d environments", len(removed))
             except PangeoBinderError as error:
-                log.warning("Environments were not pruned: %s", error)
+                log.warning("Could not prune environments: %s", error)
 
     async def build(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log; the last event carries the environment.
 
-        Raises BuildFailed, RepoNotFound or RefNotFound; what went before is in the lines already yielded.
+        Raises BuildFailed, RepoNotFound or RefNotFound after the lines that it has already yielded.
         """
         if self._slots.locked():
             yield BuildEvent(Phase.FETCHING, "Waiting for other builds to end.")
@@ -149,20 +148,20 @@ class Builder(ABC):
                         yield event
             except BaseException as error:
                 await asyncio.shield(self.discard(repo))
-                if isinstance(error, Exception) and (told := self._explained(error)):
-                    raise told from None
+                if isinstance(error, Exception) and (user_error := self._to_user_error(error)):
+                    raise user_error from None
                 raise
 
-    def _explained(self, error: Exception) -> UserError | None:
-        """Return what to tell the person; None for what is nobody's fault but ours."""
+    def _to_user_error(self, error: Exception) -> UserError | None:
+        """Return the error to show to the user; None for an internal error."""
         match error:
             case BuildFailed():
                 return error
             case CommandTimedOut():
                 limit = duration_text(int(self._limits.timeout_seconds))
                 return BuildFailed(
-                    f"The build took longer than {limit} and was ended.",
-                    "Make it do less, or ask the operator for more time.",
+                    f"The build took longer than {limit} and was stopped.",
+                    "Reduce what the build does, or ask the operator for more time.",
                 )
             case OSError(errno=errno.ENOSPC):
                 return disk_full()
@@ -170,5 +169,5 @@ class Builder(ABC):
 
 
 def disk_full() -> BuildFailed:
-    """Return the error for a disk without room."""
+    """Return the error for a full disk."""
     return BuildFailed("This binder's disk is full.", "Tell its operator; nothing is wrong with the repository.")

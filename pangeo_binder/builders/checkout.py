@@ -1,4 +1,4 @@
-"""Fetches the files of exactly one commit, and its submodules. Runs in the binder; git's hardening is `git`'s."""
+"""Fetch the files of a repository at one revision. Runs in the binder and in build pods; `git` hardens git itself."""
 
 from __future__ import annotations
 
@@ -6,21 +6,34 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
+from typing import assert_never
 
 from ..command import CommandFailed
 from ..errors import BuildFailed, RefNotFound, UserError
 from ..git import Git, GitAccess
-from ..model import Repo
+from ..model import FetchKind, Repo
 
 _ALL_BRANCHES = "+refs/heads/*:refs/remotes/origin/*"
 
-# git's words for "ask for it in another way"
-_NOT_THIS_WAY = ("unadvertised object", "does not support shallow", "couldn't find remote ref")
+# git's messages when the server does not support this kind of fetch; another kind may work
+_FETCH_UNSUPPORTED = ("unadvertised object", "does not support shallow", "couldn't find remote ref")
 _NO_SUCH_COMMIT = ("not our ref", "no such remote ref")
 
 
-class Checkout:
-    """The files of one commit, in one directory, by a deadline on the monotonic clock."""
+def check_out(repo: Repo, into: Path, access: GitAccess, deadline: float) -> AsyncGenerator[str, None]:
+    """Fetch the files of `repo` into the new directory `into` and yield the log.
+
+    `deadline` is on the monotonic clock. Raises RepoNotFound, RefNotFound, BuildFailed or CommandTimedOut.
+    """
+    match repo.fetch:
+        case FetchKind.GIT:
+            return _GitCheckout(repo, into, access, deadline).run()
+        case _:
+            assert_never(repo.fetch)
+
+
+class _GitCheckout:
+    """The files of one commit and its submodules, in one directory."""
 
     def __init__(self, repo: Repo, into: Path, access: GitAccess, deadline: float) -> None:
         self._repo = repo
@@ -29,10 +42,7 @@ class Checkout:
         self._deadline = deadline
 
     async def run(self) -> AsyncGenerator[str, None]:
-        """Yield git's lines until the files are there.
-
-        Raises RepoNotFound, RefNotFound, BuildFailed or CommandTimedOut.
-        """
+        """Check out the commit and yield git's output. Raises as `check_out` does."""
         url, commit = self._repo.ref.url, self._repo.revision
         yield f"Fetching {url} at {commit}"
         self._into.mkdir(parents=True)
@@ -57,7 +67,7 @@ class Checkout:
         return self._git.stream(*args, cwd=self._into, timeout_seconds=self._deadline - time.monotonic())
 
     async def _fetch(self) -> AsyncGenerator[str, None]:
-        """Fetch the commit alone where the server lets us, else what its ref names, else everything."""
+        """Fetch only the commit if the server supports it, else the ref, else all branches and tags."""
         url, commit = self._repo.ref.url, self._repo.revision
         shallow = ("--depth", "1", "--no-tags")
         for options, wanted in ((shallow, commit), (shallow, self._repo.ref.ref), (("--tags",), _ALL_BRANCHES)):
@@ -68,18 +78,18 @@ class Checkout:
                     async for line in lines:
                         yield line
             except CommandFailed as error:
-                said = "\n".join(error.tail)
-                if any(words in said for words in _NO_SUCH_COMMIT):
+                output = "\n".join(error.tail)
+                if any(words in output for words in _NO_SUCH_COMMIT):
                     raise self._no_commit() from None
-                if not any(words in said for words in _NOT_THIS_WAY):
-                    raise self._git.read_error(said) from None
+                if not any(words in output for words in _FETCH_UNSUPPORTED):
+                    raise self._git.read_error(output) from None
             if (await self._git.run("cat-file", "-e", f"{commit}^{{commit}}", cwd=self._into)).code == 0:
                 return
         raise self._no_commit()
 
     def _no_commit(self) -> UserError:
         url, commit = self._repo.ref.url, self._repo.revision
-        return RefNotFound(f"{url} has no commit `{commit}`.", "Was it pushed, and is it still on a branch?")
+        return RefNotFound(f"{url} has no commit `{commit}`.", "Check that it was pushed and is still on a branch.")
 
     async def _submodules(self) -> AsyncGenerator[str, None]:
         try:
@@ -90,7 +100,8 @@ class Checkout:
         except CommandFailed as error:
             if any("not allowed" in line for line in error.tail):
                 raise BuildFailed(
-                    "One of the repository's submodules is at an address this binder does not read.",
-                    "Submodules are fetched over https, http and ssh.",
+                    "One of the repository's submodules has a URL that this binder does not allow.",
+                    "Use an https, http or ssh URL for each submodule.",
                 ) from None
-            raise BuildFailed("One of the repository's submodules could not be fetched.", "Is it public?") from None
+            hint = "Check that it is public."
+            raise BuildFailed("One of the repository's submodules could not be fetched.", hint) from None

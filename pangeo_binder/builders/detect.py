@@ -1,7 +1,7 @@
-"""Says what the repository in the current directory asks for, in repo2docker's own opinion.
+"""Detect what the repository in the current directory requests, with repo2docker's own code.
 
-Runs as a process of its own (`python -I -m pangeo_binder.builders.detect <default python>`), because repo2docker's
-detection works on the current directory; prints a Recipe as JSON. Runs nothing of the repository.
+Runs in its own process (`python -I -m pangeo_binder.builders.detect <default python>`), because repo2docker's
+detection reads the current directory. Prints a Recipe as JSON. Never runs the repository's code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from repo2docker import buildpacks as packs
 
 _JULIA = "Julia (Project.toml)"
-_FOREIGN = (  # in repo2docker's order: the first that detects builds
+_FOREIGN = (  # in repo2docker's order: the first build pack that matches wins
     (packs.DockerBuildPack, "a Dockerfile"),
     (packs.JuliaProjectTomlBuildPack, _JULIA),
     (packs.JuliaRequireBuildPack, "Julia (REQUIRE)"),
@@ -32,7 +32,7 @@ _FOREIGN = (  # in repo2docker's order: the first that detects builds
     (packs.PipfileBuildPack, "pipenv (Pipfile)"),
 )
 _MEMORY_BYTES = 1 << 30
-"""What detection may take: a file of the repository may be endless (a link to /dev/zero) or unpack to gigabytes."""
+"""Memory limit of detection: a repository's file may be endless (a link to /dev/zero) or unpack to gigabytes."""
 _FOREIGN_FILES = {"apt.txt": "system packages (apt.txt)", "install.R": "R (install.R)"}
 
 
@@ -47,7 +47,7 @@ def _foreign(python_pack: packs.PythonBuildPack) -> str:
 
 
 def _python(pack: packs.PythonBuildPack, default: str) -> str:
-    """Return the Python asked for: runtime.txt's, else pyproject's where it excludes the default, else nothing."""
+    """Return the version in runtime.txt, else `requires-python` if it excludes the default, else an empty string."""
     if version := pack.runtime[1]:
         return str(version) if "." in version else ""
     project = Path("pyproject.toml")
@@ -58,7 +58,7 @@ def _python(pack: packs.PythonBuildPack, default: str) -> str:
 
 
 def _existing(pack: packs.PythonBuildPack, name: str) -> str:
-    """Return the path of the file `name`, unless it is a link out of the repository."""
+    """Return the path of the file `name`; empty if it is absent or a link out of the repository."""
     path = Path(pack.binder_path(name))
     return str(path) if path.is_file() and path.resolve().is_relative_to(Path.cwd().resolve()) else ""
 
@@ -66,12 +66,12 @@ def _existing(pack: packs.PythonBuildPack, name: str) -> str:
 def detect(default_python: str) -> Recipe:
     """Return the recipe of the repository in the current directory."""
     if Path("binder").is_dir() and Path(".binder").is_dir():
-        return Recipe(mistake="The repository has both a `binder` and a `.binder` folder; only one may be there.")
+        return Recipe(mistake="The repository has both a `binder` and a `.binder` folder; only one is allowed.")
     pack = packs.PythonBuildPack(base_image="none")
     try:
         name = pack.runtime[0]
     except ValueError:
-        return Recipe(mistake="The repository's runtime.txt is not of the form `python-3.11`.")
+        return Recipe(mistake="The repository's runtime.txt does not have the form `python-3.11`.")
     if foreign := _foreign(pack):
         return Recipe(foreign=foreign)
     if name not in (None, "python"):
@@ -87,16 +87,16 @@ def detect(default_python: str) -> Recipe:
 
 def main() -> None:
     """Print the recipe."""
-    with suppress(ValueError, OSError):  # macOS knows no such limit
+    with suppress(ValueError, OSError):  # macOS does not support this limit
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     try:
         recipe = detect(sys.argv[1])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, InvalidSpecifier):
-        recipe = Recipe(mistake="The repository's pyproject.toml cannot be read: it is not valid.")
+        recipe = Recipe(mistake="The repository's pyproject.toml is not valid.")
     except MemoryError:
-        recipe = Recipe(mistake="One of the repository's files that say what it needs is far too large.")
-    except RuntimeError:  # the legacy pack's refusal
-        recipe = Recipe(foreign="a Dockerfile based on `binder-base`, which nothing builds since 2020")
+        recipe = Recipe(mistake="One of the repository's configuration files is too large.")
+    except RuntimeError:  # repo2docker's legacy build pack refuses it
+        recipe = Recipe(foreign="a Dockerfile based on `binder-base`, which has not been supported since 2020")
     sys.stdout.write(to_json(recipe))
 
 

@@ -1,7 +1,7 @@
-"""What an image of an environment tells about itself in its labels: what its repository asks for in `pangeo.yaml`.
+"""Labels of an environment's image: they carry the repository's request (`pangeo.yaml`).
 
-The build pod writes them, the binder reads them in the registry. A Dockerfile cannot write ours, since the build sets
-each of them last, empty ones too. Pure but for reading the checkout.
+The build pod writes them and the binder reads them from the registry. A Dockerfile cannot forge them, because the build
+sets each label last, also an empty one. Pure except for reading the checkout.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final
 from ..policy.request import RepositoryRequest, RequestInvalid, read_request, request_file
 
 REQUEST_LABEL: Final = "pangeo-binder.request"
-"""The repository's `pangeo.yaml` in base64, in which nothing has to be quoted; empty where it has none."""
+"""The repository's `pangeo.yaml` in base64, which needs no quoting; empty if the repository has no such file."""
 
 
 def labels_of(checkout: Path) -> dict[str, str]:
-    """Return the labels of the image of the repository at `checkout`. Raises RequestInvalid."""
+    """Return the image labels for the repository at `checkout`. Raises RequestInvalid."""
     found = request_file(checkout)
     if found is None:
         return {REQUEST_LABEL: ""}
@@ -29,7 +29,7 @@ def labels_of(checkout: Path) -> dict[str, str]:
 
 
 def request_of(labels: Mapping[str, str]) -> RepositoryRequest:
-    """Return what an image's repository asks for. Raises RequestInvalid."""
+    """Return the repository's request from an image's labels. Raises RequestInvalid."""
     try:
         raw = base64.b64decode(labels.get(REQUEST_LABEL, ""), validate=True)
     except (binascii.Error, ValueError):

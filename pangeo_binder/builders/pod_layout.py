@@ -1,4 +1,4 @@
-"""What the binder and a build pod agree on: names of containers, programs and directories. Pure."""
+"""Names of containers, programs and directories that the binder and a build pod share. Pure."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Final
 
 ENGINES: Final = ("buildah", "buildkit")
-"""What makes images, by the operator's choice."""
+"""The engines that can make images; the operator chooses one."""
 
 BUILD, PUSH = "build", "push"
-"""The names of the pod's two containers, and of the commands they run, in their order."""
+"""The names of the pod's two containers and of their commands, in the order in which they run."""
 
 IMAGE_DIR: Final = "/image"
-"""Where `build` leaves the image and `push` takes it from, as an OCI image layout."""
+"""`build` writes the image here as an OCI image layout, and `push` reads it."""
 BUILD_DIR: Final = "/build"
-"""Where `build` has its home, the checkout and the layers."""
-SECRET_DIR: Final = "/push-secret"  # noqa: S105 - a place, not a secret
+"""The home directory, the checkout and the layers of `build`."""
+SECRET_DIR: Final = "/push-secret"  # noqa: S105 - a path, not a secret
 SECRET_FILE: Final = f"{SECRET_DIR}/.dockerconfigjson"
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where a container of the pod finds and leaves things."""
+class PodPaths:
+    """Directories and files that a container of the pod reads and writes."""
 
     image: Path = Path(IMAGE_DIR)
     build: Path = Path(BUILD_DIR)
     report: Path = Path("/dev/termination-log")
-    """Where a container says in a sentence why it failed; Kubernetes' own default place for that."""
+    """A failed container writes its reason here; the Kubernetes default for `terminationMessagePath`."""
     session: Path = Path("/opt/pangeo-binder/session")
-    """Where the image of build pods keeps the session distribution's wheel."""
+    """The directory with the session distribution's wheel, in the image of build pods."""

@@ -1,6 +1,6 @@
-"""What a repository asks for, as plain facts: what `detect` writes and the virtual environment builder reads.
+"""What a repository requests from its build. `detect` writes it and the virtual environment builder reads it.
 
-Pure. Which files mean what is repo2docker's rule: https://repo2docker.readthedocs.io/en/latest/configuration/
+Pure. The meaning of each file follows repo2docker: https://repo2docker.readthedocs.io/en/latest/configuration/
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ UNDERSTOOD = "it builds Python environments from requirements.txt, pyproject.tom
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one repository wants its environment made; paths are relative to the repository, empty for none."""
+    """How to make one repository's environment; paths are relative to the repository and empty if absent."""
 
     foreign: str = ""
-    """What it needs that a virtual environment cannot hold, in words that follow "needs"."""
+    """A requirement that a virtual environment cannot meet, worded to follow "needs"."""
     mistake: str = ""
-    """A sentence saying what is wrong with its files."""
+    """A sentence that describes an error in the repository's files."""
     python: str = ""
-    """A version (`3.11`) or versions (`>=3.12`); empty for the binder's own."""
+    """A version (`3.11`) or a version specifier (`>=3.12`); empty for the binder's own Python."""
     requirements: str = ""
     package: bool = False
     """Whether the repository itself is installed."""
@@ -41,12 +41,12 @@ def from_json(text: str) -> Recipe:
 
 
 def check(recipe: Recipe) -> None:
-    """Raise BuildFailed where the recipe cannot be followed."""
+    """Raise BuildFailed if this builder cannot follow the recipe."""
     if recipe.mistake:
-        raise BuildFailed(recipe.mistake, "Mend it in the repository and open the link again.")
+        raise BuildFailed(recipe.mistake, "Correct it in the repository, then open the link again.")
     if recipe.foreign:
         raise BuildFailed(
             f"This repository needs {recipe.foreign}, which this binder cannot build: {UNDERSTOOD}.",
-            "List its Python packages in requirements.txt (or binder/requirements.txt) instead, or use a binder with"
-            " containers, such as mybinder.org.",
+            "List its Python packages in requirements.txt (or binder/requirements.txt) instead, or use a binder that"
+            " builds containers, such as mybinder.org.",
         )

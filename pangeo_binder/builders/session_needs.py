@@ -1,6 +1,6 @@
-"""What every environment gets beside what its repository asks for: the one list of it.
+"""The packages that every environment gets in addition to the repository's requirements. Builders use this one list.
 
-The bounds are low on purpose: whatever the repository pins wins, and old Pythons get old versions. Used by builders.
+The lower bounds are low on purpose: the repository's pins win, and old Pythons get old versions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 NEEDS: Final = (
     "jupyterlab>=3",  # the page a launch opens
     "jupyter-server>=1.6",  # what the session distribution extends
-    "jupyter-server-proxy>=3",  # the way to dashboards and other web pages of the session
+    "jupyter-server-proxy>=3",  # gives access to dashboards and other web pages of the session
     "dask-gateway>=2022.4",  # the client, and the preload of every scheduler
     "distributed>=2022.2",  # schedulers and workers run in this environment
     "dask-labextension>=5.2",  # the Dask panel
@@ -23,12 +23,12 @@ NEEDS: Final = (
 
 
 def session_needs(session_wheel: Path) -> tuple[str, ...]:
-    """Return the requirements added to every environment, the session distribution's wheel among them."""
+    """Return the requirements added to every environment, including the session distribution's wheel."""
     return (*NEEDS, str(session_wheel))
 
 
 def session_digest(session_source: Path) -> str:
-    """Return what changes when the needs or the session distribution change; part of an environment's id."""
+    """Return a digest of the needs and the session distribution; part of an environment's id."""
     digest = hashlib.sha256("\n".join(NEEDS).encode())
     for path in sorted(session_source.rglob("*")):
         if path.suffix in (".py", ".json", ".toml") and "dist" not in path.relative_to(session_source).parts:

@@ -1,1 +1,1 @@
-"""Providers of repositories: from a link's text to a commit. One file per kind. Runs in the binder; never builds."""
+"""Repository providers: resolve a link's text to a revision. One file per kind. Run in the binder; they never build."""

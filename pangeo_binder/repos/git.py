@@ -1,6 +1,6 @@
-"""Any git repository by its address: `/v2/git/<quoted address>/<ref>`, the form BinderHub's git provider reads.
+"""Any git repository by its URL: `/v2/git/<quoted URL>/<ref>`, the form of BinderHub's git provider.
 
-Both parts come from strangers, so both are checked against what is allowed before git sees them. Runs in the binder.
+Links are untrusted input, so both parts are validated before they reach git. Runs in the binder.
 Form: https://mybinder.readthedocs.io/en/latest/howto/external_binder_setup.html
 """
 
@@ -25,20 +25,20 @@ _SSH = re.compile(rf"ssh://(?:[A-Za-z0-9_][\w.-]*@)?{_HOST}(?::\d{{1,5}})?/{_PAT
 _SCP = re.compile(rf"[A-Za-z0-9_][\w.-]*@{_HOST}:(?![-:]){_PATH}", re.ASCII)
 _LOCAL = re.compile(rf"(?:file://)?/{_PATH}")
 _FORM_PATTERN = r"^(https?://[^\s/@]+/|ssh://[^\s/]+/|\w[\w.-]*@[\w.-]+:)."
-"""What looks like an address to the landing page's form, for JavaScript; `GitProvider.parse` looks closely."""
+"""A loose JavaScript check of the URL for the landing page's form; `GitProvider.parse` validates it fully."""
 _LOCAL_FORM_PATTERN = rf"{_FORM_PATTERN}|^(file://)?/."
-"""The same where paths of this machine are repositories too."""
+"""The same check if paths of this machine are also allowed."""
 _REF = re.compile(r"(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))\w[\w./+@=#,!%-]*(?<![./])")
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"(?=.*[0-9])[0-9a-f]{7,39}")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443", "ssh": ":22"}
 
-_FORM = "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
+_LINK_HINT = "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
 _SHOWN_NAMES = 5
 
 
 class GitProvider(Provider):
-    """Repositories that git itself can read."""
+    """Provider of repositories that git itself can read."""
 
     name = "git"
     display_name = "Git repository"
@@ -57,18 +57,18 @@ class GitProvider(Provider):
         quoted_url, _, quoted_ref = spec.partition("/")
         ref = unquote(quoted_ref).strip("/") or "HEAD"
         if len(ref) > 255 or not _REF.fullmatch(ref):
-            raise BadLink("The link's branch, tag or commit is not a name git allows.", _FORM)
-        return RepoRef(self.name, _checked(unquote(quoted_url), self._access), ref)
+            raise BadLink("The link's branch, tag or commit is not a valid git name.", _LINK_HINT)
+        return RepoRef(self.name, _validate(unquote(quoted_url), self._access), ref)
 
     async def find_revision(self, ref: RepoRef) -> str:
         if _FULL_COMMIT.fullmatch(ref.ref.lower()):
-            return ref.ref.lower()  # whether it exists shows when it is fetched
+            return ref.ref.lower()  # the fetch reports a commit that does not exist
         listing = await list_refs(ref.url, self._access, ref.ref)
         commits = listing.commits
         for name in (ref.ref, f"refs/heads/{ref.ref}", f"refs/tags/{ref.ref}"):
             if name in commits:
                 if is_own_name(name):
-                    self._histories.note(ref.url, commits[name], listing.served)
+                    self._histories.remember(ref.url, commits[name], listing.served)
                 return commits[name]
         raise _no_ref(ref, commits)
 
@@ -79,18 +79,18 @@ class GitProvider(Provider):
         return await self._histories.find(repo.ref.url, repo.revision)
 
 
-def _checked(url: str, access: GitAccess) -> str:
-    """Return `url` in the one form policies match. Raises BadLink, which repeats nothing that may be a password."""
+def _validate(url: str, access: GitAccess) -> str:
+    """Return `url` in the form that policies match. Raises BadLink, which never repeats a part of the URL."""
     url = url.rstrip("/") if len(url) < 2048 else ""
     scheme, separator, rest = url.partition("://")
     if separator and "@" in rest.partition("/")[0] and (scheme.lower() != "ssh" or ":" in rest.partition("@")[0]):
-        raise BadLink("The repository's address holds a user name or password.", "Remove it: links are public.")
+        raise BadLink("The repository URL contains a user name or password.", "Remove it: links are public.")
     if is_local(url) and not access.allow_local:
-        raise BadLink("This binder reads repositories from the network only.", _FORM)
+        raise BadLink("This binder does not allow repositories on its own machine.", _LINK_HINT)
     forms = (_WEB, _SSH, _SCP, _LOCAL) if access.allow_local else (_WEB, _SSH, _SCP)
     url = scheme.lower() + separator + rest if separator else url
     if not any(form.fullmatch(url) for form in forms) or {"", ".", ".."} & set(_segments(url)):
-        raise BadLink("The link holds no repository address this binder can read.", _FORM)
+        raise BadLink("The link does not contain a valid repository URL.", _LINK_HINT)
     return _canonical(url)
 
 
@@ -100,7 +100,7 @@ def _segments(url: str) -> list[str]:
 
 
 def _canonical(url: str) -> str:
-    """Return `url` with its host in small letters and without the default port, so that rules cannot be dodged."""
+    """Return `url` with a lower-case host and without the default port, so that no spelling evades a rule."""
     scheme, separator, rest = url.partition("://")
     if not separator or is_local(url):
         return url
@@ -113,8 +113,8 @@ def _no_ref(ref: RepoRef, commits: Mapping[str, str]) -> UserError:
         return RefNotFound(f"{ref.url} has no commits yet, or no default branch.", "Name a branch in the link.")
     if _SHORT_COMMIT.fullmatch(ref.ref):
         return RefNotFound(
-            f"`{ref.ref}` is no branch or tag of {ref.url}, and looks like a shortened commit.",
-            "Use the commit's full 40 characters.",
+            f"{ref.url} has no branch or tag `{ref.ref}`, which looks like a short commit id.",
+            "Use the full commit id of 40 characters.",
         )
     branches = [name.removeprefix("refs/heads/") for name in commits if name.startswith("refs/heads/")]
     tags = [name.removeprefix("refs/tags/") for name in commits if name.startswith("refs/tags/")]
@@ -126,4 +126,4 @@ def _suggestion(wanted: str, branches: list[str], tags: list[str]) -> str:
     if branches and len(branches) <= _SHOWN_NAMES and not close_tags:
         return f"Its branches are: {', '.join(branches)}."
     close = get_close_matches(wanted, branches, _SHOWN_NAMES) + close_tags
-    return f"The closest are: {', '.join(close[:_SHOWN_NAMES])}." if close else "Check its spelling in the repository."
+    return f"Similar names: {', '.join(close[:_SHOWN_NAMES])}." if close else "Check the name in the repository."

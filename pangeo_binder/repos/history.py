@@ -1,9 +1,8 @@
-"""Finds out whether a commit is a repository's own: on one of its branches or tags.
+"""Find out whether a commit is a repository's own: on one of its branches or tags.
 
-Hosts keep the commits of forks and of unmerged pull requests in one store with the repository's, and give them out
-under its address to whoever knows their id. So the history of the branches and tags is fetched, the commits alone where
-the host can leave files out, and looked through. What was found is remembered; the fetched files are not kept. Runs in
-the binder.
+Hosts store the commits of forks and unmerged pull requests together with the repository's, and serve each of them at
+the repository's URL by its id. So this module fetches the history of the branches and tags and searches it. It fetches
+only commits if the host supports partial clones. It caches the result and deletes the files. Runs in the binder.
 """
 
 from __future__ import annotations
@@ -26,58 +25,59 @@ from .listing import Listing, list_refs
 
 log = logging.getLogger(__name__)
 
-_MIRRORED = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FETCH = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--filter=tree:0")
-# one pack, so that the limit of a file's size is that of the history; where the listing came from, or nowhere
+# one pack, so that the file size limit is the limit of the history; no redirects, so that only the URL that served the
+# listing answers
 _SETTINGS = ("-c", "transfer.unpackLimit=1", "-c", "http.followRedirects=false")
-_BOUNDED = 'ulimit -f "$0" && exec "$@"'
+_LIMITED = 'ulimit -f "$0" && exec "$@"'
 _BLOCK_BYTES = 512  # the unit of `ulimit -f` in POSIX
 _OWN_COMMITS = 10_000
 _TEXT_CHARACTERS = 64_000_000
-_FETCHES_AT_ONCE = 3
+_CONCURRENT_FETCHES = 3
 
 _TOO_LARGE = (
-    "The repository is too large to look for the commit on its branches and tags, so no rule that names it counts; "
-    "a link to a branch or tag needs no look."
+    "The repository is too large to search its branches and tags for the commit, so no rule that names it applies; "
+    "a link to a branch or tag needs no search."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryLimits:
-    """How far the search for one commit goes."""
+    """Limits of the search for one commit."""
 
     fetch_seconds: float = 60
     pack_bytes: int = 200 << 20
     refs: int = 20_000
     commits: int = 500_000
     own_seconds: float = 24 * 3600
-    """How long a commit that was found is the repository's own without another look."""
+    """How long the result for a found commit stays valid."""
     too_large_seconds: float = 3600
-    """How long a repository that went over a limit is not fetched again."""
+    """How long a repository that exceeded a limit is not fetched again."""
 
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """The commits that were on a repository's branches and tags."""
+    """The commits on a repository's branches and tags at one time."""
 
     ids: frozenset[str]
-    """What was listed then: while the same is listed, what is not in it is not the repository's."""
+    """The ids listed at that time. While the host lists the same ids, a commit not in `text` is foreign."""
     text: str
-    """One commit a line, with a newline before and after each: a tenth of what a set would take."""
-    whole: bool
+    """One commit id per line, with a newline before and after each; uses a tenth of a set's memory."""
+    complete: bool
     until: float
     served: str
 
-    def holds(self, commit: str) -> bool:
+    def contains(self, commit: str) -> bool:
         return f"\n{commit}\n" in self.text
 
 
 class _TooLarge(Exception):
-    """A limit was reached."""
+    """The history exceeds a limit."""
 
 
 class Histories:
-    """What is known of repositories' commits, for the life of the binder; a bounded amount."""
+    """Bounded cache of repositories' commits; it lives as long as the binder."""
 
     def __init__(self, access: GitAccess, limits: HistoryLimits = HistoryLimits()) -> None:
         self._access = access
@@ -85,10 +85,10 @@ class Histories:
         self._own: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
         self._histories: OrderedDict[str, _History] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._slots = asyncio.Semaphore(_FETCHES_AT_ONCE)
+        self._slots = asyncio.Semaphore(_CONCURRENT_FETCHES)
 
-    def note(self, url: str, commit: str, served: str) -> Provenance:
-        """Remember that `commit` is the own of the repository at `url`, which `served` answered for."""
+    def remember(self, url: str, commit: str, served: str) -> Provenance:
+        """Remember that `commit` belongs to the repository at `url`, which redirected to `served` unless empty."""
         self._own[url, commit] = (served, time.monotonic() + self._limits.own_seconds)
         self._own.move_to_end((url, commit))
         while len(self._own) > _OWN_COMMITS:
@@ -96,84 +96,84 @@ class Histories:
         return Provenance(served=served)
 
     def known(self, url: str, commit: str) -> Provenance | None:
-        """Return the provenance of a commit that was seen on a branch or tag; None where that has to be asked."""
+        """Return the provenance of a commit found earlier on a branch or tag; None if the host must be queried."""
         served, until = self._own.get((url, commit), ("", 0.0))
         if until > time.monotonic():
             return Provenance(served=served)
         history = self._histories.get(url)
-        if history is not None and history.until > time.monotonic() and history.holds(commit):
+        if history is not None and history.until > time.monotonic() and history.contains(commit):
             return Provenance(served=history.served)
         return None
 
     async def find(self, url: str, commit: str) -> Provenance:
-        """Return the provenance of `commit`, asking the host as far as needed. Raises RepoNotFound."""
+        """Return the provenance of `commit`; query the host if needed. Raises RepoNotFound."""
         lock = self._locks.setdefault(url, asyncio.Lock())
-        async with lock:  # of many commits at once, the first brings the history for all
+        async with lock:  # for many commits at the same time, the first call fetches the history for all
             if known := self.known(url, commit):
                 return known
             listing = await list_refs(url, self._access)
             if commit in listing.ids:
-                return self.note(url, commit, listing.served)
+                return self.remember(url, commit, listing.served)
             history = await self._history(url, listing)
-        if history.holds(commit):
-            return self.note(url, commit, history.served)
-        foreign_reason = FOREIGN if history.whole else _TOO_LARGE
-        log.info("Commit %s at %s does not count as its own: %s", commit, url, foreign_reason)
+        if history.contains(commit):
+            return self.remember(url, commit, history.served)
+        foreign_reason = FOREIGN if history.complete else _TOO_LARGE
+        log.info("Commit %s is foreign to %s: %s", commit, url, foreign_reason)
         return Provenance(foreign_reason, listing.served)
 
     async def _history(self, url: str, listing: Listing) -> _History:
-        """Return the history of what is listed: the one remembered where it is still that, or a new one."""
+        """Return the history of the listed refs: the cached one if it is still valid, else a new one."""
         known, now = self._histories.get(url), time.monotonic()
-        if known and known.until > now and (known.ids == listing.ids or not known.whole):
+        if known and known.until > now and (known.ids == listing.ids or not known.complete):
             return known
         try:
             async with self._slots:
-                history = await self._fetched(url, listing)
+                history = await self._fetch(url, listing)
         except _TooLarge:
             history = _History(listing.ids, "", False, now, listing.served)
-        seconds = self._limits.own_seconds if history.whole else self._limits.too_large_seconds
+        seconds = self._limits.own_seconds if history.complete else self._limits.too_large_seconds
         history = self._histories[url] = replace(history, until=time.monotonic() + seconds)
         self._histories.move_to_end(url)
         while sum(len(each.text) for each in self._histories.values()) > _TEXT_CHARACTERS:
             self._histories.popitem(last=False)
         return history
 
-    async def _fetched(self, url: str, listing: Listing) -> _History:
-        """Fetch what the branches and tags hold and read its commits. Raises RepoNotFound or _TooLarge."""
+    async def _fetch(self, url: str, listing: Listing) -> _History:
+        """Fetch the branches and tags and list their commits. Raises RepoNotFound or _TooLarge."""
         if len(listing.ids) > self._limits.refs:
             raise _TooLarge
         git = Git(listing.served or url, self._access)
         with tempfile.TemporaryDirectory(prefix="history-", ignore_cleanup_errors=True) as name:
             await git.run("init", "-q", "--bare", cwd=Path(name))
-            # git wants a name for where files were left out, and takes no path for one
+            # a partial clone needs a named remote; git does not accept a path for it
             named = ("-c", f"remote.origin.url={git.url}")
-            fetched = await self._bounded(git, Path(name), *_SETTINGS, *named, *_FETCH, "--", "origin", *_MIRRORED)
+            fetched = await self._run_limited(git, Path(name), *_SETTINGS, *named, *_FETCH, "--", "origin", *_REFSPECS)
             if fetched.code:
                 raise self._failed(url, fetched, Path(name))
-            asked = ("rev-list", "--all", f"--max-count={self._limits.commits}")
-            listed = await self._bounded(git, Path(name), *asked)
+            rev_list = ("rev-list", "--all", f"--max-count={self._limits.commits}")
+            listed = await self._run_limited(git, Path(name), *rev_list)
             if listed.code:
                 raise self._failed(url, listed, Path(name))
-        whole = listed.out.count("\n") < self._limits.commits
-        return _History(listing.ids, f"\n{listed.out}", whole, 0, listing.served)
+        complete = listed.out.count("\n") < self._limits.commits
+        return _History(listing.ids, f"\n{listed.out}", complete, 0, listing.served)
 
-    async def _bounded(self, git: Git, cwd: Path, *args: str) -> Captured:
-        """Run `git <args>` with no more time and no larger file than the limits say. Raises _TooLarge."""
+    async def _run_limited(self, git: Git, cwd: Path, *args: str) -> Captured:
+        """Run `git <args>` within the time and file size limits. Raises _TooLarge."""
         command = git.command(*args, cwd=cwd, timeout_seconds=self._limits.fetch_seconds)
         blocks = str(self._limits.pack_bytes // _BLOCK_BYTES)
         try:
-            return await capture(replace(command, argv=("sh", "-c", _BOUNDED, blocks, *command.argv)))
+            return await capture(replace(command, argv=("sh", "-c", _LIMITED, blocks, *command.argv)))
         except CommandTimedOut:
             raise _TooLarge from None
 
     def _failed(self, url: str, ended: Captured, folder: Path) -> UserError | _TooLarge:
-        """Return what a command that ended by itself failed by: its size, or anything that may pass."""
+        """Return the reason for a failed command: the size limit, or an error that may be temporary."""
         parts = (folder / "objects" / "pack").glob("tmp_*")
         largest = max((path.stat().st_size for path in parts), default=0)
         if largest >= self._limits.pack_bytes // _BLOCK_BYTES * _BLOCK_BYTES:
             return _TooLarge()
-        log.warning("The history of %s was not read: %r", url, ended.err[-500:])
+        log.warning("Could not read the history of %s: %r", url, ended.err[-500:])
         return RepoNotFound(
-            f"{url} did not give the history to find the link's commit in.",
+            f"{url} did not send the history that is needed to find the link's commit.",
             "Try again in a minute, or name a branch or tag in the link.",
         )

@@ -1,4 +1,4 @@
-"""Finds the provider a link names among those this binder has. Runs in the binder."""
+"""Find the provider that a link names. Runs in the binder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .base import Provider
 
 
 def provider_for(providers: Iterable[Provider], name: str) -> Provider:
-    """Return the provider called `name`. Raises BadLink naming those there are."""
+    """Return the provider called `name`. Raises BadLink with the known names."""
     known = {provider.name: provider for provider in providers}
     if name in known:
         return known[name]
-    raise BadLink("This service does not know the link's kind of repository.", f"It knows: {', '.join(known)}.")
+    raise BadLink("This service does not know the link's kind of repository.", f"Known kinds: {', '.join(known)}.")

@@ -1,1 +1,1 @@
-"""The binder's HTTP face: pages, badges, the event stream and the JSON API. No decisions are made here."""
+"""The binder's HTTP interface: pages, badges, the event stream and the JSON API. It makes no policy decisions."""

@@ -1,4 +1,4 @@
-"""The addresses for programs: `/health`, `/versions`, `/metrics` and `/api/repoproviders`, as BinderHub has them.
+"""Endpoints for programs, compatible with BinderHub: `/health`, `/versions`, `/metrics` and `/api/repoproviders`.
 
 Binder process.
 """
@@ -21,7 +21,7 @@ log = logging.getLogger("pangeo_binder.web")
 
 
 class HealthApi(BaseHandler):
-    """Whether the binder and what it depends on work: 200 or 503."""
+    """Health of the binder and its services: 200 or 503."""
 
     open_to_all = True
 
@@ -36,24 +36,24 @@ class HealthApi(BaseHandler):
 
     async def _checks(self) -> Sequence[Check]:
         try:
-            return await self.site.context.health()
-        except Exception:  # a check that breaks is a service that does not work, and monitoring must hear so
-            log.exception("The health check itself failed.")
-            return [Check("binder", ok=False, message="The health check itself failed.")]
+            return await self.shared.context.health()
+        except Exception:  # monitoring must see a failing check as an unhealthy service
+            log.exception("The health check failed with an error.")
+            return [Check("binder", ok=False, message="The health check failed with an error.")]
 
 
 class VersionsApi(BaseHandler):
-    """What runs here. Open to other sites' pages, as federations of binders read it."""
+    """Versions of the installed software. Pages of other sites may read it, because federations of binders do."""
 
     open_to_all = True
 
     def get(self) -> None:
         self.set_header("Access-Control-Allow-Origin", "*")
-        self.finish({"builder_info": {}, "binderhub": "", **self.site.context.versions})
+        self.finish({"builder_info": {}, "binderhub": "", **self.shared.context.versions})
 
 
 class MetricsApi(BaseHandler):
-    """The Prometheus series of this process."""
+    """Prometheus metrics of this process."""
 
     open_to_all = True
 
@@ -63,12 +63,12 @@ class MetricsApi(BaseHandler):
 
 
 class RepoProvidersApi(BaseHandler):
-    """The kinds of repositories, in the form of BinderHub's own link makers."""
+    """The kinds of repositories, in the format that BinderHub's link forms read."""
 
     def get(self) -> None:
-        providers = [_provider_wire(provider) for provider in self.site.context.providers]
+        providers = [_provider_wire(provider) for provider in self.shared.context.providers]
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(providers))  # a list, which Tornado's own JSON refuses
+        self.finish(json.dumps(providers))  # Tornado's `finish` refuses to encode a list
 
 
 def _check_wire(check: Check) -> dict[str, Any]:

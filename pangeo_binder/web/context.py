@@ -1,7 +1,7 @@
 """What the web handlers need from the rest of the binder, as one frozen object.
 
-`app.py` fills it in and hands it to `routes`; the handlers know nothing else of the launch pipeline, the providers or
-the policy. Not for state: the rate limiter and the templates live in `handler.Site`. Binder process.
+`app.py` creates it and passes it to `routes`; the handlers use nothing else of the launch pipeline, the providers or
+the policy. Not for state: `handler.Shared` holds the rate limiter and the templates. Binder process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A repository the landing page offers."""
+    """A repository that the landing page offers."""
 
     title: str
     description: str
@@ -27,7 +27,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Whether one thing the binder depends on works: the hub, the gateway, the storage."""
+    """Health of one service that the binder depends on: the hub, the gateway, the storage."""
 
     service: str
     ok: bool
@@ -36,39 +36,39 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class StreamTimes:
-    """How the event stream behaves while nothing happens, in seconds."""
+    """Intervals of the event stream while no event arrives."""
 
     keepalive_seconds: float = 15
     linger_seconds: float = 60
-    """How long the stream stays open after its last event, since an EventSource reconnects to one that ends."""
+    """How long the stream stays open after its last event, because an EventSource reconnects when a stream ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebContext:
-    """Everything the handlers may ask of the rest of the binder.
+    """Everything that the handlers may use of the rest of the binder.
 
-    Raises ValueError where a prefix lacks a slash, or an example's provider is not among the providers.
+    Raises ValueError if a prefix lacks a slash, or if an example's provider is not among the providers.
     """
 
     launch: Callable[[Click], AsyncGenerator[Event, None]]
-    """The pipeline. Closing the generator ends this follower."""
+    """The launch pipeline. Closing the generator ends this follower."""
     providers: tuple[Provider, ...]
     health: Callable[[], Awaitable[Sequence[Check]]]
     limits: Limits
     examples: tuple[Example, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     base_url: str = "/"
-    """The binder's own prefix: starts and ends with a slash."""
+    """The binder's URL prefix; it starts and ends with a slash."""
     hub_url: str = "/"
-    """The public prefix of the hub's proxy, under which `user/<name>/` lies."""
+    """The public URL prefix of the hub's proxy; servers are at `<hub_url>user/<name>/`."""
     ask_first: bool = False
-    """Whether a person whom another page sent here is asked before their launch begins: launched code runs as them."""
+    """Whether the page asks a user who came from another page before the launch starts: the code runs as that user."""
     notice: str = ""
     """A sentence from the operator, shown on every page."""
     about: tuple[str, ...] = ()
-    """Sentences from the operator about what is limited here."""
+    """Sentences from the operator about the limits of this service."""
     files: tuple[str, ...] = ()
-    """The files of a repository that environments are built from here; empty for all that repo2docker knows."""
+    """The files of a repository that the builder reads; empty for all files that repo2docker reads."""
     stream: StreamTimes = StreamTimes()
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
-"""The one place where an error becomes what a person is told.
+"""Convert any error to the UserError that is shown to the user; only this module does that.
 
-A UserError is told as it is. Anything else is logged with its traceback under an id, and the person is told the id and
-nothing more. Binder process.
+A UserError is shown unchanged. Any other error is logged with its traceback under an id, and the user sees only the id.
+Binder process.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ log = logging.getLogger("pangeo_binder.web")
 
 
 class PageNotFound(UserError):
-    """There is nothing at this address."""
+    """No page exists at this URL."""
 
     status, reason = 404, "page_not_found"
 
 
 class SessionEnded(UserError):
-    """The address belongs to a server that is gone."""
+    """The URL belongs to a server that no longer exists."""
 
     status, reason = 404, "session_ended"
 
 
 class BadRequest(UserError):
-    """The request is not one this service answers."""
+    """This service does not answer such a request."""
 
     status, reason = 400, "bad_request"
 
@@ -40,27 +40,27 @@ class BadRequest(UserError):
 
 
 class Incident(UserError):
-    """Something broke here; `reason` is the id it was logged under."""
+    """An internal error; `reason` is its id in the log."""
 
     status = 500
 
     def __init__(self, id_: str) -> None:
         super().__init__(
-            "Something went wrong on our side.",
-            f"Try again in a minute. If it stays, tell the operators this number: {id_}",
+            "An internal error occurred.",
+            f"Try again in a minute. If it happens again, send this id to the operators: {id_}",
         )
         self.reason = id_
 
 
-def told(error: BaseException, doing: str) -> UserError:
-    """Return what a person is told of `error`; logs it with its traceback where it is not for people.
+def to_user_error(error: BaseException, doing: str) -> UserError:
+    """Return the error to show to the user; log an internal error with its traceback.
 
-    `doing` says in the log what was asked for, without secrets.
+    `doing` describes the request in the log, without secrets.
     """
     if isinstance(error, UserError):
         return error
     if isinstance(error, HTTPError) and error.status_code == HTTPStatus.NOT_FOUND:
-        return PageNotFound("There is no page at this address.", "Check the link, or start at the front page.")
+        return PageNotFound("There is no page at this URL.", "Check the link, or start at the front page.")
     if isinstance(error, HTTPError) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return BadRequest(error.status_code)
     id_ = secrets.token_hex(4)

@@ -1,6 +1,6 @@
-"""The base of all handlers: security headers, pages from templates, errors told to people.
+"""The base class of all handlers: security headers, pages from templates, and error responses.
 
-`Site` is what they share: the context, the gate, the templates and the static files. Binder process.
+`Shared` holds what the handlers share: the context, the limits, the templates and the static files. Binder process.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..model import RepoRef
 from ..repos.registry import provider_for
 from ..resources import resource
 from .context import WebContext
-from .failure import told
-from .limits import Caller, Gate, host_of, network_of
+from .failure import to_user_error
+from .limits import Caller, LimitChecker, host_of, network_of
 
 _VERSION_LENGTH = 12
-# the user and password of an address within a link, quoted there or not: refused, and not for a log either
+# the user name and password in a repository URL, quoted or not: links with them are refused, and no log may show them
 _USERINFO = re.compile(r"((?::|%3A)(?:/|%2F){2})(?:(?!/|%2F).)*(?:@|%40)", re.IGNORECASE)
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -41,12 +41,12 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
-class Site:
-    """What all handlers of one binder share."""
+class Shared:
+    """State that all handlers of one binder share."""
 
     def __init__(self, context: WebContext) -> None:
         self.context = context
-        self.gate = Gate(context.limits)
+        self.limits = LimitChecker(context.limits)
         self._templates = Environment(
             loader=FileSystemLoader(resource("templates")),
             autoescape=True,
@@ -54,7 +54,7 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(site=self, context=context, base=context.base_url)
+        self._templates.globals.update(asset=self.asset, spec=self.spec, context=context, base=context.base_url)
 
     @cached_property
     def static(self) -> Path:
@@ -71,30 +71,30 @@ class Site:
         return provider_for(self.context.providers, ref.provider).spec(ref)
 
     def version(self, name: str) -> str:
-        """Return the version of the static file `name`, which changes with its content; empty where there is none."""
+        """Return the version of the static file `name`, which changes with its content; empty if the file is absent."""
         return self._versions.get(name, "")
 
     def asset(self, name: str) -> str:
-        """Return the address of the static file `name`, which a browser may keep for ever."""
+        """Return the URL of the static file `name`, with its version, so that browsers may cache it forever."""
         return f"{self.context.base_url}static/{name}?v={self._versions[name]}"
 
     def render(self, template: str, **values: Any) -> str:
-        """Return the page that `template` makes of `values`."""
+        """Return the page rendered from `template` with `values`."""
         return self._templates.get_template(template).render(**values)
 
 
 class BaseHandler(RequestHandler):
-    """A handler whose errors become a page, or JSON for a client that asks for it."""
+    """Handler that answers errors with a page, or with JSON if the client requests it."""
 
-    site: Site
+    shared: Shared
     open_to_all = False
-    """Whether banned networks get an answer as well (monitoring, badges on other sites' pages)."""
+    """Whether banned networks also get an answer (monitoring, badges on other sites' pages)."""
 
-    def initialize(self, site: Site) -> None:
-        self.site = site
+    def initialize(self, shared: Shared) -> None:
+        self.shared = shared
 
     def set_default_headers(self) -> None:
-        """Keep the page to itself: a server's token passes through here, so nothing external is ever loaded."""
+        """Block all external content, because pages handle the tokens of servers."""
         self.clear_header("Server")
         self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         self.set_header("X-Content-Type-Options", "nosniff")
@@ -103,19 +103,19 @@ class BaseHandler(RequestHandler):
         self.set_header("Cache-Control", "no-cache")
 
     def prepare(self) -> None:
-        self.site.gate.check_host(self.request.host)
+        self.shared.limits.check_host(self.request.host)
         if not self.open_to_all:
-            self.site.gate.check_network(self.caller.address)
+            self.shared.limits.check_network(self.caller.address)
 
     @property
     def caller(self) -> Caller:
-        """Where this request comes from."""
+        """The origin of this request."""
         headers = self.request.headers
         origin = headers.get("Origin", "")
         return Caller(
             address=str(self.request.remote_ip),
             origin=origin,
-            # browsers without Sec-Fetch-Site still name the origin of a page that is not ours
+            # browsers without Sec-Fetch-Site still send the origin of a foreign page
             cross_site=headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site")
             or (origin != "" and host_of(origin) != self.request.host),
             host=self.request.host,
@@ -123,47 +123,47 @@ class BaseHandler(RequestHandler):
 
     @property
     def network(self) -> str:
-        """The client's network as rules count it."""
+        """The client's network, for which rules count launches."""
         return network_of(self.caller.address)
 
     def after(self, prefix: str) -> str:
-        """Return the request's path after the binder's `prefix`, as the browser encoded it.
+        """Return the request's path after the binder's `prefix`, still encoded as the browser sent it.
 
-        Tornado's captured groups are decoded, which would turn `https%3A%2F%2Fhost%2Frepo/main` into other parts.
+        Tornado decodes captured groups, so `https%3A%2F%2Fhost%2Frepo/main` would no longer split correctly.
         """
-        return self.request.path.removeprefix(self.site.context.base_url + prefix)
+        return self.request.path.removeprefix(self.shared.context.base_url + prefix)
 
     def page(self, template: str, **values: Any) -> None:
-        """Answer with the page that `template` makes of `values`."""
+        """Answer with the page rendered from `template` with `values`."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(self.site.render(template, **values))
+        self.finish(self.shared.render(template, **values))
 
     def log_exception(self, *exc_info: Any) -> None:
-        """Leave the log line to `told`, which gives it the id the person sees."""
+        """Do nothing: `to_user_error` logs the error under the id that the user sees."""
 
     def _request_summary(self) -> str:
-        # the base class logs the query as well, which may hold a token
+        # the base class also logs the query, which may contain a token
         path = _USERINFO.sub(r"\1[secret]@", self.request.path)
         return f"{self.request.method} {path} ({self.request.remote_ip})"
 
     def error_of(self, status_code: int, **kwargs: Any) -> UserError:
-        """Return what a person is told where Tornado ends the request with `status_code`."""
+        """Return the error to show to the user if Tornado ends the request with `status_code`."""
         exc_info = kwargs.get("exc_info")
-        return told(exc_info[1] if exc_info else HTTPError(status_code), self._request_summary())
+        return to_user_error(exc_info[1] if exc_info else HTTPError(status_code), self._request_summary())
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = self.error_of(status_code, **kwargs)
         self.set_status(error.status)
-        self.tell(error)
+        self._finish_with(error)
 
     @property
     def wants_json(self) -> bool:
-        """Whether a program asks rather than a person."""
+        """Whether the client is a program that requests JSON."""
         accept = self.request.headers.get("Accept", "")
         return "application/json" in accept and "text/html" not in accept
 
-    def tell(self, error: UserError) -> None:
-        """Answer with `error`, in the form the client understands."""
+    def _finish_with(self, error: UserError) -> None:
+        """Answer with `error` as JSON or as a page."""
         if self.wants_json:
             self.finish({"status": error.status, "reason": error.reason, "message": error.message, "hint": error.hint})
         else:

@@ -1,4 +1,4 @@
-"""Checks whether the services that the binder depends on answer. Binder process; shown by `api.HealthApi`."""
+"""Check whether the services that the binder depends on answer. `api.HealthApi` shows the result. Binder process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SECONDS = 5
 
 
 class HealthChecks:
-    """One GET request to each service; any status but 200 is a service that does not work."""
+    """Health checks by one GET request to each service; any status except 200 means that the service is unhealthy."""
 
     def __init__(self, urls: Mapping[str, str]) -> None:
-        """`urls` holds an address to ask, by the service's name."""
+        """`urls` maps each service's name to the URL to request."""
         self._urls = urls
 
     async def __call__(self) -> list[Check]:
-        """Return a check for each service, in their order."""
+        """Return a check for each service, in the order of `urls`."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session:
             return list(await asyncio.gather(*(_check(session, *pair) for pair in self._urls.items())))
 

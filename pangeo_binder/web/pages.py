@@ -1,4 +1,4 @@
-"""The plain pages: landing, about, the end of a session, and whatever is not there. Binder process."""
+"""The simple pages: landing page, about, session ended, and not found. Binder process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .handler import BaseHandler
 
 
 class LandingPage(BaseHandler):
-    """Says what this is, offers examples, and makes links and badges."""
+    """Page that introduces the service, offers examples, and makes links and badges."""
 
     def get(self) -> None:
         self.page("landing.html")
@@ -16,7 +16,7 @@ class LandingPage(BaseHandler):
 
 
 class AboutPage(BaseHandler):
-    """Says what runs here, what is limited and where to read on."""
+    """Page with the limits of this service, the versions, and links to documentation."""
 
     def get(self) -> None:
         self.page("about.html")
@@ -25,7 +25,7 @@ class AboutPage(BaseHandler):
 
 
 class EndedPage(BaseHandler):
-    """Answers for a server that is gone: the hub's proxy sends its addresses here once nobody else takes them."""
+    """Answer for a server that no longer exists: the hub's proxy sends requests without a route to the binder."""
 
     def prepare(self) -> None:
         self.set_header("Cache-Control", "no-store")
@@ -37,7 +37,7 @@ class EndedPage(BaseHandler):
 
 
 class NotFoundPage(BaseHandler):
-    """Every address that is none of ours."""
+    """Answer for every other URL."""
 
     def prepare(self) -> None:
-        raise PageNotFound("There is no page at this address.", "Check the link, or start at the front page.")
+        raise PageNotFound("There is no page at this URL.", "Check the link, or start at the front page.")

@@ -1,4 +1,4 @@
-"""The table of the binder's addresses. Binder process."""
+"""The binder's URL routes. Binder process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from .api import HealthApi, MetricsApi, RepoProvidersApi, VersionsApi
 from .badge import RootFile, StaticFile
 from .context import WebContext
-from .handler import BaseHandler, Site
+from .handler import BaseHandler, Shared
 from .launch import LaunchPage, LegacyLink
 from .pages import AboutPage, EndedPage, LandingPage, NotFoundPage
 from .stream import BuildStream
@@ -31,10 +31,10 @@ _TABLE: tuple[tuple[str, type[BaseHandler]], ...] = (
 
 
 def routes(context: WebContext) -> list[Route]:
-    """Return the handlers of one binder, for `tornado_app.add_handlers(r".*$", ...)`; the last takes what is left."""
-    shared = {"site": Site(context)}
+    """Return the handlers of one binder, for `tornado_app.add_handlers(r".*$", ...)`; the last matches any path."""
+    options = {"shared": Shared(context)}
     base = re.escape(context.base_url)
-    table: list[Route] = [(base + pattern, handler, shared) for pattern, handler in _TABLE]
-    table.append((re.escape(context.hub_url) + "user/.*", EndedPage, shared))
-    table.append((".*", NotFoundPage, shared))
+    table: list[Route] = [(base + pattern, handler, options) for pattern, handler in _TABLE]
+    table.append((re.escape(context.hub_url) + "user/.*", EndedPage, options))
+    table.append((".*", NotFoundPage, options))
     return table

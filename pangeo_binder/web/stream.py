@@ -1,7 +1,7 @@
 """The event stream of a launch: `/build/<provider>/<spec>`, for browsers and every BinderHub client.
 
-Whatever happens is told inside the stream, since an EventSource cannot read a refusal's status. A client that leaves
-ends its own follower and nothing else. Binder process.
+Errors are events of the stream, because an EventSource cannot read the status of a response. A client that disconnects
+ends only its own follower. Binder process.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from ..errors import NotAllowed
 from ..events import KEEPALIVE, Event, failed, sse
 from ..model import Click
 from ..repos.registry import provider_for
-from .failure import told
+from .failure import to_user_error
 from .handler import BaseHandler
 
 
 class BuildStream(BaseHandler):
-    """Streams one launch's events."""
+    """Event stream of one launch."""
 
     _follower: asyncio.Task[None] | None = None
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Content-Type", "text/event-stream")
-        self.set_header("X-Accel-Buffering", "no")  # nginx would hold events back otherwise
+        self.set_header("X-Accel-Buffering", "no")  # else nginx would buffer the events
 
     def prepare(self) -> None:
-        """Refuse nothing yet: refusals are events of the stream."""
-        if self.site.gate.allows_origin(self.caller.origin):
+        """Set the CORS headers. Skip the checks of the base class: refusals are events of the stream."""
+        if self.shared.limits.allows_origin(self.caller.origin):
             self.set_header("Access-Control-Allow-Origin", self.caller.origin)
             self.set_header("Access-Control-Allow-Headers", "accept, cache-control")
             self.set_header("Vary", "Origin")
 
     def options(self) -> None:
-        """Answer a browser that asks whether another site's page may launch here."""
+        """Answer a browser's CORS preflight request."""
         self.set_status(204)
 
     async def get(self) -> None:
@@ -49,12 +49,12 @@ class BuildStream(BaseHandler):
             self._follower.result()
 
     def on_connection_close(self) -> None:
-        """End this follower: cancelling it closes the pipeline's generator."""
+        """End this follower: its cancellation closes the pipeline's generator."""
         if self._follower is not None:
             self._follower.cancel()
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
-        """Tell of a request that never came to be a stream, still as an event."""
+        """Answer with a `failed` event if a request fails before its stream starts."""
         self.set_status(200)
         self.finish(sse(failed(self.error_of(status_code, **kwargs))))
 
@@ -64,7 +64,7 @@ class BuildStream(BaseHandler):
             async with aclosing(self._events()) as events:
                 async for event in events:
                     await self._send(sse(event))
-            await asyncio.sleep(self.site.context.stream.linger_seconds)
+            await asyncio.sleep(self.shared.context.stream.linger_seconds)
         except StreamClosedError:
             return
         finally:
@@ -72,32 +72,32 @@ class BuildStream(BaseHandler):
 
     async def _events(self) -> AsyncGenerator[Event, None]:
         try:
-            async with aclosing(self.site.context.launch(self._click())) as events:
+            async with aclosing(self.shared.context.launch(self._click())) as events:
                 async for event in events:
                     yield event
                     if event.ends:
                         return
-            raise RuntimeError("the launch ended without saying how")
-        except Exception as error:  # whatever it is, the person waiting must be told
-            yield failed(told(error, self._request_summary()))
+            raise RuntimeError("the launch ended without a final event")
+        except Exception as error:  # the waiting user must see every failure
+            yield failed(to_user_error(error, self._request_summary()))
 
     def _click(self) -> Click:
-        """Return what is asked for. Raises a UserError where it is refused at the door."""
+        """Return the requested launch. Raises a UserError if a limit refuses it."""
         if "text/event-stream" not in self.request.headers.get("Accept", ""):
             # an image, a link preview or a crawler must not start servers
-            raise NotAllowed("A launch is an event stream.", "Ask with the header Accept: text/event-stream.")
+            raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")
         if self.get_query_argument("build_only", "").lower() == "true":
-            raise NotAllowed("This service does not build without launching.", "Leave build_only out.")
+            raise NotAllowed("This service does not build without launching.", "Remove build_only from the link.")
         id_, _, spec = self.after("build/").rstrip("/").partition("/")
-        provider_for(self.site.context.providers, id_)
-        proven = self.site.gate.holds(self.get_query_argument("build_token", ""), id_, spec)
-        self.site.gate.check_launch(self.caller, proven, time.time())
-        hub_url = f"{self.request.protocol}://{self.request.host}{self.site.context.hub_url}"
+        provider_for(self.shared.context.providers, id_)
+        proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
+        self.shared.limits.check_launch(self.caller, proven, time.time())
+        hub_url = f"{self.request.protocol}://{self.request.host}{self.shared.context.hub_url}"
         return Click(id_, spec, self.network, hub_url)
 
     async def _keep_alive(self) -> None:
         while True:
-            await asyncio.sleep(self.site.context.stream.keepalive_seconds)
+            await asyncio.sleep(self.shared.context.stream.keepalive_seconds)
             try:
                 await self._send(KEEPALIVE)
             except StreamClosedError:

@@ -1,4 +1,4 @@
-"""The versions of what runs here, for the page about and `/versions`. Binder process."""
+"""Versions of the installed software, for the about page and `/versions`. Binder process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHOWN = ("binderhub", "jupyter-repo2docker", "tornado")
 
 
 def installed_versions() -> dict[str, str]:
-    """Return versions by distribution name; `not installed` for one that is missing."""
+    """Return versions by distribution name; `not installed` for a missing distribution."""
     return {"pangeo-binder": __version__, **{name: _version(name) for name in _SHOWN}}
 
 

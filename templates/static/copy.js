@@ -1,4 +1,4 @@
-// Copies text, also where the page is not served over https and the clipboard API is missing.
+// Copy text, even on a page without https, where browsers have no clipboard API.
 
 export async function copy(text) {
   try {

@@ -1,4 +1,4 @@
-// Offers the link that the ended session came from, where this browser knows it.
+// Offer the ended session's launch link, if this browser remembers it.
 import { recall } from "./history.js";
 
 const link = recall(location.pathname, document.getElementById("ended").dataset.base);

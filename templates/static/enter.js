@@ -1,6 +1,6 @@
-// Enters a server that is ready, without leaving its token in the address bar or the history.
+// Open a server that is ready, without its token in the address bar or the history.
 
-// The address of `urlpath` in the server, or the server itself where the path would leave it.
+// Return the URL of `urlpath` in the server, or the server's URL if the path would leave the server.
 export function inside(server, urlpath) {
   try {
     const target = new URL(server.href + urlpath.replace(/^\//, ""));
@@ -11,14 +11,14 @@ export function inside(server, urlpath) {
   }
 }
 
-// The server's address from an event: http or https only, ending in a slash, without query and fragment.
+// Return the server's URL from an event: http or https only, with a slash at the end, without query and fragment.
 export function serverOf(url) {
   const server = new URL(url, location.href);
   if (!/^https?:$/.test(server.protocol)) throw new Error("not a web address");
   return new URL(server.pathname.replace(/\/*$/, "/"), server.origin);
 }
 
-// A Jupyter server that is shown its token answers with a cookie, and the cookie alone lets us in from then on.
+// Log in: a Jupyter server answers a request with its token with a cookie, and later accepts the cookie alone.
 async function signIn(server, token) {
   const status = new URL("api/status", server);
   const options = { credentials: "same-origin", cache: "no-store", redirect: "error" };
@@ -27,7 +27,7 @@ async function signIn(server, token) {
   return (await fetch(status, options)).ok;
 }
 
-// Where to go: with a cookie the plain address, else the address with the token, as BinderHub does it.
+// Return the URL to open: without the token if the server set a cookie, else with the token, as BinderHub does.
 export async function entrance(url, token, urlpath) {
   const server = serverOf(url);
   const target = inside(server, urlpath);
@@ -35,7 +35,7 @@ export async function entrance(url, token, urlpath) {
   try {
     if (server.origin === location.origin && (await signIn(server, token))) return target;
   } catch {
-    // another server than Jupyter's, or the network: the token in the address still works
+    // not a Jupyter server, or a network error: the token in the URL still works
   }
   target.searchParams.set("token", token);
   return target;

@@ -1,4 +1,4 @@
-// Says what a launch gets, from the `grant` of an event.
+// Show what a launch gets, from the `grant` of an event.
 import { bytes, count, duration } from "./units.js";
 
 function rows({ server, dask, storage }) {
@@ -6,16 +6,16 @@ function rows({ server, dask, storage }) {
   if (dask) {
     const each = `${count(dask.worker_cores, "core")} and ${bytes(dask.worker_memory_bytes)}`;
     list.push(["Dask", `up to ${count(dask.workers, "worker")} of ${each}`]);
-    list.push(["Dask in all", `${count(dask.cores, "core")}, ${bytes(dask.memory_bytes)} memory`]);
+    list.push(["Dask in total", `${count(dask.cores, "core")}, ${bytes(dask.memory_bytes)} memory`]);
   } else {
     list.push(["Dask", "no cluster for this launch"]);
   }
   if (storage) {
     list.push(["Scratch", `${bytes(storage.scratch_bytes)}, kept ${duration(storage.keep_seconds)} after the end`]);
     if (storage.read.length) list.push(["Data to read", storage.read.join(", ")]);
-    if (storage.egress_bytes) list.push(["Reading in all", bytes(storage.egress_bytes)]);
+    if (storage.egress_bytes) list.push(["Reading in total", bytes(storage.egress_bytes)]);
   }
-  list.push(["Ends", `after ${duration(server.idle_seconds)} idle, or ${duration(server.max_age_seconds)} in all`]);
+  list.push(["Ends", `after ${duration(server.idle_seconds)} idle, or ${duration(server.max_age_seconds)} in total`]);
   return list;
 }
 

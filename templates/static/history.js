@@ -1,4 +1,4 @@
-// Remembers, in this browser only, which link a session came from, so that its end can offer it again.
+// Remember each session's launch link in this browser only, so that the page of an ended session can offer it.
 
 const KEY = "pangeo-binder-links";
 const KEPT = 20;
@@ -17,12 +17,12 @@ export function remember(server, link) {
   try {
     localStorage.setItem(KEY, JSON.stringify(links.slice(0, KEPT)));
   } catch {
-    // storage is full or switched off; the page works without
+    // storage is full or disabled; the page works without it
   }
 }
 
-// The launch link of the session at `path`. Servers share our origin and may write here, so only a link to one of our
-// own launch pages is believed.
+// Return the launch link of the session at `path`. Servers share our origin and may write to this storage, so accept
+// only links to our own launch pages.
 export function recall(path, base) {
   const entry = read().find(({ server }) => typeof server === "string" && path.startsWith(server));
   if (!entry) return null;

@@ -1,4 +1,4 @@
-// Makes the launch link and its badge from the form, as it is filled in.
+// Update the launch link and its badges while the user fills in the form.
 import { copy } from "./copy.js";
 
 const form = document.getElementById("maker");
@@ -18,7 +18,7 @@ function repository({ detect, encode, pattern }) {
   return encode ? encodeURIComponent(text) : encodeParts(text.replace(/^\/+|\/+$/g, ""));
 }
 
-// The link, or an empty text as long as the form names no repository.
+// Return the link, or an empty string while the form does not name a repository.
 function link() {
   const kind = provider();
   const repo = repository(kind);
@@ -63,7 +63,7 @@ function launch(event) {
   event.preventDefault();
   if (link()) return location.assign(snippets(link()).url);
   const given = field("repo").value.trim();
-  problem(given ? `Give an address such as ${provider().placeholder}` : "Give the repository's address first.");
+  problem(given ? `This is not a valid repository. Enter, for example, ${provider().placeholder}` : "Enter a repository first.");
   field("repo").focus();
 }
 

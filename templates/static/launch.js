@@ -1,4 +1,4 @@
-// Follows a launch's event stream, shows how it gets on, and enters the server.
+// Follow a launch's event stream, show its progress, and open the server.
 import { copy } from "./copy.js";
 import { entrance, serverOf } from "./enter.js";
 import { showGrant } from "./grant.js";
@@ -24,7 +24,7 @@ let tries = 0;
 let source = null;
 let ended = false;
 let said = "";
-let built = false; // whether anything was installed, so that the log says more than what was fetched
+let built = false; // whether the build has started, so that the log has more than git's output
 
 const row = (id) => part("phases").querySelector(`[data-phase="${id}"]`);
 const seconds = (from) => Math.round((Date.now() - from) / 1000);
@@ -57,10 +57,10 @@ function advance(next) {
   if (next === step) return;
   tick();
   for (const id of STEPS) {
-    const place = STEPS.indexOf(id) - STEPS.indexOf(next);
-    if (place < 0) mark(id, "done", "done");
-    if (place === 0) mark(id, "now", "in progress");
-    if (place > 0) mark(id, "todo", "");
+    const distance = STEPS.indexOf(id) - STEPS.indexOf(next);
+    if (distance < 0) mark(id, "done", "done");
+    if (distance === 0) mark(id, "now", "in progress");
+    if (distance > 0) mark(id, "todo", "");
   }
   step = next;
   since = Date.now();
@@ -97,17 +97,17 @@ function fail(event) {
   finish();
   mark(step || "resolve", "failed", "failed");
   look("failed", "iconFailed");
-  say("The launch has stopped. Below is what went wrong, and what to do.");
+  say("The launch has failed. The reason and what to do are below.");
   const box = part("failure");
   box.querySelector(".sentence").textContent = event.message.trim();
   box.querySelector(".hint").textContent = event.hint || "";
   const lines = built ? log.last(20) : [];
   box.querySelector(".lines").textContent = lines.join("\n");
-  if (lines.length) part("log").open = false; // its end stands in the box
+  if (lines.length) part("log").open = false; // the box shows its last lines
   box.querySelector("h3").hidden = box.querySelector(".lines").hidden = lines.length === 0;
   part("again").addEventListener("click", () => location.reload());
   part("report").addEventListener("click", async () => {
-    part("reported").textContent = (await copy(report(event))) ? "Copied" : "Copying is not allowed here";
+    part("reported").textContent = (await copy(report(event))) ? "Copied" : "The browser does not allow copying.";
   });
   box.hidden = false;
   box.querySelector(".lines").scrollTop = box.querySelector(".lines").scrollHeight;
@@ -125,27 +125,27 @@ function follow(event) {
     part("log").open = true;
   }
   if (event.phase === "ready") {
-    return ready(event).catch(() => fail({ message: "The server's address cannot be read.", hint: "Try again." }));
+    return ready(event).catch(() => fail({ message: "The server's URL is not valid.", hint: "Try again." }));
   }
-  // a build's lines belong in the log; read out one by one they would drown a screen reader's user
+  // a screen reader reads each status aloud, so the many lines of a build go to the log only
   if (event.position) say(`The service is full. You are number ${event.position} in the queue.`);
   else if (event.phase !== "building") say(event.message);
-  else if (said !== "building") say("Building the environment. The log shows how it gets on.");
+  else if (said !== "building") say("Building the environment. The log shows the progress.");
   said = event.phase;
 }
 
 function connect() {
   source = new EventSource(stream);
-  source.onopen = () => log.clear(); // the stream tells everything from the start again
+  source.onopen = () => log.clear(); // the stream repeats all events from the start
   source.onmessage = (message) => follow(JSON.parse(message.data));
   source.onerror = () => {
     source.close();
     if (ended) return;
     tries += 1;
     if (tries > RETRIES) {
-      fail({ message: "The connection to this service is lost.", hint: "Look at your network, then try again.", reason: "connection" });
+      fail({ message: "The connection to this service was lost.", hint: "Check your network, then try again.", reason: "connection" });
     } else {
-      say("The connection is lost. Connecting again.");
+      say("The connection was lost. Reconnecting.");
       said = "";
       setTimeout(connect, Math.min(500 * 2 ** tries, 15000));
     }
@@ -161,7 +161,7 @@ function begin() {
   if (stream.startsWith(`${base}build/`)) connect();
 }
 
-// Where another page sent the person here. The button waits a moment, for clicks that were meant for that page.
+// Ask a user who came from another page. The button starts disabled, to ignore a click that was meant for that page.
 function ask(box) {
   const go = part("go");
   setTimeout(() => { go.disabled = false; }, 1000);

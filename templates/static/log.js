@@ -1,4 +1,4 @@
-// The live log: bounded, in batches, following its end unless the reader has scrolled away.
+// The live log: bounded, updated in batches. It scrolls to its end unless the reader has scrolled up.
 
 const KEPT = 2000;
 const ANSI = /\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07/g;
@@ -20,10 +20,10 @@ export class Log {
 
   append(text) {
     for (const line of text.replace(ANSI, "").replace(/\n$/, "").split("\n")) {
-      this.waiting.push(line.replace(/\r$/, "").split("\r").pop()); // a progress bar's last state
+      this.waiting.push(line.replace(/\r$/, "").split("\r").pop()); // the last state of a progress bar
     }
     if (!this.scheduled) {
-      this.scheduled = setTimeout(() => this.show(), 50); // a timer also runs in a tab nobody looks at
+      this.scheduled = setTimeout(() => this.show(), 50); // unlike an animation frame, a timer also runs in a hidden tab
     }
   }
 

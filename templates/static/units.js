@@ -1,10 +1,10 @@
-// Amounts as people say them.
+// Format amounts for people.
 
 const trim = (number, digits) => String(Number(number.toFixed(digits)));
 
 export function bytes(amount) {
   const units = ["B", "KB", "MB", "GB", "TB", "PB"];
-  // policies are written in powers of 1024 and 1000 alike; show the one that comes out round
+  // policies use powers of 1024 and of 1000; show the one that gives a round number
   const step = amount % 1024 === 0 && amount % 1000 !== 0 ? 1024 : 1000;
   let power = 0;
   while (amount >= step && power < units.length - 1) {

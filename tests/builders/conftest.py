@@ -1,4 +1,4 @@
-"""Builders that share uv's cache, so that each package is downloaded once per run."""
+"""Builders that share uv's cache, so that uv downloads each package once per run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["git_server"]
 
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what every cache directory of this run shares: uv's cache and the session's wheel."""
+    """The folder that all cache directories of this run share: uv's cache and the session's wheel."""
     folder = tmp_path_factory.mktemp("downloads")
     for name in ("uv", "session"):
         (folder / name).mkdir()
@@ -27,7 +27,7 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, downloads: Path) -> BuildSettings:
-    """Settings with a cache directory of its own."""
+    """Settings with a new cache directory."""
     cache = tmp_path / "cache"
     cache.mkdir()
     for name in ("uv", "session"):
@@ -37,7 +37,7 @@ def settings(tmp_path: Path, downloads: Path) -> BuildSettings:
 
 @pytest.fixture
 def repo_of(tmp_path: Path) -> Callable[[dict[str, str]], Repo]:
-    """Make a repository of files, and return it at its one commit."""
+    """Make a repository with files, and return it at its only commit."""
 
     def make(files: dict[str, str]) -> Repo:
         path = make_repository(tmp_path / "repos" / str(len(list(tmp_path.glob("repos/*")))), files)
@@ -48,7 +48,7 @@ def repo_of(tmp_path: Path) -> Callable[[dict[str, str]], Repo]:
 
 @pytest.fixture
 def built() -> Callable:
-    """Build a repository to its end, and return its environment and its log."""
+    """Build a repository completely, and return its environment and its log."""
 
     async def build(builder: Builder, repo: Repo) -> tuple[Environment, str]:
         events = [event async for event in builder.build(repo)]

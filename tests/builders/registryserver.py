@@ -1,4 +1,4 @@
-"""A real container registry on loopback, with or without logins, and tiny images in it."""
+"""A real container registry on loopback, with or without logins, that holds tiny images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RegistryServer:
     headers: dict[str, str] = field(default_factory=dict)
 
     def request(self, method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream") -> Any:
-        """Return the answer to a request; `path` may be a whole address."""
+        """Send a request and return the response; `path` may be a full URL."""
         url = path if "://" in path else f"http://{self.address}{path}"
         headers = {"Content-Type": kind, **self.headers}
         return urllib.request.urlopen(urllib.request.Request(url, body or None, headers, method=method), timeout=10)
@@ -39,8 +39,8 @@ class RegistryServer:
         """Push an image of one tiny blob and return its digest."""
         blob = json.dumps({"text": text, "config": {"Labels": labels or None}}).encode()
         digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
-        place = self.request("POST", f"/v2/{name}/blobs/uploads/").headers["Location"]
-        self.request("PUT", f"{place}&digest={digest}", blob)
+        upload = self.request("POST", f"/v2/{name}/blobs/uploads/").headers["Location"]
+        self.request("PUT", f"{upload}&digest={digest}", blob)
         config = {"mediaType": "application/vnd.oci.image.config.v1+json", "size": len(blob), "digest": digest}
         manifest = {"schemaVersion": 2, "mediaType": _KIND, "config": config, "layers": []}
         done = self.request("PUT", f"/v2/{name}/manifests/{tag}", json.dumps(manifest).encode(), _KIND)
@@ -48,7 +48,7 @@ class RegistryServer:
 
 
 def basic(user: str, password: str) -> str:
-    """Return a login as registries and credential files write it."""
+    """Return a login encoded for registries and credential files."""
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
@@ -60,7 +60,7 @@ def credentials(path: Path, address: str, user: str = USER, password: str = PASS
 
 @contextlib.contextmanager
 def run_registry(folder: Path, auth: dict[str, Any] | None = None, host: str = "127.0.0.1") -> Iterator[RegistryServer]:
-    """Run a registry that keeps its images in `folder`; `auth` is that part of its configuration."""
+    """Run a registry that keeps its images in `folder`; `auth` is the `auth` section of its configuration."""
     folder.mkdir(exist_ok=True)
     with socket.create_server((host, 0)) as probe:
         address = f"{host}:{probe.getsockname()[1]}"
@@ -75,7 +75,7 @@ def run_registry(folder: Path, auth: dict[str, Any] | None = None, host: str = "
     with (folder / "registry.log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", folder / "registry.yaml"], stdout=log, stderr=log)
     try:
-        _until_it_listens(address, process, folder / "registry.log")
+        _wait_until_listening(address, process, folder / "registry.log")
         yield RegistryServer(address, process)
     finally:
         process.terminate()
@@ -83,13 +83,13 @@ def run_registry(folder: Path, auth: dict[str, Any] | None = None, host: str = "
 
 
 def htpasswd(folder: Path) -> dict[str, Any]:
-    """Return the configuration of a registry that lets one user in."""
+    """Return the `auth` section for a registry that accepts one user."""
     line = f"{USER}:{bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(5)).decode()}\n"
     (folder / "htpasswd").write_text(line)
     return {"htpasswd": {"realm": "environments", "path": str(folder / "htpasswd")}}
 
 
-def _until_it_listens(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_listening(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     host, port = address.split(":")
     for _ in range(200):
         assert process.poll() is None, log.read_text()

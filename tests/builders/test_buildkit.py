@@ -1,4 +1,4 @@
-"""BuildKit in a build pod, without the pod: what people are told of it, and of a BuildKit that is not there."""
+"""BuildKit of a build pod, tested without a pod: its log lines, and the errors if it is missing or cannot start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pangeo_binder.builders.pod import container
-from pangeo_binder.builders.pod.buildkit import told
+from pangeo_binder.builders.pod.buildkit import clean_progress
 from pangeo_binder.errors import BuildFailed
 
 PROGRESS = """\
@@ -34,7 +34,7 @@ error: failed to solve: process "/bin/sh -c echo before; exit 3" did not complet
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> container.BuildKitEngine:
-    """An engine in the pod's directories, with the programs of `tmp_path` before all others."""
+    """An engine that uses `tmp_path` for the pod's directories and as the first entry of PATH."""
     for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -42,27 +42,27 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> container.BuildKi
 
 
 def programs(folder: Path, **scripts: str) -> None:
-    """Put programs into `folder`."""
+    """Write executable shell scripts into `folder`."""
     for name, script in scripts.items():
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
 
 
-def test_lines_are_told_as_the_steps_wrote_them_and_once():
-    lines = [line.rstrip("\n") for line in told(iter(PROGRESS.splitlines(keepends=True)))]
+def test_progress_has_the_lines_of_the_steps_without_repeats():
+    lines = [line.rstrip("\n") for line in clean_progress(iter(PROGRESS.splitlines(keepends=True)))]
     assert lines[2:6] == ["[2/2] RUN echo before; exit 3", "before", "", "1.5 ------"]
     assert lines[-2].startswith("ERROR: process") and lines[-1].startswith("error: failed to solve")
     assert len(lines) == 8
 
 
-def test_an_image_without_buildkit_is_told_in_a_sentence(engine, tmp_path, monkeypatch, capfd):
+def test_an_image_without_buildkit_fails_with_a_clear_message(engine, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BuildFailed, match="builds have no BuildKit"):
+    with pytest.raises(BuildFailed, match="BuildKit is missing"):
         list(engine.build(path=str(tmp_path)))
     assert "has no buildkitd and no buildctl" in capfd.readouterr().out
 
 
-def test_a_buildkit_that_cannot_start_is_told_with_its_reasons(engine, tmp_path, monkeypatch, capfd):
+def test_a_buildkit_that_cannot_start_shows_its_log(engine, tmp_path, monkeypatch, capfd):
     daemon = "echo 'buildkitd: read-only file system' >&2; echo 'main.main' >&2; exit 1"
     programs(tmp_path, unshare='while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"', buildkitd=daemon)
     programs(tmp_path, buildctl="exit 1")

@@ -1,4 +1,4 @@
-"""Commands end, whole and in time, and their output comes as clean lines."""
+"""Test that commands end in time with all their child processes, and that their output is clean lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(tmp_path: Path):
 
 
 def marked(tmp_path: Path) -> list[str]:
-    """Return the command lines of what carries this test's mark."""
+    """Return the command lines of processes that carry this test's mark."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -56,19 +56,19 @@ def marked(tmp_path: Path) -> list[str]:
         ([b"no newline"], ["no newline"]),
     ],
 )
-def test_cuts_lines_for_people(chunks, lines):
+def test_cuts_output_into_clean_lines(chunks, lines):
     splitter = LineSplitter()
     assert [line for chunk in chunks for line in splitter.feed(chunk)] + splitter.flush() == lines
 
 
-def test_a_line_without_end_does_not_grow_in_memory():
+def test_memory_for_an_endless_line_is_bounded():
     splitter = LineSplitter()
     for _ in range(100):
         assert splitter.feed(b"x" * 65536) == []
     assert len(splitter.flush()[0]) == LINE_CHARACTERS
 
 
-async def test_streams_both_outputs_and_fails_with_the_code(run):
+async def test_streams_stdout_and_stderr_and_fails_with_the_exit_code(run):
     lines = []
     with pytest.raises(CommandFailed) as caught:
         async for line in stream(run("echo out; echo err >&2; exit 3")):
@@ -76,7 +76,7 @@ async def test_streams_both_outputs_and_fails_with_the_code(run):
     assert caught.value.code == 3 and set(caught.value.tail) == set(lines) == {"out", "err"}
 
 
-async def test_kills_the_whole_tree_when_the_time_is_up(run, tmp_path):
+async def test_kills_the_process_tree_at_the_time_limit(run, tmp_path):
     with pytest.raises(CommandTimedOut):
         async for _ in stream(
             run("sleep 101 & setsid sleep 102 & setsid sh -c 'sleep 103 & exec sleep 104' & wait", 1)
@@ -85,12 +85,12 @@ async def test_kills_the_whole_tree_when_the_time_is_up(run, tmp_path):
     assert marked(tmp_path) == []
 
 
-async def test_what_a_command_leaves_behind_ends_with_it(run, tmp_path):
+async def test_background_processes_end_with_their_command(run, tmp_path):
     lines = [line async for line in stream(run("setsid sleep 101 & echo done"))]
     assert lines == ["done"] and marked(tmp_path) == []
 
 
-async def test_closing_and_cancelling_kill_the_tree(run, tmp_path):
+async def test_closing_and_cancelling_kill_the_process_tree(run, tmp_path):
     async with aclosing(stream(run("echo a; setsid sleep 101 & sleep 102"))) as lines:
         assert await anext(lines) == "a"
     assert marked(tmp_path) == []
@@ -102,13 +102,13 @@ async def test_closing_and_cancelling_kill_the_tree(run, tmp_path):
     assert marked(tmp_path) == []
 
 
-async def test_output_that_nobody_reads_does_not_keep_a_command(run, tmp_path):
+async def test_unread_output_does_not_block_the_end_of_a_command(run, tmp_path):
     async with aclosing(stream(run("yes"))) as lines:
         assert await anext(lines) == "y"
     assert marked(tmp_path) == []
 
 
-def test_inherits_nothing_that_may_be_secret(monkeypatch):
+def test_commands_inherit_no_secrets(monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert "secret" not in inherited().values() and "PATH" in inherited()

@@ -1,4 +1,4 @@
-"""The commands of a build pod, without the pod: what they refuse, and what they run."""
+"""Test the commands of a build pod without a pod: what they refuse, and what they run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pangeo_binder.builders.pod import container
 from pangeo_binder.builders.pod.appendix import SESSION_DIR, appendix, install_script
 from pangeo_binder.builders.pod.buildkit import BuildKitEngine
 from pangeo_binder.builders.pod.engines import BuildahEngine, BuildError, LayoutEngine, _lines
-from pangeo_binder.builders.pod_layout import Places
+from pangeo_binder.builders.pod_layout import PodPaths
 from pangeo_binder.builders.session_needs import NEEDS
 from pangeo_binder.errors import BuildFailed, refusal_from
 from pangeo_binder.model import Repo, RepoRef
@@ -29,9 +29,9 @@ needs_tools = pytest.mark.skipif(bool(TOOLS), reason=f"LEFT OUT: no {', '.join(T
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    """The pod's directories, below one of the test's own."""
-    made = Places(*(tmp_path / name for name in ("image", "build", "report", "session")))
+def paths(tmp_path: Path) -> PodPaths:
+    """The pod's directories, below `tmp_path`."""
+    made = PodPaths(*(tmp_path / name for name in ("image", "build", "report", "session")))
     for folder in (made.image, made.build, made.session):
         folder.mkdir()
     made.report.touch()
@@ -39,9 +39,9 @@ def places(tmp_path: Path) -> Places:
 
 
 @pytest.fixture
-def layout(places: Places) -> Path:
-    """An image layout with an image of no layers in it."""
-    image = places.image
+def layout(paths: PodPaths) -> Path:
+    """An image layout that holds one image without layers."""
+    image = paths.image
     config = b'{"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}'
     (image / "blobs/sha256").mkdir(parents=True)
 
@@ -59,59 +59,59 @@ def layout(places: Places) -> Path:
 
 
 @needs_tools
-def test_an_image_is_pushed_with_the_password_from_the_file(layout, places, tmp_path, capfd):
+def test_an_image_is_pushed_with_the_password_from_the_file(layout, paths, tmp_path, capfd):
     (tmp_path / "registry").mkdir()
     with run_registry(tmp_path / "registry", htpasswd(tmp_path / "registry")) as server:
         file = credentials(tmp_path / "login.json", server.address)
         reference = f"{server.address}/environments:abc"
-        assert container.main(["push", "--plain-http", f"--credentials={file}", "--", reference], places) == 0
-        assert container.main(["push", "--plain-http", "--", reference], places) == 1
-    error = refusal_from(places.report.read_text())
+        assert container.main(["push", "--plain-http", f"--credentials={file}", "--", reference], paths) == 0
+        assert container.main(["push", "--plain-http", "--", reference], paths) == 1
+    error = refusal_from(paths.report.read_text())
     assert isinstance(error, BuildFailed) and "could not be pushed" in error.message
     assert "s3cret" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("where", ["index.json", "blobs/sha256/x", "link"])
-def test_a_link_left_for_the_half_with_the_password_is_not_followed(layout, places, tmp_path, where):
+def test_push_does_not_follow_links_in_the_image(layout, paths, tmp_path, where):
     secret = tmp_path / "secret"
     secret.write_text("s3cret")
     (layout / where).unlink(missing_ok=True)
     (layout / where).symlink_to(secret)
-    assert container.main(["push", "--plain-http", "--", "127.0.0.1:1/x:y"], places) == 1
-    assert "no image" in places.report.read_text()
+    assert container.main(["push", "--plain-http", "--", "127.0.0.1:1/x:y"], paths) == 1
+    assert "not a valid image" in paths.report.read_text()
 
 
-def test_a_pipe_left_for_it_is_not_waited_for(layout, places):
+def test_push_does_not_read_a_pipe_in_the_image(layout, paths):
     os.mkfifo(layout / "blobs/sha256/pipe")
-    assert container.main(["push", "--", "127.0.0.1:1/x:y"], places) == 1
-    assert "no image" in places.report.read_text()
+    assert container.main(["push", "--", "127.0.0.1:1/x:y"], paths) == 1
+    assert "not a valid image" in paths.report.read_text()
 
 
 @pytest.mark.parametrize("url", ["--upload-pack=touch x", "-x"])
-def test_an_address_that_is_an_option_is_refused(places, url):
-    assert container.main(["build", "--ref=main", "--", url, "a" * 40], places) == 1
-    assert "no commit of a repository" in places.report.read_text()
+def test_build_refuses_a_url_that_looks_like_an_option(paths, url):
+    assert container.main(["build", "--ref=main", "--", url, "a" * 40], paths) == 1
+    assert "valid repository URL and commit" in paths.report.read_text()
 
 
-def test_a_commit_that_is_none_is_refused(places):
-    assert container.main(["build", "--ref=main", "--", "https://example.org/x", "HEAD"], places) == 1
+def test_build_refuses_an_invalid_commit(paths):
+    assert container.main(["build", "--ref=main", "--", "https://example.org/x", "HEAD"], paths) == 1
 
 
-def test_what_cannot_be_fetched_is_told_in_a_sentence(places, git_server, monkeypatch):
-    for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):  # which a build sets for all it runs
+def test_build_reports_a_failed_fetch(paths, git_server, monkeypatch):
+    for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):  # a build sets these; let monkeypatch restore them
         monkeypatch.setenv(name, os.environ.get(name, ""))
-    assert container.main(["build", "--ref=main", "--", f"{git_server}/private/x", "a" * 40], places) == 1
-    assert refusal_from(places.report.read_text()).reason == "repo_not_found"
+    assert container.main(["build", "--ref=main", "--", f"{git_server}/private/x", "a" * 40], paths) == 1
+    assert refusal_from(paths.report.read_text()).reason == "repo_not_found"
 
 
-async def test_the_checkout_is_of_the_commit(places, tmp_path, git_server, repo_of):
+async def test_fetch_checks_out_the_commit(paths, tmp_path, git_server, repo_of):
     repo = repo_of({"README.md": "Sea"})
     ref = RepoRef("git", f"{git_server}/git/{Path(repo.ref.url).relative_to(tmp_path)}", "main")
-    await container.fetch(Repo(ref, repo.revision), places.build / "checkout")
-    assert (places.build / "checkout" / "README.md").read_text() == "Sea"
+    await container.fetch(Repo(ref, repo.revision), paths.build / "checkout")
+    assert (paths.build / "checkout" / "README.md").read_text() == "Sea"
 
 
-def test_what_a_dockerfile_step_says_when_it_fails():
+def test_the_error_names_the_failed_dockerfile_step():
     code = "print('STEP 2/3: RUN false'); print('Error: building at STEP \"RUN false\": exit status 1'); exit(1)"
     with pytest.raises(BuildError, match=r"^RUN false$"):
         list(_lines([sys.executable, "-c", code]))
@@ -122,11 +122,11 @@ def test_what_a_dockerfile_step_says_when_it_fails():
 
 
 @pytest.mark.parametrize("kind", [BuildahEngine, BuildKitEngine])
-def test_engines_leave_a_layout_and_take_nothing_for_an_option(kind, tmp_path, monkeypatch):
+def test_engines_write_a_layout_and_never_treat_values_as_options(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     engine = kind(parent=None, layout=tmp_path / "out", session=tmp_path)
-    words = {"build-arg": {"NB_USER": "jovyan"}, "label": {"a": "--b"}}
-    commands = engine.commands(tmp_path, tmp_path / "Dockerfile", words)
+    options = {"build-arg": {"NB_USER": "jovyan"}, "label": {"a": "--b"}}
+    commands = engine.commands(tmp_path, tmp_path / "Dockerfile", options)
     joined = [word for command in commands for word in command]
     assert any(f"{tmp_path}/out" in word for word in joined) and not any("docker://" in word for word in joined)
     assert any(word.endswith("=NB_USER=jovyan") or word.endswith("build-arg:NB_USER=jovyan") for word in joined)
@@ -134,14 +134,14 @@ def test_engines_leave_a_layout_and_take_nothing_for_an_option(kind, tmp_path, m
 
 
 class ListingEngine(LayoutEngine):
-    """Tells what it would build."""
+    """Engine that prints its build context instead of building."""
 
-    def commands(self, context: Path, dockerfile: Path, words: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
+    def commands(self, context: Path, dockerfile: Path, options: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
         return [["ls", str(context)], ["cat", str(dockerfile)], ["readlink", str(context / "src" / "link")]]
 
 
-def test_the_session_is_beside_a_dockerfile_of_repo2dockers(places, tmp_path):
-    (places.session / "session.whl").touch()
+def test_the_context_of_repo2dockers_dockerfile_holds_the_session(paths, tmp_path):
+    (paths.session / "session.whl").touch()
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "link").symlink_to("/data")
     (tmp_path / "Dockerfile").write_text("FROM base\n")
@@ -150,9 +150,9 @@ def test_the_session_is_beside_a_dockerfile_of_repo2dockers(places, tmp_path):
         archive.add(tmp_path / "Dockerfile", "Dockerfile")
         archive.add(tmp_path / "src", "src")
     packed.seek(0)
-    engine = ListingEngine(parent=None, layout=places.image, session=places.session)
-    told = list(engine.build(fileobj=packed, custom_context=True, buildargs={}, tag="x"))
-    assert told == ["Dockerfile\n", f"{SESSION_DIR}\n", "src\n", "FROM base\n", "/data\n"]
+    engine = ListingEngine(parent=None, layout=paths.image, session=paths.session)
+    output = list(engine.build(fileobj=packed, custom_context=True, buildargs={}, tag="x"))
+    assert output == ["Dockerfile\n", f"{SESSION_DIR}\n", "src\n", "FROM base\n", "/data\n"]
 
 
 def test_the_appendix_is_one_copy_and_one_run():
@@ -163,11 +163,12 @@ def test_the_appendix_is_one_copy_and_one_run():
     subprocess.run(["sh", "-n"], input=install_script("/nowhere"), text=True, check=True)
 
 
-def test_the_appendix_holds_what_is_installed_to_its_version(tmp_path):
+def test_the_appendix_pins_the_installed_versions(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    place = tmp_path / "session"
-    place.mkdir()
-    held = [line for line in install_script(str(place)).splitlines() if "install " not in line and "rm -r" not in line]
+    folder = tmp_path / "session"
+    folder.mkdir()
+    lines = install_script(str(folder)).splitlines()
+    pinning = [line for line in lines if "install " not in line and "rm -r" not in line]
     environment = {**os.environ, "NB_PYTHON_PREFIX": str(tmp_path / "venv")}
-    subprocess.run(["sh", "-e"], input="\n".join(held), text=True, check=True, env=environment)
-    assert {line.split("==")[0] for line in (place / "pins.txt").read_text().split()} >= {"pip"}
+    subprocess.run(["sh", "-e"], input="\n".join(pinning), text=True, check=True, env=environment)
+    assert {line.split("==")[0] for line in (folder / "pins.txt").read_text().split()} >= {"pip"}

@@ -1,4 +1,4 @@
-"""What a repository's files mean, and which are refused by name."""
+"""Test what detection reads from a repository's files, and which files it refuses."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_follows_repo2dockers_rules(recipe_of, files, wanted):
         (["default.nix"], "Nix (default.nix)"),
     ],
 )
-def test_refuses_by_name_what_needs_more_than_python(recipe_of, files, words):
+def test_refuses_and_names_files_that_need_more_than_python(recipe_of, files, words):
     recipe = recipe_of(dict.fromkeys(files, ""))
     with pytest.raises(BuildFailed) as caught:
         check(recipe)
@@ -81,17 +81,17 @@ def test_refuses_by_name_what_needs_more_than_python(recipe_of, files, words):
     ("files", "words"),
     [
         ({"binder/a": "", ".binder/b": ""}, "both a `binder` and a `.binder` folder"),
-        ({"runtime.txt": "3.11"}, "not of the form `python-3.11`"),
+        ({"runtime.txt": "3.11"}, "does not have the form `python-3.11`"),
         ({"runtime.txt": "r-4.1-2023-01-01"}, "needs R (runtime.txt"),
         ({"runtime.txt": "node-20"}, "needs node (runtime.txt)"),
     ],
 )
-def test_refuses_mistakes_with_a_sentence(recipe_of, files, words):
+def test_refuses_mistakes_with_a_clear_message(recipe_of, files, words):
     with pytest.raises(BuildFailed) as caught:
         check(recipe_of(files))
     assert words in caught.value.message
 
 
-def test_a_link_out_of_the_repository_is_not_followed(recipe_of, tmp_path):
+def test_does_not_follow_a_link_out_of_the_repository(recipe_of, tmp_path):
     (tmp_path / "postBuild").symlink_to("/bin/true")
     assert recipe_of({}) == Recipe()

@@ -1,4 +1,4 @@
-"""uv's own words, as versions of it wrote them, and the sentence a person gets."""
+"""Test the translation of uv's error output, as real versions of uv wrote it, into messages for users."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ CASES = [
     (
         "cause: Because there is no version of numpy==99.0 and you require numpy==99.0, we can conclude that your "
         "requirements are unsatisfiable.",
-        "No version of a package on the package index is `numpy==99.0`.",
+        "The package index has no version that matches `numpy==99.0`.",
     ),
     (
         "  ╰─▶ Because no-such-xyz was not found in the package registry and you require no-such-xyz, we can conclude "
         "that your requirements are unsatisfiable.",
-        "There is no package `no-such-xyz` on the package index.",
+        "The package index has no package `no-such-xyz`.",
     ),
     (
         "Because distributed==2024.5.0 depends on dask==2024.5.0 and you require distributed==2024.5.0, we "
@@ -38,10 +38,10 @@ CASES = [
     ("failed to write to file `/c/x`: No space left on device (os error 28)", "This binder's disk is full."),
     ("Failed to fetch: http://a/\ntcp connect error\nConnection refused", "The package index cannot be reached"),
     ("error: Failed to build `sea @ file:///a/b`\nThe build backend returned an error", "`sea` could not be built"),
-    ("something nobody has seen", "could not be installed"),
+    ("an unknown error", "could not be installed"),
 ]
 
 
-@pytest.mark.parametrize(("said", "sentence"), CASES)
-def test_names_what_is_at_fault(said, sentence):
-    assert sentence in explain(said.splitlines()).message
+@pytest.mark.parametrize(("output", "sentence"), CASES)
+def test_names_the_requirement_at_fault(output, sentence):
+    assert sentence in explain(output.splitlines()).message

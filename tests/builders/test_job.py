@@ -1,4 +1,4 @@
-"""The Job of a build, as a manifest: who holds the password, who may do what, and what a link can put into it."""
+"""Test the manifest of a build's Job: which container holds the password, its rights, and values from links."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pod(settings: KubeBuildSettings = SETTINGS, repo: Repo = REPO) -> dict:
     return job_manifest("abc", repo, settings)["spec"]["template"]["spec"]
 
 
-def test_only_the_half_that_pushes_holds_the_password():
+def test_only_the_push_container_holds_the_password():
     spec = pod()
     (build,), (push,) = spec["initContainers"], spec["containers"]
     secrets = [volume["name"] for volume in spec["volumes"] if "secret" in volume]
@@ -36,7 +36,7 @@ def test_only_the_half_that_pushes_holds_the_password():
     assert spec["automountServiceAccountToken"] is False and "shareProcessNamespace" not in spec
 
 
-def test_the_halves_share_the_image_alone_and_only_the_first_writes_it():
+def test_the_containers_share_only_the_image_and_only_build_writes_it():
     spec = pod()
     mounts = [each[0]["volumeMounts"] for each in (spec["initContainers"], spec["containers"])]
     build, push = ({mount["name"]: mount.get("readOnly", False) for mount in listed} for listed in mounts)
@@ -44,7 +44,7 @@ def test_the_halves_share_the_image_alone_and_only_the_first_writes_it():
     assert (build["image"], push["image"]) == (False, True)
 
 
-def test_the_half_that_pushes_is_restricted_and_the_other_no_more_than_it_needs():
+def test_push_is_restricted_and_build_has_only_the_rights_it_needs():
     spec = pod()
     security = spec["initContainers"][0]["securityContext"]
     assert security["capabilities"] == {"drop": ["ALL"], "add": ["SETUID", "SETGID"]} and "privileged" not in security
@@ -54,34 +54,34 @@ def test_the_half_that_pushes_is_restricted_and_the_other_no_more_than_it_needs(
     assert spec["securityContext"]["runAsNonRoot"] and spec["enableServiceLinks"] is False
 
 
-def test_profiles_of_the_nodes_take_the_place_of_none():
+def test_uses_the_nodes_security_profiles_if_set():
     settings = dataclasses.replace(SETTINGS, seccomp_profile="builds.json", apparmor_profile="builds")
     security = pod(settings)["initContainers"][0]["securityContext"]
     assert security["seccompProfile"] == {"type": "Localhost", "localhostProfile": "builds.json"}
     assert security["appArmorProfile"] == {"type": "Localhost", "localhostProfile": "builds"}
 
 
-def test_it_ends_by_itself():
+def test_the_job_has_a_deadline_and_is_removed_after_its_end():
     spec = job_manifest("abc", REPO, SETTINGS)["spec"]
     assert (spec["activeDeadlineSeconds"], spec["backoffLimit"]) == (900, 0)
     assert spec["ttlSecondsAfterFinished"] == SETTINGS.keep_seconds > 0
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
 
 
-def test_nothing_of_a_link_is_an_option():
+def test_values_from_a_link_are_never_options():
     url, ref = "--upload-pack=/bin/sh", "--help"
     (build,) = pod(repo=Repo(RepoRef("git", url, ref), "a" * 40))["initContainers"]
     assert build["args"] == ["build", "--ref=--help", "--", url, "a" * 40]
 
 
-def test_annotations_are_bounded_and_hold_nothing_unprintable():
+def test_annotations_are_bounded_and_printable():
     ref = RepoRef("git", "https://example.org/" + "x" * 5000, "m\x1b[2Jain\n")
     notes = job_manifest("abc", Repo(ref, "a" * 40), SETTINGS)["metadata"]["annotations"]
     assert len(notes["pangeo-binder/repo"]) == 1024
     assert notes["pangeo-binder/ref"] == "m?[2Jain?" and notes["pangeo-binder/commit"] == "a" * 40
 
 
-def test_names_and_addresses():
+def test_names_labels_and_image_reference():
     manifest = job_manifest("abc", REPO, SETTINGS)
     assert manifest["metadata"]["name"] == job_name("abc") == "build-abc"
     assert manifest["metadata"]["labels"]["pangeo-binder/build"] == "abc"
@@ -90,14 +90,14 @@ def test_names_and_addresses():
     assert push["args"] == ["push", credentials, "--", "pods.example.org:5000/environments:abc"]
 
 
-def test_a_registry_within_the_cluster_needs_neither_tls_nor_a_password():
+def test_a_registry_in_the_cluster_needs_no_tls_and_no_password():
     settings = dataclasses.replace(SETTINGS, push_secret="", registry=RegistrySettings("r:5000", plain_http=True))
     spec = pod(settings)
     assert spec["containers"][0]["args"] == ["push", "--plain-http", "--", "r:5000/environments:abc"]
     assert not [volume for volume in spec["volumes"] if "secret" in volume]
 
 
-def test_placement_and_shares_are_the_operators():
+def test_the_operator_sets_placement_and_resources():
     tolerations = ({"key": "builds", "operator": "Exists"},)
     placed = TierPods({"pool": "builds"}, tolerations, "low")
     spec = pod(dataclasses.replace(SETTINGS, pods=placed, cpu_limit=1.5, variables={"HTTPS_PROXY": "http://p"}))
@@ -110,6 +110,6 @@ def test_placement_and_shares_are_the_operators():
     assert "env" not in spec["containers"][0]
 
 
-def test_an_unknown_engine_is_refused():
+def test_refuses_an_unknown_engine():
     with pytest.raises(ValueError, match="buildah, buildkit"):
         dataclasses.replace(SETTINGS, engine="docker")

@@ -1,4 +1,4 @@
-"""What Kubernetes says of a build, in sentences."""
+"""Test the translation of a build's Kubernetes status into messages for users."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pangeo_binder.errors import BuildFailed, RefNotFound, refusal_text
 
 
 def read(kind: str, body: dict[str, Any]) -> Any:
-    """Return what the client makes of the API's answer."""
+    """Return the API response `body` as the client's object of type `kind`."""
     return client.ApiClient.__new__(client.ApiClient)._ApiClient__deserialize(body, kind)
 
 
@@ -30,7 +30,7 @@ def ended(**terminated: Any) -> Any:
     return pod({"terminated": {"exitCode": 1, **terminated}}, phase="Failed")
 
 
-def test_a_jobs_end():
+def test_job_ended_returns_the_reason():
     assert job_ended(read("V1Job", {"status": {}})) is None
     assert job_ended(job(type="SuccessCriteriaMet")) is None
     assert job_ended(job(type="Complete")) == "Complete"
@@ -38,7 +38,7 @@ def test_a_jobs_end():
     assert job_ended(job(type="Failed", status="False", reason="x")) is None
 
 
-def test_what_it_waits_for():
+def test_messages_while_a_build_waits():
     unscheduled = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
     assert waits_for(None) == "Waiting for a place to build."
     assert waits_for(pod(conditions=unscheduled)) == "Waiting for a node with room to build."
@@ -49,28 +49,28 @@ def test_what_it_waits_for():
 
 @pytest.mark.parametrize("reason", ["ErrImagePull", "InvalidImageName", "CreateContainerConfigError"])
 @pytest.mark.parametrize("container", ["build", "push"])
-def test_what_never_starts(reason, container):
-    words = stuck(pod({"waiting": {"reason": reason}}, container))
-    error = never_started(words)
+def test_message_if_a_container_cannot_start(reason, container):
+    problem = stuck(pod({"waiting": {"reason": reason}}, container))
+    error = never_started(problem)
     assert error.message.endswith("on this binder's cluster.") and "operator" in error.hint
 
 
-def test_why_it_failed():
+def test_messages_of_failed_builds():
     assert "removed" in failure(None, "4G", "20G").message
-    assert "more memory" in (told := failure(ended(reason="OOMKilled", exitCode=137), "4G", "20G")).message
-    assert "4G" in told.message
+    assert "more memory" in (error := failure(ended(reason="OOMKilled", exitCode=137), "4G", "20G")).message
+    assert "4G" in error.message
     assert "more disk than this binder gives it (20G)" in failure(pod(reason="Evicted"), "4G", "20G").message
     assert "exit code 3" in failure(ended(exitCode=3), "4G", "20G").message
     assert "before it was done" in failure(pod(), "4G", "20G").message
 
 
-def test_what_the_pod_says_of_itself_is_told_and_bounded():
-    said = failure(ended(message=refusal_text(RefNotFound("No commit.", "Push it."))), "4G", "20G")
-    assert isinstance(said, RefNotFound) and (said.message, said.hint) == ("No commit.", "Push it.")
+def test_the_pods_own_message_is_shown_and_bounded():
+    error = failure(ended(message=refusal_text(RefNotFound("No commit.", "Push it."))), "4G", "20G")
+    assert isinstance(error, RefNotFound) and (error.message, error.hint) == ("No commit.", "Push it.")
     long = failure(ended(message=refusal_text(BuildFailed("x" * 9000, "\x1b[31m" + "y" * 9000))), "4G", "20G")
     assert len(long.message) == len(long.hint) == 400 and "\x1b" not in long.hint
 
 
 @pytest.mark.parametrize("text", ["[quota_exceeded] Pay.\nHere.", "[ticket_used] x\ny", "free text", ""])
-def test_a_pod_cannot_pass_for_another_part_of_the_binder(text):
+def test_a_pod_cannot_raise_errors_of_other_parts_of_the_binder(text):
     assert failure(ended(message=text), "4G", "20G").message == "The build ended with exit code 1."

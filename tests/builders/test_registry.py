@@ -1,4 +1,4 @@
-"""What the binder learns of a real registry: found, not found, not let in, not there."""
+"""Test the binder's client against a real registry: image found, image absent, login refused, registry down."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if not shutil.which("docker-registry"):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    """A registry that lets everybody in."""
+    """A registry without logins."""
     with run_registry(tmp_path_factory.mktemp("registry")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    """A registry that wants a user and a password."""
+    """A registry that requires a user and a password."""
     folder = tmp_path_factory.mktemp("guarded")
     with run_registry(folder, htpasswd(folder)) as running:
         running.headers["Authorization"] = f"Basic {basic(USER, PASSWORD)}"
@@ -39,7 +39,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer
 
 @pytest.fixture
 async def asking() -> AsyncIterator[Callable[..., Registry]]:
-    """Make clients that are closed in the end."""
+    """Make clients, and close them at the end of the test."""
     async with AsyncExitStack() as stack:
 
         def make(address: str, file: Path | None = None, **more: object) -> Registry:
@@ -57,27 +57,27 @@ async def refused(registry: Registry) -> str:
     return caught.value.message
 
 
-async def test_an_image_is_found_by_its_digest(server, asking):
+async def test_finds_an_images_digest(server, asking):
     digest = server.push("environments", "one")
     registry = asking(server.address)
     assert await registry.digest("one") == digest
     assert registry.settings.pull_reference(digest) == f"{server.address}/environments@{digest}"
 
 
-async def test_what_is_not_there_is_no_error(server, asking):
+async def test_an_absent_image_is_not_an_error(server, asking):
     server.push("environments", "one")
     assert await asking(server.address).digest("two") is None
     assert await asking(server.address, name="nobody/knows").digest("one") is None
 
 
-async def test_an_image_tells_its_labels(server, guarded, asking, tmp_path):
+async def test_reads_an_images_labels(server, guarded, asking, tmp_path):
     file = credentials(tmp_path / "config.json", guarded.address)
-    for place, registry in ((server, asking(server.address)), (guarded, asking(guarded.address, file))):
-        assert await registry.labels(place.push("environments", "one", sea="warm")) == {"sea": "warm"}
-        assert await registry.labels(place.push("environments", "two")) == {}
+    for target, registry in ((server, asking(server.address)), (guarded, asking(guarded.address, file))):
+        assert await registry.labels(target.push("environments", "one", sea="warm")) == {"sea": "warm"}
+        assert await registry.labels(target.push("environments", "two")) == {}
 
 
-async def test_an_image_without_what_its_manifest_names_is_told(server, asking, caplog):
+async def test_a_missing_manifest_raises_registry_unavailable(server, asking, caplog):
     absent = f"sha256:{'0' * 64}"
     with pytest.raises(RegistryUnavailable, match="does not answer as it should"):
         await asking(server.address).labels(absent)
@@ -86,7 +86,7 @@ async def test_an_image_without_what_its_manifest_names_is_told(server, asking, 
         await asking(server.address).labels("../../v2/_catalog")
 
 
-async def test_each_asks_at_its_own_address(server, asking):
+async def test_pull_push_and_queries_use_their_own_addresses(server, asking):
     digest = server.push("environments", "one")
     registry = asking("nodes.example.org", ask_address=server.address, push_address="pods.example.org:5000")
     assert await registry.digest("one") == digest
@@ -95,26 +95,26 @@ async def test_each_asks_at_its_own_address(server, asking):
 
 
 @pytest.mark.parametrize("prefix", ["", "http://"])
-async def test_a_password_from_a_file_lets_in(guarded, asking, tmp_path, prefix):
+async def test_logs_in_with_a_password_from_a_file(guarded, asking, tmp_path, prefix):
     digest = guarded.push("environments", "one")
     file = credentials(tmp_path / "config.json", prefix + guarded.address)
     assert await asking(guarded.address, file).digest("one") == digest
 
 
 @pytest.mark.parametrize("password", ["", "wrong"])
-async def test_without_the_password_it_says_so(guarded, asking, tmp_path, password, caplog):
+async def test_reports_a_missing_or_wrong_password(guarded, asking, tmp_path, password, caplog):
     file = credentials(tmp_path / "config.json", guarded.address, USER, password) if password else None
     with caplog.at_level(logging.DEBUG):
         assert "does not let this binder in" in await refused(asking(guarded.address, file))
     assert basic(USER, password) not in caplog.text and guarded.address in caplog.text
 
 
-async def test_a_password_is_for_its_own_registry_only(guarded, asking, tmp_path):
+async def test_sends_a_password_only_to_its_own_registry(guarded, asking, tmp_path):
     file = credentials(tmp_path / "config.json", f"{guarded.address}.example.org")
     assert "does not let this binder in" in await refused(asking(guarded.address, file))
 
 
-async def test_a_changed_password_is_read_anew(guarded, asking, tmp_path):
+async def test_reads_a_changed_password_again(guarded, asking, tmp_path):
     digest = guarded.push("environments", "one")
     file = credentials(tmp_path / "config.json", guarded.address, USER, "wrong")
     registry = asking(guarded.address, file)
@@ -123,7 +123,7 @@ async def test_a_changed_password_is_read_anew(guarded, asking, tmp_path):
     assert await registry.digest("one") == digest
 
 
-async def test_tokens_are_asked_for_once_and_again_when_too_old(asking, tmp_path):
+async def test_reuses_a_token_until_it_expires(asking, tmp_path):
     with token_server(tmp_path) as tokens, run_registry(tmp_path / "registry", tokens.auth) as server:
         server.headers["Authorization"] = f"Bearer {tokens.token('repository:environments:pull,push')}"
         digest = server.push("environments", "one")
@@ -137,19 +137,19 @@ async def test_tokens_are_asked_for_once_and_again_when_too_old(asking, tmp_path
         assert await registry.digest("one") == digest and tokens.asked == [wanted, wanted]
 
 
-async def test_tokens_are_refused_without_a_login(asking, tmp_path):
+async def test_gets_no_token_without_a_login(asking, tmp_path):
     with token_server(tmp_path) as tokens, run_registry(tmp_path / "registry", tokens.auth) as server:
         assert "does not let this binder in" in await refused(asking(server.address))
 
 
-async def test_a_password_never_goes_to_a_token_service_in_the_clear(tmp_path):
+async def test_never_sends_a_password_to_a_token_service_without_tls(tmp_path):
     with token_server(tmp_path) as tokens:
         registry = Registry(RegistrySettings("registry.example.org", credentials=None))
         assert await registry._login([f'Bearer realm="{tokens.auth["token"]["realm"]}"']) == ""
         assert tokens.asked == []
 
 
-async def test_a_registry_that_is_down_is_told(asking, tmp_path, caplog):
+async def test_reports_a_registry_that_is_down(asking, tmp_path, caplog):
     with run_registry(tmp_path / "gone") as server:
         registry = asking(server.address)
         assert await registry.digest("one") is None
@@ -159,7 +159,7 @@ async def test_a_registry_that_is_down_is_told(asking, tmp_path, caplog):
 
 
 class _Sparse(BaseHTTPRequestHandler):
-    """Answers everything with one text, without the digest's header."""
+    """Handler that returns the same body for every request, without a digest header."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -177,7 +177,7 @@ class _Sparse(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def sparse() -> Iterator[ThreadingHTTPServer]:
-    """A server that gives no digests."""
+    """A server that sends no digests."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Sparse) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -186,18 +186,18 @@ def sparse() -> Iterator[ThreadingHTTPServer]:
         thread.join()
 
 
-async def test_a_registry_that_gives_no_digest_is_asked_for_the_manifest(sparse, asking):
+async def test_hashes_the_manifest_if_the_registry_sends_no_digest(sparse, asking):
     sparse.kind = "application/vnd.oci.image.manifest.v1+json"
     digest = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
     assert await asking(f"127.0.0.1:{sparse.server_port}").digest("one") == digest
 
 
-async def test_what_is_no_registry_is_told(sparse, asking):
+async def test_reports_a_server_that_is_not_a_registry(sparse, asking):
     sparse.kind = "text/html"
     assert "does not answer as it should" in await refused(asking(f"127.0.0.1:{sparse.server_port}"))
 
 
-async def test_a_broken_file_of_credentials_is_told_without_its_text(guarded, asking, tmp_path, caplog):
+async def test_reports_an_invalid_credentials_file_without_its_content(guarded, asking, tmp_path, caplog):
     (tmp_path / "config.json").write_text('{"auths": "s3cret')
     assert "does not answer" in await refused(asking(guarded.address, tmp_path / "config.json"))
     assert "s3cret" not in caplog.text

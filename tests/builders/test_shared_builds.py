@@ -1,4 +1,4 @@
-"""One build, however many launches follow it."""
+"""Test that many launches share one build."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 
 
 class CountedBuilder(Builder):
-    """Makes an environment of nothing but log lines, when told to go on, and counts."""
+    """Builder that only writes log lines, waits for `go_on` halfway, and counts its builds."""
 
     def __init__(self, settings, lines: int = 500, error: Exception | None = None) -> None:
         super().__init__(settings)
@@ -86,19 +86,19 @@ async def test_a_follower_that_leaves_does_not_end_the_build(settings):
     assert builder.made == 1 and builder.discarded == 0
 
 
-async def test_a_failure_reaches_all_and_is_tried_again(settings):
-    builder = CountedBuilder(settings, error=BuildFailed("It broke.", "Mend it."))
+async def test_all_followers_get_a_failure_and_the_next_launch_builds_again(settings):
+    builder = CountedBuilder(settings, error=BuildFailed("It broke.", "Correct it."))
     builder.go_on.set()
     builds = SharedBuilds(builder)
     outcomes = await asyncio.gather(*(follow(builds) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(each, BuildFailed) and each.message == "It broke." for each in outcomes)
-    assert all(each.hint == "Mend it." for each in outcomes)
+    assert all(each.hint == "Correct it." for each in outcomes)
     builder.error = None
     assert (await follow(builds))[-1].startswith("built")
     assert (builder.made, builder.discarded) == (2, 1)
 
 
-async def test_our_own_mistakes_are_told_by_number_only(settings, caplog):
+async def test_followers_see_only_the_id_of_an_internal_error(settings, caplog):
     builder = CountedBuilder(settings, error=KeyError("secret"))
     builder.go_on.set()
     with caplog.at_level(logging.ERROR), pytest.raises(BuildFailed) as caught:
@@ -107,7 +107,7 @@ async def test_our_own_mistakes_are_told_by_number_only(settings, caplog):
     assert "secret" not in str(caught.value) and id_ in caplog.text
 
 
-async def test_stopping_ends_builds_and_tells_followers(settings):
+async def test_stopping_ends_builds_and_notifies_followers(settings):
     builder = CountedBuilder(settings)
     builds = SharedBuilds(builder)
     following = asyncio.create_task(follow(builds))
@@ -120,7 +120,7 @@ async def test_stopping_ends_builds_and_tells_followers(settings):
         await follow(builds)
 
 
-async def test_stopping_before_a_build_began_tells_its_followers(settings):
+async def test_stopping_before_a_build_starts_notifies_its_followers(settings):
     builds = SharedBuilds(CountedBuilder(settings))
     following = builds.follow(REPO)
     first = asyncio.ensure_future(anext(following))
@@ -134,7 +134,7 @@ def events(first: int, last: int) -> list[Event]:
     return [Event(Phase.BUILDING, f"{number}\n") for number in range(first, last)]
 
 
-async def test_a_long_log_keeps_its_ends():
+async def test_a_long_log_keeps_its_first_and_last_lines():
     replay = Replay(keep=10)
     for event in events(0, 30):
         replay.add(event)

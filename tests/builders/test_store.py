@@ -1,4 +1,4 @@
-"""Environments on disk: ready or not found, locked by the living, pruned when old."""
+"""Test environments on disk: an environment is ready or not found; running builds hold locks; old ones are pruned."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def store(tmp_path: Path) -> EnvironmentStore:
 
 
 def ready(store: EnvironmentStore, id_: str, size: int = 1000, used_seconds_ago: float = 0) -> Environment:
-    place = store.path(id_)
-    place.mkdir(parents=True)
-    (place / "file").write_bytes(b"x" * size)
-    environment = VirtualEnvironment(id_, str(place / "venv"), str(place / "checkout"), ("./start",))
+    folder = store.path(id_)
+    folder.mkdir(parents=True)
+    (folder / "file").write_bytes(b"x" * size)
+    environment = VirtualEnvironment(id_, str(folder / "venv"), str(folder / "checkout"), ("./start",))
     store.finish(environment)
     when = time.time() - used_seconds_ago
-    os.utime(place / "environment.json", (when, when))
+    os.utime(folder / "environment.json", (when, when))
     return environment
 
 
-def test_finds_what_is_ready_and_nothing_else(store):
+def test_finds_only_ready_environments(store):
     environment = ready(store, "a")
     store.path("half").mkdir()
     assert store.find("a") == environment
@@ -40,7 +40,7 @@ def test_finds_what_is_ready_and_nothing_else(store):
     assert store.find("a") is None
 
 
-def test_finding_notes_the_use(store):
+def test_finding_records_the_use(store):
     ready(store, "a", used_seconds_ago=5000)
     store.find("a")
     assert store.stored()[0].used > time.time() - 60
@@ -53,14 +53,14 @@ def test_prunes_the_least_recently_used_first(store):
     assert [each.id for each in store.stored()] == ["b", "d"]
 
 
-def test_prunes_what_is_old_but_neither_kept_nor_just_used(store):
+def test_prunes_old_environments_except_kept_and_recently_used(store):
     ready(store, "old", used_seconds_ago=5000)
     ready(store, "kept", used_seconds_ago=5000)
     ready(store, "fresh")
     assert store.prune({"kept"}, max_bytes=0, max_age_seconds=100) == ["old"]
 
 
-def test_removes_what_a_build_made_read_only(store):
+def test_removes_folders_that_a_build_made_read_only(store):
     environment = ready(store, "a")
     folder = store.path("a") / "closed"
     folder.mkdir()
@@ -70,7 +70,7 @@ def test_removes_what_a_build_made_read_only(store):
     assert not store.path("a").exists()
 
 
-def test_unfinished_go_with_their_processes_unless_somebody_builds_them(store):
+def test_prunes_unfinished_environments_and_processes_unless_locked(store):
     for id_ in ("dead", "living"):
         store.path(id_).mkdir(parents=True)
     ready(store, "ready")

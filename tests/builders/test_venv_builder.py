@@ -1,4 +1,4 @@
-"""Real environments made with uv from the package index, and what is left when making them fails."""
+"""Test real environments made with uv from the package index, and that failed builds leave nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def versions(prefix: str, *names: str) -> list[str]:
 
 
 def leftovers(settings) -> list[str]:
-    """Return what failed builds left: folders, and processes with a mark below the cache directory."""
+    """Return the folders in the cache directory and the processes that carry its mark."""
     left = [path.name for path in settings.cache_dir.glob("environments/*")]
     for process in psutil.process_iter():
         try:
@@ -102,7 +102,7 @@ async def test_installs_the_repository_itself(builder, repo_of, built):
     assert versions(environment.prefix, "sea")[0] == "1"
 
 
-async def test_another_process_finds_what_one_built(builder, settings, repo_of, built):
+async def test_a_second_builder_finds_the_environment_of_the_first(builder, settings, repo_of, built):
     repo = repo_of({})
     one, two = await asyncio.gather(built(builder, repo), built(VenvBuilder(settings), repo))
     assert one[0] == two[0]
@@ -112,66 +112,69 @@ async def test_another_process_finds_what_one_built(builder, settings, repo_of, 
 @pytest.mark.parametrize(
     ("requirements", "sentence"),
     [
-        ("toolz==99.0", "No version of a package on the package index is `toolz==99.0`."),
-        ("pangeo-binder-no-such-package", "There is no package `pangeo-binder-no-such-package` on the package index."),
+        ("toolz==99.0", "The package index has no version that matches `toolz==99.0`."),
+        ("pangeo-binder-no-such-package", "The package index has no package `pangeo-binder-no-such-package`."),
         ("distributed==2024.5.0\ndask==2024.4.0", "`distributed==2024.5.0` and `dask==2024.4.0` conflict"),
         (
             "jupyterlab==2.0.0",
             "The requirement `jupyterlab==2.0.0` conflicts with `jupyterlab>=3`, which every session",
         ),
-        ("toolz==", "requirements.txt has a line that is no requirement."),
+        ("toolz==", "requirements.txt has a line that is not a valid requirement."),
         ("-r more.txt", "name the file more.txt, which is not in the repository."),
     ],
 )
-async def test_requirements_that_cannot_be_met_are_named(builder, repo_of, requirements, sentence):
+async def test_the_error_names_requirements_that_cannot_be_met(builder, repo_of, requirements, sentence):
     error = await refusal(builder, repo_of({"requirements.txt": requirements}))
     assert sentence in error.message
-    assert "\n" not in error.hint, "the log has the lines, and whoever shows the hint shows the log"
+    assert "\n" not in error.hint, "the log has the lines, and clients that show the hint also show the log"
 
 
-async def test_an_index_of_the_repositorys_own_that_is_not_there_is_named(builder, repo_of):
+async def test_the_error_names_a_repositorys_unreachable_index(builder, repo_of):
     error = await refusal(builder, repo_of({"requirements.txt": "--index-url http://127.0.0.1:9/simple\ntoolz"}))
     assert error.message == (
-        "The package index 127.0.0.1:9 that requirements.txt names cannot be reached from this binder."
+        "The package index 127.0.0.1:9, which requirements.txt names, cannot be reached from this binder."
     )
 
 
-async def test_a_mistake_in_what_the_repository_asks_for_is_told_before_installing(builder, repo_of):
-    told = []
+async def test_an_invalid_request_fails_before_installing(builder, repo_of):
+    events = []
     with pytest.raises(RequestInvalid):
         async for event in builder.build(repo_of({"binder/pangeo.yaml": "dask: {workers: many}"})):
-            told.append(event)
-    assert {event.phase for event in told} == {Phase.FETCHING}
+            events.append(event)
+    assert {event.phase for event in events} == {Phase.FETCHING}
 
 
-async def test_a_python_that_is_not_installed_is_refused_with_those_that_are(builder, repo_of):
+async def test_refuses_a_python_that_is_not_installed_and_lists_the_installed(builder, repo_of):
     error = await refusal(builder, repo_of({"runtime.txt": "python-3.5"}))
-    assert "asks for Python 3.5, which is not installed" in error.message
+    assert "requests Python 3.5, which is not installed" in error.message
     assert f"{sys.version_info.major}.{sys.version_info.minor}" in error.hint
 
 
-async def test_what_needs_more_than_python_is_refused(builder, repo_of):
+async def test_refuses_files_that_need_more_than_python(builder, repo_of):
     assert "needs a Dockerfile" in (await refusal(builder, repo_of({"Dockerfile": "FROM x"}))).message
 
 
-async def test_post_build_that_fails_tells_its_last_lines(builder, repo_of):
-    error = await refusal(builder, repo_of({"postBuild": "#!/bin/sh\necho sorry >&2\nexit 7\n"}))
-    assert "postBuild failed with exit code 7" in error.message and "sorry" in error.hint
+async def test_a_failed_post_build_shows_its_output_and_exit_code(builder, repo_of):
+    lines = []
+    with pytest.raises(BuildFailed, match="postBuild failed with exit code 7"):
+        async for event in builder.build(repo_of({"postBuild": "#!/bin/sh\necho sorry >&2\nexit 7\n"})):
+            lines.append(event.line)
+    assert lines[-1] == "sorry" and leftovers(builder.settings) == []
 
 
-async def test_post_build_that_never_ends_is_ended_with_its_tree(settings, repo_of):
+async def test_kills_the_process_tree_of_an_endless_post_build(settings, repo_of):
     builder = VenvBuilder(dataclasses.replace(settings, timeout_seconds=8))
     error = await refusal(builder, repo_of({"postBuild": "setsid sleep 1001 &\nsleep 1002\n"}))
     assert "took longer than 8s and" in error.message
 
 
-async def test_an_index_that_does_not_answer_is_named(builder, repo_of, built, monkeypatch):
-    await built(builder, repo_of({}))  # so that the session's wheel is there
+async def test_reports_an_index_that_does_not_answer(builder, repo_of, built, monkeypatch):
+    await built(builder, repo_of({}))  # makes the session's wheel
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:1/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     (builder.settings.cache_dir / "uv").unlink()
-    for place in builder.settings.cache_dir.glob("environments/*"):
-        builder._store.remove(place.name)
+    for folder in builder.settings.cache_dir.glob("environments/*"):
+        builder._store.remove(folder.name)
     error = await refusal(builder, repo_of({"requirements.txt": "toolz"}))
     assert "The package index cannot be reached" in error.message
 
@@ -211,15 +214,15 @@ asyncio.run(main())
 """
 
 
-def kill_when_it_says_now(*argv: str) -> None:
+def kill_when_it_prints_now(*argv: str) -> None:
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and "now\n" in process.stdout
         process.send_signal(signal.SIGKILL)
 
 
-async def test_a_killed_builder_leaves_nothing_that_is_found(builder, settings, repo_of, built):
+async def test_find_ignores_what_a_killed_builder_left(builder, settings, repo_of, built):
     repo = repo_of({"postBuild": "[ -e ../../go ] || { echo now; sleep 1002; }\n"})
-    kill_when_it_says_now(sys.executable, "-c", BUILD, str(settings.cache_dir), repo.ref.url, repo.revision)
+    kill_when_it_prints_now(sys.executable, "-c", BUILD, str(settings.cache_dir), repo.ref.url, repo.revision)
     assert await builder.find(repo) is None
     assert await builder.recover() == 1 and leftovers(settings) == []
     (settings.cache_dir / "environments").mkdir(exist_ok=True)
@@ -231,21 +234,21 @@ async def test_a_killed_builder_leaves_nothing_that_is_found(builder, settings, 
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 30 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(place)]
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
         pytest.skip("only root can mount a small file system, and not everywhere")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
-async def test_a_full_disk_is_told_and_leaves_nothing(settings, repo_of, small_disk):
+async def test_a_full_disk_is_reported_and_leaves_nothing(settings, repo_of, small_disk):
     builder = VenvBuilder(dataclasses.replace(settings, cache_dir=small_disk))
     assert "disk is full" in (await refusal(builder, repo_of({}))).message
 
 
-async def test_no_build_starts_without_room(settings, repo_of):
+async def test_no_build_starts_without_free_disk(settings, repo_of):
     builder = VenvBuilder(dataclasses.replace(settings, min_free_bytes=1 << 60))
     assert "disk is full" in (await refusal(builder, repo_of({}))).message
 

@@ -1,4 +1,4 @@
-"""A service that gives out tokens for a registry, as the registries on the internet have one."""
+"""Token service of a registry, like those of public registries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _plain(data: bytes) -> str:
 
 
 class TokenServer(ThreadingHTTPServer):
-    """Gives whoever logs in a token for what was asked; counts, and notes what it was asked."""
+    """Server that issues tokens to clients with the right login and records their requests."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -46,7 +46,7 @@ class TokenServer(ThreadingHTTPServer):
 
     @property
     def auth(self) -> dict[str, Any]:
-        """The part of a registry's configuration that sends clients here."""
+        """The `auth` section of a registry's configuration that sends clients to this server."""
         realm = f"http://127.0.0.1:{self.server_port}/token"
         own = {"realm": realm, "service": "registry", "issuer": "tokens", "rootcertbundle": str(self.bundle)}
         return {"token": own}

@@ -15,7 +15,7 @@ import pytest
 
 from pangeo_binder.events import Event, Phase
 from tests.stack.local import COMMAND
-from tests.web.face import Face, SmallLaunch, bad_events
+from tests.web.webapp import SmallLaunch, WebApp, bad_events
 
 LONG = "a line that is longer than eighty columns, " * 4 + "which must not be folded"
 REPO = "https://example.org/sst"
@@ -27,8 +27,8 @@ pathlib.Path({seen!r}).write_text(f"{{file.stat().st_mode:o}} {{file.read_text()
 
 
 @pytest.fixture
-async def face() -> AsyncIterator[Face]:
-    running = Face()
+async def web() -> AsyncIterator[WebApp]:
+    running = WebApp()
     yield running
     for server in running.servers:
         server.stop()
@@ -43,8 +43,8 @@ async def started(hub: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, preexec_fn=restore_sigint)
 
 
-async def test_lines_are_not_folded_without_a_terminal(face: Face) -> None:
-    process = await started(face.start(SmallLaunch([Event(Phase.BUILDING, f"{LONG}\n"), *bad_events()])))
+async def test_lines_are_not_folded_without_a_terminal(web: WebApp) -> None:
+    process = await started(web.start(SmallLaunch([Event(Phase.BUILDING, f"{LONG}\n"), *bad_events()])))
     _, output = await process.communicate()
     lines = output.decode().splitlines()
     assert process.returncode == 1 and LONG in lines
@@ -54,9 +54,9 @@ async def test_lines_are_not_folded_without_a_terminal(face: Face) -> None:
 @pytest.mark.parametrize(
     ("phase", "hint"), [(Phase.BUILDING, "Its build continues"), (Phase.LAUNCHING, "If its server was starting")]
 )
-async def test_cancelling_a_launch_says_what_happens_to_it(face: Face, phase: Phase, hint: str) -> None:
+async def test_cancelling_a_launch_says_what_happens_to_it(web: WebApp, phase: Phase, hint: str) -> None:
     launch = SmallLaunch([Event(phase, "under way\n")], stays_seconds=3600)
-    process = await started(face.start(launch))
+    process = await started(web.start(launch))
     assert process.stderr is not None
     assert await process.stderr.readline() == b"under way\n"
     process.send_signal(signal.SIGINT)

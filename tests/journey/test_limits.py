@@ -134,7 +134,7 @@ def test_an_endless_post_build_is_ended_with_all_its_processes(short_builds: Loc
     before = remains(short_builds)
     *log, last = short_builds.events(endless(tmp_path / "never"))
     assert (last["phase"], last["reason"]) == ("failed", "build_failed")
-    assert last["message"] == f"The build took longer than {BUILD_SECONDS}s and was ended.\n"
+    assert last["message"] == f"The build took longer than {BUILD_SECONDS}s and was stopped.\n"
     assert "waiting" in "".join(event["message"] for event in log[-8:]), "the log's last lines show the last step"
     wait_until_restored(short_builds, before)
     assert not sleepers(short_builds)

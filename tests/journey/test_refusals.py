@@ -62,7 +62,7 @@ class TestLinks:
             subprocess.run(["git", "branch", name], cwd=tmp_path / "repo", check=True)
         last = refused(stack, repo, "relese-2025")
         assert last["reason"] == "ref_not_found" and "no branch or tag `relese-2025`" in last["message"]
-        assert last["hint"].startswith("The closest are: release-2025")
+        assert last["hint"].startswith("Similar names: release-2025")
 
     @pytest.mark.parametrize("where", ["ref", "ref after a slash", "url", "url and ref"])
     def test_a_git_option_is_refused(self, stack: LocalStack, tmp_path: Path, where: str) -> None:
@@ -107,7 +107,7 @@ class TestRepositories:
         [
             ({"requirements.txt": "no-such-package-anywhere-0815\n"}, "no package `no-such-package-anywhere-0815`"),
             ({"requirements.txt": "toolz==999.1\n"}, "`toolz==999.1`"),
-            ({"requirements.txt": "this is no requirement\n"}, "requirements.txt has a line that is no requirement"),
+            ({"requirements.txt": "not a requirement\n"}, "has a line that is not a valid requirement"),
             ({"Dockerfile": "FROM scratch\n"}, "Dockerfile"),
             ({"environment.yml": "dependencies: [xarray]\n"}, "environment.yml"),
             ({"postBuild": "echo going wrong\nexit 7\n"}, "postBuild failed with exit code 7"),

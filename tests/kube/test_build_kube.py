@@ -137,7 +137,7 @@ async def test_a_finished_job_whose_image_is_there_is_not_built_again(stand):
 
 
 async def test_time_is_limited_by_the_cluster_itself(stand):
-    with pytest.raises(BuildFailed, match="took longer than 3s and was ended"):
+    with pytest.raises(BuildFailed, match="took longer than 3s and was stopped"):
         await lines(stand.builder(timeout_seconds=3))
 
 

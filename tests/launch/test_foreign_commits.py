@@ -158,5 +158,5 @@ async def test_what_cannot_be_found_out_ends_the_launch_with_a_sentence(
     pipeline: Pipeline, parent: Parent, git_server: str
 ) -> None:
     (parent.path / "objects" / parent.old[:2] / parent.old[2:]).unlink()
-    with pytest.raises(RepoNotFound, match="did not give the history to find the link's commit in"):
+    with pytest.raises(RepoNotFound, match="did not send the history that is needed to find the link's commit"):
         await granted(pipeline, f"{git_server}/git/parent", parent.tagged)

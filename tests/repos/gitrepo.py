@@ -1,4 +1,4 @@
-"""Makes real git repositories for tests."""
+"""Make real git repositories for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def git(*args: str, cwd: Path) -> str:
-    """Run git with an author and without this machine's settings, and return what it printed."""
+    """Run git with a fixed author and without this machine's settings, and return its output."""
     author = {f"GIT_{who}_{what}": "a@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     env = {"PATH": os.environ["PATH"], "HOME": str(cwd), "GIT_CONFIG_NOSYSTEM": "1", **author}
     done = subprocess.run(["git", *args], cwd=cwd, env=env, check=True, capture_output=True, text=True)
@@ -17,7 +17,7 @@ def git(*args: str, cwd: Path) -> str:
 
 
 def make_repository(path: Path, files: dict[str, str]) -> Path:
-    """Make a repository at `path` whose one commit holds `files`; those named postBuild and start are executable."""
+    """Make a repository at `path` with one commit of `files`; files named postBuild and start are executable."""
     path.mkdir(parents=True)
     git("init", "-q", "-b", "main", cwd=path)
     for name, text in files.items():
@@ -32,21 +32,21 @@ def make_repository(path: Path, files: dict[str, str]) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A repository as a forge stores it: what forks and requests pushed is in it too, and given out by its id."""
+    """A repository as a forge stores it: it also holds commits of forks and pull requests, and serves them by id."""
 
     path: Path
     tip: str
-    """The branch main's commit."""
+    """The commit of the branch main."""
     old: str
-    """The commit before, which is on the branch as well."""
+    """The commit before `tip`, also on the branch main."""
     tagged: str
-    """The commit before the one that the annotated tag v1 stands for; both are on no branch."""
+    """The parent of the commit that the annotated tag v1 names; both are on no branch."""
     foreign: str
-    """A commit of a fork, which an open request (`refs/pull/1/head`) names; request 2 (`old`) was merged."""
+    """A commit of a fork, which the open pull request 1 (`refs/pull/1/head`) names. Request 2 (`old`) is merged."""
 
 
 def make_parent(path: Path, filters: bool = True) -> Parent:
-    """Make a bare repository at `path` with the commits a Parent has; it leaves files out where it `filters`."""
+    """Make a bare repository at `path` with the commits of a Parent; `filters` allows partial clones."""
     work = make_repository(path.with_name(f"{path.name}-work"), {"readme.md": "parent\n"})
 
     def commit(name: str) -> str:

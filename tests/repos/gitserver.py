@@ -1,4 +1,4 @@
-"""Real git servers: git's own CGI program over http, and one that never answers."""
+"""Real git servers: git's own CGI program over HTTP, and a server that never answers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.repos.gitrepo import git
 
 
 class _GitHandler(CGIHTTPRequestHandler):
-    """Serves `/git/<name>` through git's own CGI program, and wants a login for `/private/`.
+    """Handler that serves `/git/<name>` through git's own CGI program and requires a login for `/private/`.
 
-    Who asks for `/to/<host>/<path>` is sent to `/<path>` of that host at the same port.
+    It redirects `/to/<host>/<path>` to `/<path>` on that host and the same port.
     """
 
     have_fork = False
@@ -53,7 +53,7 @@ class _GitHandler(CGIHTTPRequestHandler):
 
 @pytest.fixture
 def git_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address under whose `/git/` the repositories of `tmp_path` are served."""
+    """The URL of a server that serves the repositories in `tmp_path` below `/git/`."""
     monkeypatch.setenv("GIT_PROJECT_ROOT", str(tmp_path))
     monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _GitHandler)
@@ -67,7 +67,7 @@ def git_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 
 @pytest.fixture
-def silent_server() -> Iterator[str]:
-    """The address of a server that takes connections and never says a word."""
+def unresponsive_server() -> Iterator[str]:
+    """The URL of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""The git provider: what a link may say, and what real repositories answer."""
+"""Test the git provider: which links it accepts, and how it resolves refs of real repositories."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_reads_links(text, url, ref):
         "file:///srv/r",
     ],
 )
-def test_refuses_addresses_git_must_not_see(url):
+def test_refuses_urls_git_must_not_see(url):
     with pytest.raises(BadLink):
         GitProvider().parse(spec(url))
 
@@ -107,20 +107,20 @@ async def test_names_the_branches_when_there_is_no_such_ref(repository):
     assert caught.value.hint == "Its branches are: dev, feature/sea, main."
 
 
-async def test_refuses_short_commits_with_the_reason(repository):
+async def test_refuses_short_commit_ids_and_says_why(repository):
     provider, ref = local(repository, "0123456789")
-    with pytest.raises(RefNotFound, match="full 40 characters"):
+    with pytest.raises(RefNotFound, match="full commit id of 40 characters"):
         await provider.resolve(ref)
 
 
-async def test_says_that_a_repository_is_empty(tmp_path):
+async def test_reports_an_empty_repository(tmp_path):
     git("init", "-q", cwd=tmp_path)
     provider, ref = local(tmp_path)
     with pytest.raises(RefNotFound, match="no commits yet"):
         await provider.resolve(ref)
 
 
-async def test_says_that_there_is_no_repository(tmp_path):
+async def test_reports_a_missing_repository(tmp_path):
     provider, ref = local(tmp_path / "none")
     with pytest.raises(RepoNotFound, match="There is no git repository at"):
         await provider.resolve(ref)
@@ -133,22 +133,22 @@ async def test_resolves_over_http(repository, git_server):
 
 
 @pytest.mark.parametrize(("path", "words"), [("/private/r", "needs a login"), ("/nothing", "no git repository")])
-async def test_tells_why_an_address_cannot_be_read(git_server, path, words):
+async def test_reports_why_a_url_cannot_be_read(git_server, path, words):
     provider = GitProvider()
     with pytest.raises(RepoNotFound, match=words):
         await provider.resolve(provider.parse(spec(git_server + path)))
 
 
-async def test_says_that_a_host_cannot_be_reached():
+async def test_reports_an_unreachable_host():
     provider = GitProvider()
     with pytest.raises(RepoNotFound, match="cannot be reached"):
         await provider.resolve(provider.parse(spec("http://127.0.0.1:1/r")))
 
 
-async def test_gives_up_on_a_host_that_does_not_answer(silent_server):
+async def test_stops_waiting_for_a_host_that_does_not_answer(unresponsive_server):
     provider = GitProvider(timeout_seconds=1)
     with pytest.raises(RepoNotFound, match="did not answer within 1 second"):
-        await provider.resolve(provider.parse(spec(f"{silent_server}/r")))
+        await provider.resolve(provider.parse(spec(f"{unresponsive_server}/r")))
 
 
 async def test_a_repository_cannot_configure_git(repository, tmp_path):
@@ -162,5 +162,5 @@ async def test_a_repository_cannot_configure_git(repository, tmp_path):
 def test_finds_providers_by_name():
     provider = GitProvider()
     assert provider_for([provider], "git") is provider
-    with pytest.raises(BadLink, match="It knows: git"):
+    with pytest.raises(BadLink, match="Known kinds: git"):
         provider_for([provider], "zenodo")

@@ -71,7 +71,7 @@ def test_another_host_name_is_refused(stack: LocalStack, host: str) -> None:
     for path in ("", f"v2/{spec(stack)}", "metrics", "static/launch.js"):
         assert request(f"{stack.url}{path}", Host=host).status == 403, path
     event = last_event(f"{stack.url}build/{spec(stack)}", Host=host)
-    assert event["message"].startswith("This service is not at the address") and "url" not in event
+    assert event["message"].startswith("This service does not allow requests to this host name") and "url" not in event
     assert started(stack) == before
 
 
@@ -91,7 +91,7 @@ def test_this_machines_host_names_are_accepted(stack: LocalStack, host: str) -> 
     ],
 )
 def test_another_sites_page_may_not_launch(stack: LocalStack, headers: dict[str, str]) -> None:
-    assert "may not launch here" in failure_of(stack, **headers)
+    assert "does not allow launches from pages of other sites" in failure_of(stack, **headers)
 
 
 def test_our_own_page_may_launch(stack: LocalStack) -> None:

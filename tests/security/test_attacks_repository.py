@@ -31,7 +31,7 @@ def detected(folder: Path) -> Recipe:
 def test_an_endless_file_does_not_exhaust_memory(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).symlink_to("/dev/zero")
-    assert "far too large" in detected(tmp_path).mistake
+    assert "too large" in detected(tmp_path).mistake
 
 
 def test_a_huge_file_does_not_exhaust_memory(tmp_path: Path) -> None:

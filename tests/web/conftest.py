@@ -1,4 +1,4 @@
-"""A running face of the binder, a client for it, and a real browser."""
+"""The binder's running web application, an HTTP client for it, and a real browser."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from playwright.async_api import Browser, async_playwright
 
 from tests.stack.browser import ARGUMENTS, chromium_path
-from tests.web.face import Face, exactly
+from tests.web.webapp import WebApp, exactly
 
 
 @pytest.fixture
-async def face() -> AsyncIterator[Face]:
-    running = Face()
+async def web() -> AsyncIterator[WebApp]:
+    running = WebApp()
     yield running
     for server in running.servers:
         server.stop()

@@ -1,4 +1,4 @@
-"""The pages as a person has them: in a real browser, with a small Jupyter-like server behind the launch."""
+"""Test the pages in a real browser, with a small Jupyter-like server that the launch opens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tornado.web import RequestHandler
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.events import Event, Phase, failed
 from pangeo_binder.repos.git import GitProvider
-from tests.web.face import GH_FORM, AnySpec, Face, GitHubSpec, SmallLaunch, bad_events, good_events
+from tests.web.webapp import GH_FORM, AnySpec, GitHubSpec, SmallLaunch, WebApp, bad_events, good_events
 
 pytestmark = pytest.mark.browser
 
@@ -24,45 +24,46 @@ PAGES = ("/", LINK, "/about", "/user/gone/lab", "/nowhere")
 
 
 class JupyterLike(RequestHandler):
-    """A server that takes its token in a header or in the address, and answers with a cookie from then on."""
+    """Server that accepts its token in a header or in the URL and then sets a login cookie."""
 
-    gives_cookies = True
+    sets_cookies = True
 
     def get(self) -> None:
-        shown = self.request.headers.get("Authorization", "").removeprefix("token ") or self.get_argument("token", "")
-        if shown == "s3cret" and self.gives_cookies:
+        token = self.request.headers.get("Authorization", "").removeprefix("token ") or self.get_argument("token", "")
+        if token == "s3cret" and self.sets_cookies:
             self.set_cookie("login", "yes", path="/user/sst-abc/", httponly=True)
-        if shown != "s3cret" and self.get_cookie("login") != "yes":
+        if token != "s3cret" and self.get_cookie("login") != "yes":
             self.set_status(403)
         self.finish(f"<title>server</title><link rel=icon href=data:,><p>path: {self.request.path}</p>")
 
 
 class WithoutCookies(JupyterLike):
-    """A server that never lets anybody in on a cookie."""
+    """Server that sets no cookies."""
 
-    gives_cookies = False
+    sets_cookies = False
 
 
 @dataclass
 class Watched:
-    """A page, and everything it should not have done."""
+    """A page with its requests, console messages and errors."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("request", self._note)
-        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._record)
+        self.page.on("console", lambda message: self.messages.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
 
-    def _note(self, request: Request) -> None:
+    def _record(self, request: Request) -> None:
         self.requests.append(request.url)
 
-    def kept_to(self, origin: str) -> bool:
+    def stayed_at(self, origin: str) -> bool:
+        """Return whether all requests went to `origin` and the console has no unexpected message."""
         expected = "error: Failed to load resource: the server responded with a status of 404"
-        strange = [line for line in self.complaints if not line.startswith(expected)]
-        return not strange and all(url.startswith((origin + "/", "data:,")) for url in self.requests)
+        unexpected = [line for line in self.messages if not line.startswith(expected)]
+        return not unexpected and all(url.startswith((origin + "/", "data:,")) for url in self.requests)
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ async def watch(chromium: Browser) -> AsyncIterator[Callable[..., Any]]:
 
 
 def waiting(*events: Event) -> SmallLaunch:
-    """A launch that stays where the last of `events` leaves it."""
+    """A launch that stays in progress after the last of `events`."""
     return SmallLaunch(events, stays_seconds=3600)
 
 
@@ -87,8 +88,8 @@ def server(handler: type[RequestHandler]) -> list[tuple[str, type[RequestHandler
     return [("/user/sst-abc/.*", handler)]
 
 
-async def test_the_form_makes_the_link_and_its_badges(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(SmallLaunch([]))
+async def test_the_form_makes_the_link_and_its_badges(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(SmallLaunch([]))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.get_by_label("Git repository URL").fill("https://example.org/a/b (c).git")
@@ -104,11 +105,11 @@ async def test_the_form_makes_the_link_and_its_badges(face: Face, watch: Callabl
     await expect(seen.page.get_by_label("Badge in HTML", exact=True)).to_have_value(
         f'<a href="{link}"><img src="{badge}" alt="Launch"></a>'
     )
-    assert seen.kept_to(url)
+    assert seen.stayed_at(url)
 
 
-async def test_the_form_follows_the_kind_of_repository(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(SmallLaunch([]), providers=(AnySpec(), GitHubSpec(GH_FORM)))
+async def test_the_form_follows_the_kind_of_repository(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(SmallLaunch([]), providers=(AnySpec(), GitHubSpec(GH_FORM)))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.get_by_label("Kind of repository").select_option("gh")
@@ -119,8 +120,8 @@ async def test_the_form_follows_the_kind_of_repository(face: Face, watch: Callab
     await expect(seen.page.get_by_label("Link", exact=True)).to_have_value(link)
 
 
-async def test_the_form_by_keyboard_alone(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(SmallLaunch(bad_events()))
+async def test_the_form_works_with_the_keyboard_only(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(SmallLaunch(bad_events()))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.keyboard.press("Tab")
@@ -132,15 +133,15 @@ async def test_the_form_by_keyboard_alone(face: Face, watch: Callable[..., Any])
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert await seen.page.evaluate(outline) == "solid"
     await seen.page.keyboard.press("Enter")
-    await expect(seen.page.get_by_role("alert")).to_have_text("Give the repository's address first.")
+    await expect(seen.page.get_by_role("alert")).to_have_text("Enter a repository first.")
     await seen.page.keyboard.type("https://example.org/sst")
     await seen.page.keyboard.press("Enter")
     await expect(seen.page).to_have_url(f"{url}/v2/git/https%3A%2F%2Fexample.org%2Fsst/HEAD")
 
 
-async def test_copying_the_badge(face: Face, watch: Callable[..., Any]) -> None:
+async def test_copying_the_badge(web: WebApp, watch: Callable[..., Any]) -> None:
     seen = await watch(permissions=["clipboard-read", "clipboard-write"])
-    await seen.page.goto(face.start(SmallLaunch([])))
+    await seen.page.goto(web.start(SmallLaunch([])))
     button = seen.page.get_by_role("button", name="Copy: Badge in Markdown")
     await expect(button).to_be_disabled()
     await seen.page.get_by_label("Git repository URL").fill("https://example.org/sst")
@@ -149,36 +150,36 @@ async def test_copying_the_badge(face: Face, watch: Callable[..., Any]) -> None:
     assert (await seen.page.evaluate("navigator.clipboard.readText()")).startswith("[![Launch](")
 
 
-async def test_a_launch_enters_the_server_without_its_token(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(SmallLaunch(good_events("/user/sst-abc/")), server(JupyterLike))
+async def test_a_launch_opens_the_server_without_its_token_in_the_url(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(SmallLaunch(good_events("/user/sst-abc/")), server(JupyterLike))
     seen = await watch()
     await seen.page.goto(f"{url}{LINK}?labpath=a%20b.ipynb")
     await expect(seen.page).to_have_url(f"{url}/user/sst-abc/lab/tree/a%20b.ipynb", timeout=20_000)
     await expect(seen.page.get_by_text("path: /user/sst-abc/lab/tree/a%20b.ipynb")).to_be_visible()
     assert not any("s3cret" in request for request in seen.requests)
-    assert seen.kept_to(url)
+    assert seen.stayed_at(url)
 
 
-async def test_without_a_cookie_the_token_goes_along(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(SmallLaunch(good_events("/user/sst-abc/")), server(WithoutCookies))
+async def test_without_a_cookie_the_url_has_the_token(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(SmallLaunch(good_events("/user/sst-abc/")), server(WithoutCookies))
     seen = await watch()
     await seen.page.goto(f"{url}{LINK}?urlpath=lab%3Freset")
     await expect(seen.page).to_have_url(f"{url}/user/sst-abc/lab?reset=&token=s3cret", timeout=20_000)
 
 
-async def test_a_server_at_another_origin(face: Face, watch: Callable[..., Any]) -> None:
-    elsewhere = face.start(SmallLaunch([]), server(JupyterLike))
-    url = face.start(SmallLaunch(good_events(f"{elsewhere}/user/sst-abc/")))
+async def test_a_server_at_another_origin(web: WebApp, watch: Callable[..., Any]) -> None:
+    other = web.start(SmallLaunch([]), server(JupyterLike))
+    url = web.start(SmallLaunch(good_events(f"{other}/user/sst-abc/")))
     seen = await watch()
     await seen.page.goto(url + LINK)
-    await expect(seen.page).to_have_url(f"{elsewhere}/user/sst-abc/lab?token=s3cret", timeout=20_000)
+    await expect(seen.page).to_have_url(f"{other}/user/sst-abc/lab?token=s3cret", timeout=20_000)
 
 
 @pytest.mark.parametrize(
     "path", ["//evil.example/", "../../hub/logout", "https://evil.example/", "%2e%2e/x", "\\..\\x"]
 )
-async def test_the_browser_too_stays_inside_the_server(face: Face, watch: Callable[..., Any], path: str) -> None:
-    url = face.start(SmallLaunch([]))
+async def test_the_browser_stays_inside_the_server(web: WebApp, watch: Callable[..., Any], path: str) -> None:
+    url = web.start(SmallLaunch([]))
     seen = await watch()
     await seen.page.goto(url)
     script = """async (path) => {
@@ -189,16 +190,16 @@ async def test_the_browser_too_stays_inside_the_server(face: Face, watch: Callab
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", "file:///etc/passwd"])
-async def test_a_server_is_a_web_address(face: Face, watch: Callable[..., Any], address: str) -> None:
-    url = face.start(SmallLaunch(good_events(address)))
+async def test_a_servers_url_must_be_http(web: WebApp, watch: Callable[..., Any], address: str) -> None:
+    url = web.start(SmallLaunch(good_events(address)))
     seen = await watch()
     await seen.page.goto(url + LINK)
-    await expect(seen.page.get_by_text("The server's address cannot be read.")).to_be_visible()
+    await expect(seen.page.get_by_text("The server's URL is not valid.")).to_be_visible()
     assert seen.page.url == url + LINK
 
 
-async def test_phases_log_and_grant(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(waiting(*good_events("")[:-3]))
+async def test_phases_log_and_grant(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(waiting(*good_events("")[:-3]))
     seen = await watch()
     await seen.page.goto(url + LINK)
     current = seen.page.locator("[aria-current=step]")
@@ -211,43 +212,43 @@ async def test_phases_log_and_grant(face: Face, watch: Callable[..., Any]) -> No
         await expect(grant).to_contain_text(text)
     log = seen.page.get_by_role("region", name="Log of this launch")
     await expect(log).to_contain_text("Building line 30")
-    await expect(log).to_be_visible()  # as the status promises
+    await expect(log).to_be_visible()  # the status refers to it
     await log.focus()
     await expect(log).to_be_focused()
-    assert seen.kept_to(url)
+    assert seen.stayed_at(url)
 
 
-async def test_a_place_in_the_line(face: Face, watch: Callable[..., Any]) -> None:
+async def test_shows_the_position_in_the_queue(web: WebApp, watch: Callable[..., Any]) -> None:
     seen = await watch()
-    await seen.page.goto(face.start(waiting(Event(Phase.WAITING, "Full.\n", position=3))) + LINK)
+    await seen.page.goto(web.start(waiting(Event(Phase.WAITING, "Full.\n", position=3))) + LINK)
     await expect(seen.page.get_by_role("status").first).to_have_text(
         "The service is full. You are number 3 in the queue."
     )
 
 
-async def test_the_log_is_bounded_plain_and_harmless(face: Face, watch: Callable[..., Any]) -> None:
+async def test_the_log_is_bounded_and_escaped(web: WebApp, watch: Callable[..., Any]) -> None:
     lines = [
         Event(Phase.BUILDING, f"\x1b[32mline {number}\x1b[0m <img src=x onerror=alert(1)>\n") for number in range(2500)
     ]
-    url = face.start(waiting(*lines))
+    url = web.start(waiting(*lines))
     seen = await watch()
     await seen.page.goto(url + LINK)
     await expect(seen.page.locator("#count")).to_have_text("2500 lines", timeout=20_000)
     rows = seen.page.locator("#log .lines > div")
     assert await rows.count() == 2000
     assert await rows.last.text_content() == "line 2499 <img src=x onerror=alert(1)>"
-    assert seen.kept_to(url)
+    assert seen.stayed_at(url)
 
 
-async def test_a_failure_says_what_and_how_on(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(SmallLaunch(bad_events()))
+async def test_a_failure_shows_its_reason_and_what_to_do(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(SmallLaunch(bad_events()))
     seen = await watch(permissions=["clipboard-read", "clipboard-write"])
     await seen.page.goto(url + LINK)
-    failure = seen.page.get_by_role("region", name="This launch did not work")
+    failure = seen.page.get_by_role("region", name="This launch failed")
     await expect(failure).to_be_focused()
     for text in ("numpy==99 does not exist", "Change requirements.txt.", "Building line 30"):
         await expect(failure).to_contain_text(text)
-    await expect(seen.page.get_by_role("region", name="Log of this launch")).to_be_hidden()  # no line is shown twice
+    await expect(seen.page.get_by_role("region", name="Log of this launch")).to_be_hidden()  # no line appears twice
     await expect(seen.page).to_have_title("Failed: sst | Pangeo Binder")
     await seen.page.get_by_role("button", name="Copy report").click()
     await expect(seen.page.locator("#reported")).to_have_text("Copied")
@@ -255,30 +256,32 @@ async def test_a_failure_says_what_and_how_on(face: Face, watch: Callable[..., A
     assert "Reason: build_failed" in report and LINK in report and "build_token" not in report
     async with seen.page.expect_navigation():
         await seen.page.get_by_role("button", name="Try again").click()
-    assert seen.kept_to(url)
+    assert seen.stayed_at(url)
 
 
-async def test_a_refusal_before_installing_shows_no_lines_of_fetching(face: Face, watch: Callable[..., Any]) -> None:
+async def test_a_refusal_before_installing_shows_no_log_lines(web: WebApp, watch: Callable[..., Any]) -> None:
     refused = failed(BuildFailed("This binder does not build environment.yml.", "Use requirements.txt."))
-    url = face.start(SmallLaunch([Event(Phase.FETCHING, "From https://example.org/sst\n"), refused]))
+    url = web.start(SmallLaunch([Event(Phase.FETCHING, "From https://example.org/sst\n"), refused]))
     seen = await watch()
     await seen.page.goto(url + LINK)
-    failure = seen.page.get_by_role("region", name="This launch did not work")
+    failure = seen.page.get_by_role("region", name="This launch failed")
     await expect(failure).to_contain_text("Use requirements.txt.")
-    assert "example.org" not in await failure.inner_text() and "last lines" not in await failure.inner_text()
+    assert "example.org" not in await failure.inner_text() and "Last lines" not in await failure.inner_text()
     await expect(seen.page.get_by_role("region", name="Log of this launch")).to_be_hidden()
 
 
 @pytest.mark.parametrize(
     "typed", ["not a repo", "repo", "github.com/org/repo", "https://", "https://user:secret@example.org/a", "git@host"]
 )
-async def test_what_is_no_address_is_told_in_the_form(face: Face, watch: Callable[..., Any], typed: str) -> None:
-    url = face.start(SmallLaunch([]), providers=(GitProvider(),))
+async def test_the_form_refuses_an_invalid_url(web: WebApp, watch: Callable[..., Any], typed: str) -> None:
+    url = web.start(SmallLaunch([]), providers=(GitProvider(),))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.get_by_label("Git repository URL").fill(typed)
     await seen.page.get_by_role("button", name="Launch", exact=True).click()
-    await expect(seen.page.get_by_role("alert")).to_have_text(f"Give an address such as {PLACEHOLDER}")
+    await expect(seen.page.get_by_role("alert")).to_have_text(
+        f"This is not a valid repository. Enter, for example, {PLACEHOLDER}"
+    )
     await expect(seen.page.get_by_label("Link", exact=True)).to_have_value("")
     assert seen.page.url == f"{url}/"
 
@@ -287,29 +290,29 @@ async def test_what_is_no_address_is_told_in_the_form(face: Face, watch: Callabl
     "typed",
     ["https://example.org/a b", "git@example.org:org/repo", "ssh://git@example.org/a", "/srv/a", "file:///srv/a"],
 )
-async def test_what_git_reads_is_taken_by_the_form(face: Face, watch: Callable[..., Any], typed: str) -> None:
-    url = face.start(SmallLaunch([]), providers=(GitProvider(allow_local=True),))
+async def test_the_form_accepts_the_urls_that_git_reads(web: WebApp, watch: Callable[..., Any], typed: str) -> None:
+    url = web.start(SmallLaunch([]), providers=(GitProvider(allow_local=True),))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.get_by_label("Git repository URL").fill(typed)
     await expect(seen.page.get_by_label("Link", exact=True)).to_have_value(re.compile("/v2/git/"))
 
 
-async def test_a_stream_that_breaks_is_joined_again(face: Face, watch: Callable[..., Any]) -> None:
+async def test_the_page_reconnects_a_broken_stream(web: WebApp, watch: Callable[..., Any]) -> None:
     launch = waiting(Event(Phase.BUILDING, "one\n"))
-    url = face.start(launch)
+    url = web.start(launch)
     seen = await watch()
     await seen.page.goto(url + LINK)
     await expect(seen.page.locator("#count")).to_have_text("1 line")
-    await face.servers[0].close_all_connections()
-    await expect(seen.page.get_by_role("status").first).to_have_text("The connection is lost. Connecting again.")
+    await web.servers[0].close_all_connections()
+    await expect(seen.page.get_by_role("status").first).to_have_text("The connection was lost. Reconnecting.")
     await expect(seen.page.get_by_role("status").first).to_contain_text("Building", timeout=20_000)
     await expect(seen.page.locator("#count")).to_have_text("1 line")
-    assert len(launch.asked) == 2
+    assert len(launch.clicks) == 2
 
 
-async def test_an_ended_session_offers_its_link_again(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(SmallLaunch(good_events("/user/gone/")))
+async def test_an_ended_session_offers_its_link_again(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(SmallLaunch(good_events("/user/gone/")))
     seen = await watch()
     await seen.page.goto(url + LINK)
     await expect(seen.page.get_by_role("heading", name="This session has ended")).to_be_visible(timeout=20_000)
@@ -320,9 +323,9 @@ async def test_an_ended_session_offers_its_link_again(face: Face, watch: Callabl
 @pytest.mark.parametrize(
     "link", ["https://evil.example/v2/x", "javascript:alert(1)", "/user/other/x", "//evil.example"]
 )
-async def test_an_ended_session_believes_no_foreign_link(face: Face, watch: Callable[..., Any], link: str) -> None:
+async def test_an_ended_session_ignores_foreign_links(web: WebApp, watch: Callable[..., Any], link: str) -> None:
     seen = await watch()
-    url = face.start(SmallLaunch([]))
+    url = web.start(SmallLaunch([]))
     await seen.page.goto(url)
     script = "(link) => localStorage.setItem('pangeo-binder-links', JSON.stringify([{server: '/user/x/', link}]))"
     await seen.page.evaluate(script, link)
@@ -331,7 +334,7 @@ async def test_an_ended_session_believes_no_foreign_link(face: Face, watch: Call
     await expect(seen.page.get_by_text("Launch again")).to_be_hidden()
 
 
-# the contrast of each visible text with what lies behind it, by the formula of WCAG 2.2
+# the contrast of each visible text with its background, by the formula of WCAG 2.2
 CONTRAST = """() => {
   const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = (colour) => {
@@ -362,31 +365,31 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_texts_can_be_read_in_both_schemes(face: Face, watch: Callable[..., Any], scheme: str) -> None:
-    url = face.start(SmallLaunch(bad_events()), notice="Closed on Monday.")
+async def test_texts_have_enough_contrast_in_both_schemes(web: WebApp, watch: Callable[..., Any], scheme: str) -> None:
+    url = web.start(SmallLaunch(bad_events()), notice="Closed on Monday.")
     seen = await watch(color_scheme=scheme)
     for path in PAGES:
         await seen.page.goto(url + path)
         if path == LINK:
-            await expect(seen.page.get_by_text("This launch did not work")).to_be_visible()
+            await expect(seen.page.get_by_text("This launch failed")).to_be_visible()
         assert await seen.page.evaluate(CONTRAST) == []
     ground = await seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(245, 248, 247)", "dark": "rgb(12, 26, 32)"}[scheme]
 
 
-async def test_nothing_is_wider_than_a_phone(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(SmallLaunch(bad_events()))
+async def test_pages_fit_the_width_of_a_phone(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(SmallLaunch(bad_events()))
     seen = await watch(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     long = "/v2/git/https%3A%2F%2Fexample.org%2F" + "a" * 200 + "/" + "b" * 200
-    refused = "/v2/git/refused/HEAD"  # whose hint holds a long address
+    refused = "/v2/git/refused/HEAD"  # its hint has a long URL
     for path in (*PAGES, long, refused):
         await seen.page.goto(url + path)
         await seen.page.wait_for_timeout(100)
         assert await seen.page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-async def test_motion_is_reduced_where_asked(face: Face, watch: Callable[..., Any]) -> None:
+async def test_motion_is_reduced_on_request(web: WebApp, watch: Callable[..., Any]) -> None:
     seen = await watch(reduced_motion="reduce")
-    await seen.page.goto(face.start(waiting(Event(Phase.BUILDING, "one\n"))) + LINK)
+    await seen.page.goto(web.start(waiting(Event(Phase.BUILDING, "one\n"))) + LINK)
     dot = seen.page.locator("[data-state=now] .dot")
     assert await dot.evaluate("(element) => getComputedStyle(element).animationName") == "none"

@@ -1,4 +1,4 @@
-"""Pages, badges and the API of the binder, over HTTP."""
+"""Test the binder's pages, badges and API over HTTP."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pytest
 from pangeo_binder import metrics
 from pangeo_binder.model import RepoRef
 from pangeo_binder.web.context import Check
-from pangeo_binder.web.handler import BaseHandler, Site
+from pangeo_binder.web.handler import BaseHandler, Shared
 from pangeo_binder.web.limits import Limits
-from tests.web.face import GH_FORM, AnySpec, Face, GitHubSpec, SmallLaunch, context_of, exactly
+from tests.web.webapp import GH_FORM, AnySpec, GitHubSpec, SmallLaunch, WebApp, context_of, exactly
 
 LINK = "/v2/git/https%3A%2F%2Fexample.org%2Fsst/main"
 NO_LAUNCH = SmallLaunch([])
 
 
 @pytest.mark.parametrize("path", ["/", "/about", LINK, "/user/x/lab", "/nowhere", "/badge.svg", "/health"])
-async def test_every_answer_is_guarded(face: Face, http: aiohttp.ClientSession, path: str) -> None:
-    async with http.get(face.start(NO_LAUNCH) + path) as response:
+async def test_every_response_has_security_headers(web: WebApp, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(web.start(NO_LAUNCH) + path) as response:
         headers = response.headers
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
@@ -41,16 +41,16 @@ async def test_every_answer_is_guarded(face: Face, http: aiohttp.ClientSession, 
         (LINK, "cross-site", False),
     ],
 )
-async def test_a_person_sent_by_another_page_is_asked_but_for_the_examples(
-    face: Face, http: aiohttp.ClientSession, link: str, site: str, asks: bool
+async def test_asks_users_who_come_from_another_page_except_for_examples(
+    web: WebApp, http: aiohttp.ClientSession, link: str, site: str, asks: bool
 ) -> None:
-    url = exactly(face.start(NO_LAUNCH, ask_first=True) + link)
+    url = exactly(web.start(NO_LAUNCH, ask_first=True) + link)
     async with http.get(url, headers={"Sec-Fetch-Site": site}) as response:
         assert ('id="ask"' in await response.text()) == asks
 
 
-async def test_the_landing_page_offers_the_examples(face: Face, http: aiohttp.ClientSession) -> None:
-    async with http.get(face.start(NO_LAUNCH, notice="Closed <on> Monday.") + "/") as response:
+async def test_the_landing_page_offers_the_examples(web: WebApp, http: aiohttp.ClientSession) -> None:
+    async with http.get(web.start(NO_LAUNCH, notice="Closed <on> Monday.") + "/") as response:
         page = await response.text()
     assert response.status == 200
     assert '"/v2/git/https%3A%2F%2Fexample.org%2Fsst/main?urlpath=lab"' in page
@@ -58,8 +58,8 @@ async def test_the_landing_page_offers_the_examples(face: Face, http: aiohttp.Cl
 
 
 @pytest.mark.parametrize("path", ["/", "/about", "/health", LINK])
-async def test_under_a_prefix(face: Face, http: aiohttp.ClientSession, path: str) -> None:
-    url = face.start(NO_LAUNCH, base_url="/services/binder/")
+async def test_pages_work_under_a_url_prefix(web: WebApp, http: aiohttp.ClientSession, path: str) -> None:
+    url = web.start(NO_LAUNCH, base_url="/services/binder/")
     async with http.get(f"{url}/services/binder{path}") as response:
         assert response.status == 200
         assert 'href="/about"' not in await response.text()
@@ -76,10 +76,10 @@ async def test_under_a_prefix(face: Face, http: aiohttp.ClientSession, path: str
         ("?filepath=x.md", "lab/tree/x.md"),
     ],
 )
-async def test_the_launch_page_knows_what_to_open(
-    face: Face, http: aiohttp.ClientSession, query: str, opens: str
+async def test_the_launch_page_has_the_path_to_open(
+    web: WebApp, http: aiohttp.ClientSession, query: str, opens: str
 ) -> None:
-    async with http.get(exactly(face.start(NO_LAUNCH) + LINK + query)) as response:
+    async with http.get(exactly(web.start(NO_LAUNCH) + LINK + query)) as response:
         page = await response.text()
     assert f'data-urlpath="{opens}"' in page and "<noscript>" in page
     assert 'data-stream="/build/git/https%3A%2F%2Fexample.org%2Fsst/main?build_token=' in page
@@ -90,7 +90,7 @@ async def test_the_launch_page_knows_what_to_open(
     ("path", "status", "sentence"),
     [
         ("/v2/zenodo/10.5281/1", 404, "does not know"),
-        ("/v2/git/refused/main", 404, "The link names no repository."),
+        ("/v2/git/refused/main", 404, "The link does not name a repository."),
         (LINK + "?urlpath=//evil.example", 400, "must stay inside"),
         (LINK + "?urlpath=https://evil.example/", 400, "must stay inside"),
         (LINK + "?labpath=../../hub", 400, "must stay inside"),
@@ -102,10 +102,10 @@ async def test_the_launch_page_knows_what_to_open(
         ("/%ff", 404, "no page"),
     ],
 )
-async def test_a_refusal_is_a_page_with_a_sentence(
-    face: Face, http: aiohttp.ClientSession, path: str, status: int, sentence: str
+async def test_a_refusal_is_a_page_or_json_with_the_reason(
+    web: WebApp, http: aiohttp.ClientSession, path: str, status: int, sentence: str
 ) -> None:
-    url = face.start(NO_LAUNCH) + path
+    url = web.start(NO_LAUNCH) + path
     async with http.get(exactly(url)) as response:
         assert (response.status, response.content_type) == (status, "text/html")
         assert sentence in await response.text()
@@ -126,8 +126,8 @@ async def test_a_refusal_is_a_page_with_a_sentence(
         ("/repo/a%0d%0aX-Evil:1/name", "/v2/gh/a%0D%0AX-Evil%3A1/name/HEAD"),
     ],
 )
-async def test_old_links_lead_to_new_ones(face: Face, http: aiohttp.ClientSession, path: str, target: str) -> None:
-    url = face.start(NO_LAUNCH, providers=(AnySpec(), GitHubSpec(GH_FORM))) + path
+async def test_old_links_redirect_to_new_ones(web: WebApp, http: aiohttp.ClientSession, path: str, target: str) -> None:
+    url = web.start(NO_LAUNCH, providers=(AnySpec(), GitHubSpec(GH_FORM))) + path
     async with http.get(exactly(url), allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (302, target)
     assert "X-Evil" not in response.headers
@@ -143,24 +143,24 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-async def test_hostile_links_stay_text(face: Face, http: aiohttp.ClientSession, text: str) -> None:
+async def test_hostile_links_are_escaped(web: WebApp, http: aiohttp.ClientSession, text: str) -> None:
     quoted = quote(text, safe="")
-    url = f"{face.start(NO_LAUNCH)}/v2/git/{quoted}/{quoted}?labpath={quoted}"
+    url = f"{web.start(NO_LAUNCH)}/v2/git/{quoted}/{quoted}?labpath={quoted}"
     async with http.get(exactly(url)) as response:
         page = await response.text()
     assert text not in page or text in ("{{7*7}}", "javascript:x")
     assert 'href="javascript:' not in page and "<script>" not in page and "<img src=x" not in page
 
 
-async def test_a_raw_hostile_path_stays_text(face: Face, http: aiohttp.ClientSession) -> None:
-    url = f'{face.start(NO_LAUNCH)}/v2/git/"><script>alert(1)</script>/x"onload="y'
+async def test_a_hostile_unencoded_path_is_escaped(web: WebApp, http: aiohttp.ClientSession) -> None:
+    url = f'{web.start(NO_LAUNCH)}/v2/git/"><script>alert(1)</script>/x"onload="y'
     async with http.get(exactly(url)) as response:
         page = await response.text()
     assert "<script>" not in page and 'x"onload' not in page
 
 
-async def test_a_session_that_ended(face: Face, http: aiohttp.ClientSession) -> None:
-    url = face.start(NO_LAUNCH)
+async def test_the_page_of_an_ended_session(web: WebApp, http: aiohttp.ClientSession) -> None:
+    url = web.start(NO_LAUNCH)
     async with http.get(f"{url}/user/sst-abc/lab/tree/x?token=s3cret") as response:
         page = await response.text()
         assert response.status == 404 and "This session has ended" in page and "s3cret" not in page
@@ -178,9 +178,9 @@ class BrokenSpec(AnySpec):
 
 
 async def test_a_bug_shows_an_id_and_logs_the_rest(
-    face: Face, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+    web: WebApp, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with http.get(face.start(NO_LAUNCH, providers=(BrokenSpec(),)) + LINK + "?token=s3cret") as response:
+    async with http.get(web.start(NO_LAUNCH, providers=(BrokenSpec(),)) + LINK + "?token=s3cret") as response:
         page = await response.text()
     assert response.status == 500 and "password" not in page
     record = next(record for record in caplog.records if record.name == "pangeo_binder.web")
@@ -188,22 +188,22 @@ async def test_a_bug_shows_an_id_and_logs_the_rest(
 
 
 class Thrower(BaseHandler):
-    """Fails the way Tornado's own checks do."""
+    """Handler that fails like Tornado's own checks."""
 
     def get(self) -> None:
         self.send_error(405)
 
 
-async def test_tornados_own_errors_become_our_page(face: Face, http: aiohttp.ClientSession) -> None:
-    more = [("/broken", Thrower, {"site": Site(context_of(NO_LAUNCH))})]
-    async with http.get(face.start(NO_LAUNCH, more) + "/broken") as response:
+async def test_tornados_own_errors_get_our_error_page(web: WebApp, http: aiohttp.ClientSession) -> None:
+    more = [("/broken", Thrower, {"shared": Shared(context_of(NO_LAUNCH))})]
+    async with http.get(web.start(NO_LAUNCH, more) + "/broken") as response:
         assert response.status == 405 and "cannot be answered" in await response.text()
-    async with http.delete(face.start(NO_LAUNCH) + "/about") as response:
+    async with http.delete(web.start(NO_LAUNCH) + "/about") as response:
         assert response.status == 405 and "cannot be answered" in await response.text()
 
 
-async def test_banned_networks_get_no_page_but_monitoring(face: Face, http: aiohttp.ClientSession) -> None:
-    url = face.start(NO_LAUNCH, limits=Limits("key", banned_networks=("127.0.0.0/8",)))
+async def test_banned_networks_get_only_health_and_badges(web: WebApp, http: aiohttp.ClientSession) -> None:
+    url = web.start(NO_LAUNCH, limits=Limits("key", banned_networks=("127.0.0.0/8",)))
     for path, status in (("/", 403), (LINK, 403), ("/health", 200), ("/badge.svg", 200)):
         async with http.get(url + path) as response:
             assert response.status == status
@@ -212,46 +212,46 @@ async def test_banned_networks_get_no_page_but_monitoring(face: Face, http: aioh
 
 
 @pytest.mark.parametrize("name", ["badge.svg", "badge_logo.svg"])
-async def test_badges_are_drawings_to_keep(face: Face, http: aiohttp.ClientSession, name: str) -> None:
-    async with http.get(f"{face.start(NO_LAUNCH)}/{name}") as response:
-        drawing = ElementTree.fromstring(await response.text())
+async def test_badges_are_cacheable_svg_images(web: WebApp, http: aiohttp.ClientSession, name: str) -> None:
+    async with http.get(f"{web.start(NO_LAUNCH)}/{name}") as response:
+        image = ElementTree.fromstring(await response.text())
     assert response.content_type == "image/svg+xml"
     assert "max-age=86400" in response.headers["Cache-Control"]
-    assert drawing.tag == "{http://www.w3.org/2000/svg}svg" and drawing.attrib["height"] == "20"
-    assert not any("href" in key for element in drawing.iter() for key in element.attrib)
+    assert image.tag == "{http://www.w3.org/2000/svg}svg" and image.attrib["height"] == "20"
+    assert not any("href" in key for element in image.iter() for key in element.attrib)
 
 
-async def test_static_files_are_kept_under_their_version_only(face: Face, http: aiohttp.ClientSession) -> None:
-    url = face.start(NO_LAUNCH)
-    asset = Site(context_of(NO_LAUNCH)).asset("style.css")
-    for path, kept in ((asset, True), ("/static/style.css", False), ("/static/style.css?v=old", False)):
+async def test_static_files_are_cached_only_with_their_version(web: WebApp, http: aiohttp.ClientSession) -> None:
+    url = web.start(NO_LAUNCH)
+    asset = Shared(context_of(NO_LAUNCH)).asset("style.css")
+    for path, cached in ((asset, True), ("/static/style.css", False), ("/static/style.css?v=old", False)):
         async with http.get(url + path) as response:
             assert response.status == 200
-            assert ("max-age=31536000" in response.headers["Cache-Control"]) is kept
+            assert ("max-age=31536000" in response.headers["Cache-Control"]) is cached
 
 
-@pytest.mark.parametrize("well", [True, False])
-async def test_health(face: Face, http: aiohttp.ClientSession, well: bool) -> None:
+@pytest.mark.parametrize("healthy", [True, False])
+async def test_health(web: WebApp, http: aiohttp.ClientSession, healthy: bool) -> None:
     async def checks() -> Sequence[Check]:
-        return [Check("hub", True), Check("gateway", well, "" if well else "It does not answer.")]
+        return [Check("hub", True), Check("gateway", healthy, "" if healthy else "It does not answer.")]
 
-    async with http.get(face.start(NO_LAUNCH, health=checks) + "/health") as response:
+    async with http.get(web.start(NO_LAUNCH, health=checks) + "/health") as response:
         body = await response.json()
-    assert (response.status, body["ok"]) == ((200, True) if well else (503, False))
+    assert (response.status, body["ok"]) == ((200, True) if healthy else (503, False))
     assert body["checks"][0] == {"service": "hub", "ok": True}
-    assert body["checks"][1]["ok"] is well
+    assert body["checks"][1]["ok"] is healthy
 
 
-async def test_a_health_check_that_breaks_is_not_well(face: Face, http: aiohttp.ClientSession) -> None:
+async def test_a_health_check_that_raises_is_unhealthy(web: WebApp, http: aiohttp.ClientSession) -> None:
     async def checks() -> Sequence[Check]:
         raise OSError("10.0.0.1 refused")
 
-    async with http.get(face.start(NO_LAUNCH, health=checks) + "/health") as response:
+    async with http.get(web.start(NO_LAUNCH, health=checks) + "/health") as response:
         assert response.status == 503 and "10.0.0.1" not in await response.text()
 
 
-async def test_versions_and_metrics(face: Face, http: aiohttp.ClientSession) -> None:
-    url = face.start(NO_LAUNCH)
+async def test_versions_and_metrics(web: WebApp, http: aiohttp.ClientSession) -> None:
+    url = web.start(NO_LAUNCH)
     async with http.get(url + "/versions") as response:
         assert (await response.json())["binderhub"] == "0.1.0"
         assert response.headers["Access-Control-Allow-Origin"] == "*"
@@ -260,21 +260,21 @@ async def test_versions_and_metrics(face: Face, http: aiohttp.ClientSession) -> 
         assert names[0] in await response.text()
 
 
-async def test_repoproviders_are_those_of_binderhub(face: Face, http: aiohttp.ClientSession) -> None:
+async def test_repoproviders_have_binderhubs_format(web: WebApp, http: aiohttp.ClientSession) -> None:
     async with http.get(
-        face.start(NO_LAUNCH, providers=(AnySpec(), GitHubSpec(GH_FORM))) + "/api/repoproviders"
+        web.start(NO_LAUNCH, providers=(AnySpec(), GitHubSpec(GH_FORM))) + "/api/repoproviders"
     ) as response:
         git, gh = await response.json()
     assert git["id"] == "git" and git["repo"]["urlEncode"] is True and "detect" not in git
     assert gh["displayName"] == "GitHub" and gh["ref"] == {"enabled": True, "default": "HEAD"}
 
 
-def test_a_provider_writes_the_spec_its_links_have() -> None:
+def test_a_provider_returns_the_spec_of_a_link() -> None:
     assert AnySpec().spec(RepoRef("git", "https://a.example/b.git", "x/y")) == "https%3A%2F%2Fa.example%2Fb.git/x/y"
     assert GitHubSpec(GH_FORM).spec(RepoRef("gh", "https://github.com/org/repo.git", "main")) == "org/repo/main"
 
 
 @pytest.mark.parametrize("wrong", [{"base_url": "/binder"}, {"hub_url": "hub/"}, {"providers": {}}])
-def test_a_face_that_could_not_work_is_refused_at_the_start(face: Face, wrong: dict[str, Any]) -> None:
+def test_an_invalid_context_raises_at_start(web: WebApp, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must start and end|needs the provider"):
-        face.start(NO_LAUNCH, **wrong)
+        web.start(NO_LAUNCH, **wrong)

@@ -1,10 +1,10 @@
-"""What a link may open: only what lies inside the server."""
+"""Test the path that a link opens: it must stay inside the server."""
 
 from __future__ import annotations
 
 import pytest
 
-from pangeo_binder.web.urlpath import BadPath, checked, urlpath_of
+from pangeo_binder.web.urlpath import BadPath, urlpath_of, validate
 
 HOSTILE = [
     "//evil.example",
@@ -25,7 +25,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("path", HOSTILE)
-def test_nothing_leaves_the_server(path: str) -> None:
+def test_refuses_paths_out_of_the_server(path: str) -> None:
     for given in ((path, "", ""), ("", path, ""), ("", "", path)):
         if path in ("https://evil.example", "javascript:alert(1)") and given[0] == "":
             assert urlpath_of(*given).startswith("lab/tree/")
@@ -48,9 +48,11 @@ def test_nothing_leaves_the_server(path: str) -> None:
         ("tree/..foo/a..b", "", "", "tree/..foo/a..b"),
     ],
 )
-def test_which_of_the_three_wins(urlpath: str, labpath: str, filepath: str, opens: str | None) -> None:
+def test_precedence_of_urlpath_labpath_and_filepath(
+    urlpath: str, labpath: str, filepath: str, opens: str | None
+) -> None:
     assert urlpath_of(urlpath, labpath, filepath) == (urlpath if opens is None else opens)
 
 
-def test_one_leading_slash_is_forgiven() -> None:
-    assert checked("/tree") == "tree"
+def test_removes_one_leading_slash() -> None:
+    assert validate("/tree") == "tree"

@@ -1,6 +1,7 @@
-"""What every image gets that repo2docker builds without a Dockerfile of the repository's: the session's needs. Pure.
+"""The last step of every image that repo2docker builds from other files than a Dockerfile. Pure.
 
-They come last and move none of the repository's pins. An image with a Dockerfile of its own gets nothing.
+It installs the session's needs and changes none of the installed versions. An image from a repository's own Dockerfile
+gets no such step.
 """
 
 from __future__ import annotations
@@ -11,25 +12,25 @@ from typing import Final
 from ..session_needs import NEEDS
 
 SESSION_DIR: Final = "pangeo-binder-session"
-"""Where the build's context holds the session distribution's wheel."""
+"""The directory of the build's context that holds the session distribution's wheel."""
 
-# repo2docker's own Python, in which Jupyter runs: NB_PYTHON_PREFIX, as postBuild scripts know it
+# Jupyter runs in repo2docker's own Python. repo2docker gives its prefix to scripts as NB_PYTHON_PREFIX
 _INSTALL: Final = """\
-cd {place}
+cd {folder}
 python="${{NB_PYTHON_PREFIX:+$NB_PYTHON_PREFIX/bin/}}python"
 "$python" -m pip list --format=freeze | {{ grep -E '^[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*$' || true; }} > pins.txt
 "$python" -m pip install --no-cache-dir --constraint pins.txt {needs} ./*.whl
-rm -r {place}
+rm -r {folder}
 """
 
 
-def install_script(place: str) -> str:
-    """Return the shell commands that install the session's needs and the wheel in the directory `place`."""
-    return _INSTALL.format(place=place, needs=" ".join(shlex.quote(need) for need in NEEDS))
+def install_script(folder: str) -> str:
+    """Return the shell commands that install the session's needs and the wheel in `folder`, then remove `folder`."""
+    return _INSTALL.format(folder=folder, needs=" ".join(shlex.quote(need) for need in NEEDS))
 
 
 def appendix(user_id: int) -> str:
-    """Return the lines at the end of a Dockerfile of repo2docker's, which run as the image's user."""
-    place = f"/tmp/{SESSION_DIR}"  # noqa: S108 - in the image being made
-    steps = " && \\\n    ".join(install_script(place).strip().splitlines())
-    return f"COPY --chown={user_id}:{user_id} {SESSION_DIR} {place}\nRUN {steps}\n"
+    """Return the lines to append to repo2docker's Dockerfile; they run as the image's user."""
+    folder = f"/tmp/{SESSION_DIR}"  # noqa: S108 - in the image being made
+    steps = " && \\\n    ".join(install_script(folder).strip().splitlines())
+    return f"COPY --chown={user_id}:{user_id} {SESSION_DIR} {folder}\nRUN {steps}\n"

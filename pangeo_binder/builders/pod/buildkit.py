@@ -1,7 +1,7 @@
-"""BuildKit in a build pod: a rootless daemon of the pod's own, which starts with the build and ends with it.
+"""BuildKit in a build pod: a rootless daemon that starts and ends with the build.
 
-It gets no more than buildah does: a user namespace of its own, in which it runs the Dockerfile's steps by runc. Not for
-a BuildKit that pods share: there no limit of the build's would hold. Runs in build pods, as an unprivileged user.
+It has the same rights as buildah: its own user namespace, in which it runs the Dockerfile's steps with runc. Not for a
+BuildKit that pods share, because the build's limits would not apply to it. Runs in build pods, as an unprivileged user.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .engines import LayoutEngine
 _PROGRAMS: Final = ("buildkitd", "buildctl")
 _START_SECONDS: Final = 60
 _STOP_SECONDS: Final = 10
-_BESIDE: Final = re.compile(r"^#\d+ (?:\d+\.\d+(?: |$))?")
-"""What BuildKit's plain progress puts before each line of a step: its number and its seconds."""
-_AGAIN: Final = "------"
-"""Where BuildKit begins to tell what it told before: the failed step's lines, and the Dockerfile around it."""
+_LINE_PREFIX: Final = re.compile(r"^#\d+ (?:\d+\.\d+(?: |$))?")
+"""The prefix of each line in BuildKit's plain progress: the step's number and its seconds."""
+_REPEAT_MARK: Final = "------"
+"""After this line BuildKit repeats the failed step's output and the Dockerfile lines around the step."""
 _NAMESPACES: Final = ("unshare", "--user", "--map-root-user", "--map-auto", "--mount")
-"""util-linux's way into a user namespace with all users of /etc/subuid, by `newuidmap`."""
+"""Enter a user namespace with all users of /etc/subuid; util-linux's `unshare` maps them with `newuidmap`."""
 _DAEMON: Final = (
     "buildkitd",
-    # the pod's processes and network are what a step sees: the pod is its border, as with buildah's chroot isolation
+    # a step sees the pod's processes and network; the pod isolates it, as with buildah's chroot isolation
     "--oci-worker-no-process-sandbox",
     "--oci-worker-net=host",
     "--oci-worker-gc=false",
@@ -41,7 +41,7 @@ _DAEMON: Final = (
 
 
 class BuildKitEngine(LayoutEngine):
-    """BuildKit's own rootless mode."""
+    """Engine that uses BuildKit's rootless mode."""
 
     def build(
         self,
@@ -53,28 +53,28 @@ class BuildKitEngine(LayoutEngine):
         labels: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> Iterator[str]:
-        """Yield the build's lines, as LayoutEngine does. Raises BuildError, and BuildFailed where it cannot start."""
-        if lacking := [name for name in _PROGRAMS if not shutil.which(name)]:
-            sys.stdout.write(f"The image of build pods has no {' and no '.join(lacking)}: build it with BuildKit.\n")
-            raise BuildFailed("This binder's builds have no BuildKit.", "Tell the binder's operator.")
+        """Yield the build's log, as LayoutEngine does. Raises BuildError, and BuildFailed if BuildKit cannot start."""
+        if missing := [name for name in _PROGRAMS if not shutil.which(name)]:
+            sys.stdout.write(f"The image of build pods has no {' and no '.join(missing)}: build it with BuildKit.\n")
+            raise BuildFailed("BuildKit is missing from this binder's build pods.", "Tell the binder's operator.")
         with _daemon():
-            words = {"buildargs": buildargs, "labels": labels, **kwargs}
-            yield from told(super().build(dockerfile=dockerfile, fileobj=fileobj, path=path, **words))
+            given = {"buildargs": buildargs, "labels": labels, **kwargs}
+            yield from clean_progress(super().build(dockerfile=dockerfile, fileobj=fileobj, path=path, **given))
 
-    def commands(self, context: Path, dockerfile: Path, words: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
+    def commands(self, context: Path, dockerfile: Path, options: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
         build = [*_client(), "build", "--progress=plain", "--frontend=dockerfile.v0", f"--local=context={context}"]
-        options = [f"--opt={word}:{name}={value}" for word, pairs in words.items() for name, value in pairs.items()]
+        opts = [f"--opt={option}:{name}={value}" for option, pairs in options.items() for name, value in pairs.items()]
         file = [f"--local=dockerfile={dockerfile.parent}", f"--opt=filename={dockerfile.name}"]
-        return [[*build, *options, *file, f"--output=type=oci,tar=false,dest={self._layout}"]]
+        return [[*build, *opts, *file, f"--output=type=oci,tar=false,dest={self._layout}"]]
 
 
-def told(lines: Iterator[str]) -> Iterator[str]:
-    """Yield lines of BuildKit's plain progress as the steps wrote them, and each once. Pure."""
-    again = False
+def clean_progress(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines of BuildKit's plain progress without their prefix and without repeated lines. Pure."""
+    repeats = False
     for line in lines:
-        again = (again or line.rstrip() == _AGAIN) and not line.startswith("error: ")
-        if line.strip() and not again:
-            yield _BESIDE.sub("", line)
+        repeats = (repeats or line.rstrip() == _REPEAT_MARK) and not line.startswith("error: ")
+        if line.strip() and not repeats:
+            yield _LINE_PREFIX.sub("", line)
 
 
 def _client() -> list[str]:
@@ -87,18 +87,18 @@ def _address() -> str:
 
 @contextmanager
 def _daemon() -> Iterator[None]:
-    """Run BuildKit's daemon. Raises BuildFailed where it does not answer, with its log in the build's."""
+    """Run BuildKit's daemon. If it does not answer, copy its log to the build's log and raise BuildFailed."""
     home, log = Path(os.environ["HOME"]), Path(os.environ["TMPDIR"]) / "buildkitd.log"
-    # a user's name that is not root's is what makes it keep to the user's directories
+    # with a user name other than root, BuildKit uses only the user's directories
     environment = {**os.environ, "USER": "builder"}
-    places = [f"--addr={_address()}", f"--root={home}/buildkit", f"--config={home}/.config/buildkit/buildkitd.toml"]
+    paths = [f"--addr={_address()}", f"--root={home}/buildkit", f"--config={home}/.config/buildkit/buildkitd.toml"]
     with log.open("wb") as written:
-        command, errors = [*_NAMESPACES, *_DAEMON, *places], subprocess.STDOUT
+        command, errors = [*_NAMESPACES, *_DAEMON, *paths], subprocess.STDOUT
         daemon = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=written, stderr=errors)
     try:
         if not _answers(daemon):
-            sys.stdout.write("".join(_said(log)))
-            hint = "Tell the binder's operator: the log says why, and its documentation what nodes have to allow."
+            sys.stdout.write("".join(_log_lines(log)))
+            hint = "Tell the binder's operator. The log shows why; the documentation lists what nodes must allow."
             raise BuildFailed("BuildKit could not start on this binder's nodes.", hint)
         yield
     finally:
@@ -111,17 +111,17 @@ def _daemon() -> Iterator[None]:
 
 
 def _answers(daemon: subprocess.Popen[bytes]) -> bool:
-    """Return whether BuildKit takes work, once it does or has ended."""
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until and daemon.poll() is None:
+    """Wait until BuildKit accepts work or exits; return whether it accepts work."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and daemon.poll() is None:
         if subprocess.run([*_client(), "debug", "workers"], capture_output=True, check=False).returncode == 0:
             return True
         time.sleep(0.2)
     return False
 
 
-def _said(log: Path) -> Iterator[str]:
-    """Yield what a log says, without the addresses of the program's own calls."""
+def _log_lines(log: Path) -> Iterator[str]:
+    """Yield the lines of a log without Go stack frames, which hold no space."""
     for line in log.read_text(errors="replace").splitlines():
         if " " in line:
             yield f"{line}\n"

@@ -1,6 +1,6 @@
-"""Engines by which repo2docker makes images in a build pod: what they share, and buildah. `buildkit` has the other.
+"""Engines with which repo2docker makes images in a build pod: their base class, and buildah. See also `buildkit`.
 
-An engine leaves its image as an OCI image layout, and never pushes. Runs in build pods, as an unprivileged user.
+An engine writes its image as an OCI image layout and never pushes it. Runs in build pods, as an unprivileged user.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _TAIL_LINES: Final = 20
 _CHUNK_BYTES: Final = 1 << 16
 _NAME: Final = "environment"
 _STEP: Final = re.compile(r'building at STEP "(.{1,200})|failed to solve: process "(?:/bin/sh -c )?(.{1,200})')
-"""What buildah and BuildKit say of the step that failed; BuildKit has a process only for RUN."""
+"""How buildah and BuildKit report the failed step; BuildKit reports a process only for RUN."""
 _QUOTED: Final = re.compile(r'\\(["\\])')
 
 
 class LayoutEngine(ContainerEngine):
-    """What the engines share: they build once, into an image layout at `layout`."""
+    """Base of the engines: builds one image into an image layout at `layout`."""
 
     def __init__(self, *, parent: Any, layout: Path, session: Path) -> None:
         super().__init__(parent=parent)
@@ -38,7 +38,7 @@ class LayoutEngine(ContainerEngine):
         self._session = session
 
     def inspect_image(self, image: str) -> None:
-        """Answer that there is no image yet."""
+        """Return None: no image exists yet."""
 
     def build(
         self,
@@ -50,47 +50,47 @@ class LayoutEngine(ContainerEngine):
         labels: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> Iterator[str]:
-        """Yield the build's lines. `kwargs` are what Docker alone knows. Raises BuildError saying which step failed."""
-        words = {"build-arg": buildargs or {}, "label": labels or {}}
+        """Yield the build's log; ignore `kwargs`, which are for Docker only. Raises BuildError with the failed step."""
+        options = {"build-arg": buildargs or {}, "label": labels or {}}
         with tempfile.TemporaryDirectory() as folder:
-            if fileobj:  # a Dockerfile of repo2docker's own, whose appendix takes the session distribution from here
+            if fileobj:  # repo2docker's own Dockerfile: its appendix copies the session distribution from the context
                 with tarfile.open(fileobj=fileobj) as archive:
-                    # links lead where the repository has them lead: in the image, and in a pod that holds nothing else
+                    # keep the repository's links unchanged: the image needs them, and the pod holds no other files
                     archive.extraction_filter = lambda member, path: member
                     archive.extractall(folder)  # noqa: S202 - made by repo2docker itself
                 shutil.copytree(self._session, Path(folder) / SESSION_DIR, dirs_exist_ok=True)
                 path, dockerfile = folder, "Dockerfile"
-            for command in self.commands(Path(path), Path(path) / dockerfile, words):
+            for command in self.commands(Path(path), Path(path) / dockerfile, options):
                 yield from _lines(command)
 
-    def commands(self, context: Path, dockerfile: Path, words: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
-        """Return the commands that make the image of `dockerfile` and leave it as a layout."""
+    def commands(self, context: Path, dockerfile: Path, options: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
+        """Return the commands that build `dockerfile` and write the image layout."""
         raise NotImplementedError
 
 
 class BuildahEngine(LayoutEngine):
-    """buildah, in a user namespace and with chroot isolation: without a daemon, a device or a mount of the node's."""
+    """Engine that uses buildah in a user namespace with chroot isolation; it needs no daemon, device or host mount."""
 
     def __init__(self, *, parent: Any, layout: Path, session: Path) -> None:
         super().__init__(parent=parent, layout=layout, session=session)
-        # overlay mounts in a user namespace need Linux 5.13; without them each step copies all that is below it
+        # overlay mounts in a user namespace need Linux 5.13; without them each step copies all lower layers
         for driver in ("overlay", "vfs"):
             os.environ["STORAGE_DRIVER"] = driver
             if subprocess.run(["buildah", "info"], capture_output=True, check=False).returncode == 0:
                 return
 
-    def commands(self, context: Path, dockerfile: Path, words: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
-        # one layer above the base: steps of repo2docker that change owners would else store everything twice
+    def commands(self, context: Path, dockerfile: Path, options: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
+        # one layer above the base: otherwise repo2docker's steps that change owners would store all files twice
         build = ["buildah", "build", "--isolation=chroot", "--format=oci", "--layers=false", f"--tag={_NAME}"]
-        options = [f"--{word}={name}={value}" for word, pairs in words.items() for name, value in pairs.items()]
+        flags = [f"--{option}={name}={value}" for option, pairs in options.items() for name, value in pairs.items()]
         return [
-            [*build, *options, f"--file={dockerfile}", "--", str(context)],
+            [*build, *flags, f"--file={dockerfile}", "--", str(context)],
             ["buildah", "push", "--quiet", "--format=oci", "--", _NAME, f"oci:{self._layout}:latest"],
         ]
 
 
 def _lines(command: list[str]) -> Iterator[str]:
-    """Yield what `command` writes, in clean lines. Raises BuildError."""
+    """Run `command` and yield its output in clean lines. Raises BuildError."""
     splitter, tail = LineSplitter(), deque[str](maxlen=_TAIL_LINES)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
         assert run.stdout is not None
@@ -106,7 +106,7 @@ def _lines(command: list[str]) -> Iterator[str]:
 
 
 def _step(tail: deque[str]) -> str:
-    """Return the step of the Dockerfile that failed, or nothing."""
+    """Return the Dockerfile step that failed; empty if unknown."""
     for line in reversed(tail):
         if found := _STEP.search(line):
             if found[1]:

@@ -1,1 +1,1 @@
-"""Virtual environments made with uv on this machine: the builder of the local profile. Runs in the binder."""
+"""The local profile's builder: makes virtual environments with uv on this machine. Runs in the binder."""

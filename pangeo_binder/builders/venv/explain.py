@@ -1,6 +1,6 @@
-"""Turns what uv says when it fails into one sentence naming the requirement at fault.
+"""Translate uv's error output into one sentence that names the requirement at fault.
 
-Pure. uv's words are not a contract, so what is not recognised gets a general sentence; the log holds the rest.
+Pure. uv's messages are not a stable interface, so an unknown message gets a general sentence; the log has the details.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from ...errors import BuildFailed
 from ..base import disk_full
 from ..session_needs import NEEDS
 
-_PIN_HINT: Final = "Loosen or drop one of them, and open the link again."
+_PIN_HINT: Final = "Loosen or remove one of them, then open the link again."
+_LOG_HINT: Final = "The log says why."
 _LIST: Final = r"((?:all of: )?[^\s,]+(?:(?:,| and|, and) [^\s,]+)*)"
 _REQUIRED = re.compile(rf"(?<!conclude that )you require {_LIST}")
 _NOT_THERE = re.compile(r"(?:Because|because|and) ([\w.-]+(?:\[[\w,]+\])?) was not found in the package registry")
@@ -33,55 +34,55 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def own_indexes(requirements: str) -> list[str]:
-    """Return the hosts, with their ports, of the package indexes that the text of a requirements file names."""
+    """Return the hosts, with their ports, of the package indexes in the text of a requirements file."""
     return [urlsplit(url).netloc.rpartition("@")[2] for url in _INDEX_LINE.findall(requirements)]
 
 
 def explain(lines: Sequence[str], indexes: Mapping[str, str] = _NONE) -> BuildFailed:
-    """Return the error that says why uv failed, from the last lines it wrote.
+    """Return the error that explains why uv failed, from the last lines of its output.
 
-    `indexes` are the hosts of indexes that the repository names itself, each with the file that does.
+    `indexes` maps the host of each index that the repository names to the file that names it.
     """
-    said = " ".join(" ".join(re.sub(r"[^\x20-\x7e]", " ", line) for line in lines).split())
-    if any(words in said for words in _FULL):
+    output = " ".join(" ".join(re.sub(r"[^\x20-\x7e]", " ", line) for line in lines).split())
+    if any(words in output for words in _FULL):
         return disk_full()
-    if "unsatisfiable" in said or "No solution found" in said:
-        return _unsatisfiable(said)
-    if any(words in said for words in _OFFLINE):
+    if "unsatisfiable" in output or "No solution found" in output:
+        return _unsatisfiable(output)
+    if any(words in output for words in _OFFLINE):
         for host, file in indexes.items():
-            if f"//{host}/" in said or f"@{host}/" in said:
+            if f"//{host}/" in output or f"@{host}/" in output:
                 return BuildFailed(
-                    f"The package index {host} that {file} names cannot be reached from this binder.",
-                    "Name one in it that can be, or none: then the binder's own index is used.",
+                    f"The package index {host}, which {file} names, cannot be reached from this binder.",
+                    "Name another index, or remove it to use the binder's own index.",
                 )
         return BuildFailed("The package index cannot be reached from this binder.", "Try again in a few minutes.")
-    if found := _BAD_LINE.search(said):
+    if found := _BAD_LINE.search(output):
         name = (found[1] or found[2]).rsplit("/", 1)[-1]
-        return BuildFailed(f"{name} has a line that is no requirement.", "The log shows which.")
-    if found := _NO_FILE.search(said):
+        return BuildFailed(f"{name} has a line that is not a valid requirement.", "The log shows which one.")
+    if found := _NO_FILE.search(output):
         name = found[1].rsplit("/", 1)[-1]
-        return BuildFailed(f"The requirements name the file {name}, which is not in the repository.", "Add it.")
-    if found := _NOT_BUILT.search(said):
+        return BuildFailed(f"The requirements name the file {name}, which is not in the repository.", "Add the file.")
+    if found := _NOT_BUILT.search(output):
         name = found[1].partition(" @ file:")[0]
-        return BuildFailed(f"The package `{name}` could not be built.", "The log says why.")
-    if "The build backend returned an error" in said:
-        return BuildFailed("The repository's own package could not be built.", "The log says why.")
-    if "Git operation failed" in said:
-        return BuildFailed("A requirement's git repository could not be read.", "Is it public?")
-    return BuildFailed("The repository's Python packages could not be installed.", "The log says why.")
+        return BuildFailed(f"The package `{name}` could not be built.", _LOG_HINT)
+    if "The build backend returned an error" in output:
+        return BuildFailed("The repository's own package could not be built.", _LOG_HINT)
+    if "Git operation failed" in output:
+        return BuildFailed("A requirement's git repository could not be read.", "Check that it is public.")
+    return BuildFailed("The repository's Python packages could not be installed.", _LOG_HINT)
 
 
-def _unsatisfiable(said: str) -> BuildFailed:
-    if found := _NOT_THERE.search(said):
-        return BuildFailed(f"There is no package `{found[1]}` on the package index.", "Check its spelling.")
-    if found := _PYTHON.search(said):
+def _unsatisfiable(output: str) -> BuildFailed:
+    if found := _NOT_THERE.search(output):
+        return BuildFailed(f"The package index has no package `{found[1]}`.", "Check its spelling.")
+    if found := _PYTHON.search(output):
         return BuildFailed(
             f"A requirement of this repository needs {found[2]}, but its environment has Python {found[1]}.",
-            "Name the Python it needs in runtime.txt, as `python-3.12`.",
+            "Name the required Python in runtime.txt, for example `python-3.12`.",
         )
-    required = list(dict.fromkeys(name for group in _REQUIRED.findall(said) for name in _names(group)))
-    if len(required) == 1 and (found := _NO_VERSION.search(said) or _ONLY.search(said)):
-        return BuildFailed(f"No version of a package on the package index is `{required[0]}`.", "Check its number.")
+    required = list(dict.fromkeys(name for group in _REQUIRED.findall(output) for name in _names(group)))
+    if len(required) == 1 and (found := _NO_VERSION.search(output) or _ONLY.search(output)):
+        return BuildFailed(f"The package index has no version that matches `{required[0]}`.", "Check the version.")
     theirs = [name for name in required if name not in NEEDS]
     ours = [name for name in required if name in NEEDS]
     if theirs and ours:
@@ -90,11 +91,11 @@ def _unsatisfiable(said: str) -> BuildFailed:
         return BuildFailed(f"{_subject(theirs)} with each other.", _PIN_HINT)
     if theirs:
         return BuildFailed(f"The requirement `{theirs[0]}` cannot be met.", _PIN_HINT)
-    return BuildFailed("The repository's requirements cannot be met together.", "The log says why.")
+    return BuildFailed("The repository's requirements cannot be met together.", _LOG_HINT)
 
 
 def _names(group: str) -> list[str]:
-    """Return the requirements in uv's enumeration `a==1, b and c`."""
+    """Return the requirements in uv's list `a==1, b and c`."""
     return [word for word in re.split(r",? and |, |\s", group.removeprefix("all of: ")) if word not in ("", "we")]
 
 

@@ -1,4 +1,4 @@
-"""Finds the installed Python a repository asks for; never downloads one. Runs in the binder."""
+"""Find the installed Python that a repository requests; never download one. Runs in the binder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ...errors import BuildFailed
 from ..base import BuildSettings
 
 _OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
-_QUESTION_SECONDS = 60
+_UV_SECONDS = 60
 
 
 async def find_python(wanted: str, settings: BuildSettings, env: Mapping[str, str]) -> str:
-    """Return the path of an installed Python that is `wanted` (`3.11`, `>=3.12`, or empty for the binder's default).
+    """Return the path of an installed Python that matches `wanted` (`3.11`, `>=3.12`; empty for the binder's default).
 
-    Raises BuildFailed naming the installed ones.
+    Raises BuildFailed with the installed versions.
     """
     wanted = wanted or settings.python
     if wanted == _OWN:
@@ -28,8 +28,8 @@ async def find_python(wanted: str, settings: BuildSettings, env: Mapping[str, st
         return found.out.strip()
     installed = await _installed(settings, env)
     raise BuildFailed(
-        f"This repository asks for Python {wanted}, which is not installed on this binder.",
-        f"Installed are: {', '.join(installed)}.",
+        f"This repository requests Python {wanted}, which is not installed on this binder.",
+        f"Installed versions: {', '.join(installed)}.",
     )
 
 
@@ -41,4 +41,4 @@ async def _installed(settings: BuildSettings, env: Mapping[str, str]) -> list[st
 
 
 async def _uv(settings: BuildSettings, env: Mapping[str, str], *args: str) -> Captured:
-    return await capture(Command((str(settings.uv), *args), env, Path("/"), _QUESTION_SECONDS))
+    return await capture(Command((str(settings.uv), *args), env, Path("/"), _UV_SECONDS))

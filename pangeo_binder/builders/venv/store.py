@@ -1,7 +1,7 @@
 """The environments on disk: `<cache>/environments/<id>/{venv,checkout,environment.json}`.
 
-`environment.json` is written last and at once, so an environment either is ready or is not found. Locks are held by a
-process and go with it. Runs in the binder; what goes into an environment is the builder's.
+`environment.json` is written last and atomically, so an environment is either ready or not found. A process holds the
+locks, and they end with it. Runs in the binder. The builder decides what an environment contains.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from ...model import VirtualEnvironment, from_wire, to_wire
 
 _MARKER = "environment.json"
 _GRACE_SECONDS = 600
-"""An environment used this recently may be on its way to a server, and is never pruned."""
+"""An environment used more recently than this is never pruned: a server may be about to start in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A ready environment, as pruning sees it."""
+    """What pruning needs to know of a ready environment."""
 
     id: str
     bytes: int
-    """Its size when it was made, as if none of its files were shared with uv's cache."""
+    """Its size when it was made, including the files that it shares with uv's cache."""
     used: float
-    """When it was last found, in seconds since the epoch."""
+    """The time of its last use, in seconds since the epoch."""
 
 
 class EnvironmentStore:
@@ -45,11 +45,11 @@ class EnvironmentStore:
         self._locks = cache_dir / "locks"
 
     def path(self, id_: str) -> Path:
-        """Return where the environment `id_` is or would be; virtual environments cannot be moved."""
+        """Return the directory of the environment `id_`, which need not exist. Virtual environments cannot be moved."""
         return self._environments / id_
 
     def find(self, id_: str) -> VirtualEnvironment | None:
-        """Return the environment `id_` where it is ready, and note that it was used."""
+        """Return the environment `id_` if it is ready, and record the use."""
         marker = self.path(id_) / _MARKER
         try:
             environment = from_wire(VirtualEnvironment, json.loads(marker.read_text())["environment"])
@@ -59,19 +59,19 @@ class EnvironmentStore:
         return environment
 
     def finish(self, environment: VirtualEnvironment) -> None:
-        """Make `environment` ready; from here on it is found."""
-        place = self.path(environment.id)
-        body = json.dumps({"environment": to_wire(environment), "bytes": _size(place)})
-        draft = place / f"{_MARKER}.part"
+        """Mark `environment` as ready, so that `find` returns it."""
+        folder = self.path(environment.id)
+        body = json.dumps({"environment": to_wire(environment), "bytes": _size(folder)})
+        draft = folder / f"{_MARKER}.part"
         with draft.open("w") as file:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
-        draft.rename(place / _MARKER)
+        draft.rename(folder / _MARKER)
 
     @contextmanager
     def lock(self, id_: str) -> Iterator[bool]:
-        """Hold the environment's lock, and yield whether it was free; it goes with the process, however that ends."""
+        """Try to lock the environment and yield whether that worked. The kernel frees the lock if the process dies."""
         self._locks.mkdir(parents=True, exist_ok=True)
         with (self._locks / id_).open("w") as file:
             try:
@@ -82,29 +82,29 @@ class EnvironmentStore:
                 yield True
 
     def remove(self, id_: str) -> None:
-        """Remove an environment and end what builds it; the marker goes first, so it is never found in part."""
-        place = self.path(id_)
-        (place / _MARKER).unlink(missing_ok=True)
-        end_marked(str(place))
-        shutil.rmtree(place, onerror=_make_writable)
+        """Remove an environment and end the processes that build it."""
+        folder = self.path(id_)
+        (folder / _MARKER).unlink(missing_ok=True)  # first, so that `find` never returns an incomplete environment
+        end_marked(str(folder))
+        shutil.rmtree(folder, onerror=_make_writable)
 
     def discard_unfinished(self, id_: str) -> None:
-        """Remove the environment unless it is ready. The caller holds its lock."""
+        """Remove the environment unless it is ready. The caller must hold its lock."""
         if not (self.path(id_) / _MARKER).exists():
             self.remove(id_)
 
     def prune_unfinished(self) -> int:
-        """Remove what builders that died left, their processes too; return how many there were."""
-        gone = 0
+        """Remove the environments and processes of builds whose process died; return how many environments."""
+        removed = 0
         for id_ in self._ids():
             with self.lock(id_) as free:
                 if free and not (self.path(id_) / _MARKER).exists():
                     self.remove(id_)
-                    gone += 1
-        return gone
+                    removed += 1
+        return removed
 
     def stored(self) -> list[Stored]:
-        """Return the ready environments, the least recently used first."""
+        """Return the ready environments, least recently used first."""
         found = []
         for id_ in self._ids():
             marker = self.path(id_) / _MARKER
@@ -118,9 +118,10 @@ class EnvironmentStore:
     def prune(self, keep: Set[str], max_bytes: int, max_age_seconds: float) -> list[str]:
         """Remove the least recently used until all fit into `max_bytes`, and all unused for `max_age_seconds`.
 
-        Those whose ids are in `keep` (servers run in them) stay, and those used within minutes. Returns the removed.
+        Keeps the ids in `keep` (servers run in them) and environments used in the last minutes. Returns the removed
+        ids.
         """
-        stored, now, gone = self.stored(), time.time(), []
+        stored, now, removed = self.stored(), time.time(), []
         total = sum(each.bytes for each in stored)
         for each in stored:
             if each.id in keep or each.used > now - _GRACE_SECONDS:
@@ -130,19 +131,19 @@ class EnvironmentStore:
                     if free:
                         self.remove(each.id)
                         total -= each.bytes
-                        gone.append(each.id)
-        return gone
+                        removed.append(each.id)
+        return removed
 
     def _ids(self) -> list[str]:
         return [path.name for path in self._environments.iterdir()] if self._environments.is_dir() else []
 
 
-def _size(place: Path) -> int:
-    return sum(path.lstat().st_size for path in place.rglob("*"))
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*"))
 
 
 def _make_writable(function: Callable[..., Any], path: str, error: Any) -> None:
-    """Let `rmtree` into folders that a build made read-only."""
+    """Make a folder that a build made read-only writable, and let `rmtree` continue."""
     if isinstance(error[1], FileNotFoundError):
         return
     for each in (Path(path).parent, Path(path)):

@@ -1,7 +1,6 @@
-"""What a build's commands see of this machine: the indexes and certificates, but neither home, tokens nor settings.
+"""Environment variables of a build's commands: package indexes and certificates, but no home, tokens or settings.
 
-Package indexes come from uv's and pip's own variables and files, so the operator configures them as everywhere else.
-Runs in the binder.
+The operator configures package indexes in uv's and pip's own variables and files. Runs in the binder.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ _INDEXES = (
 )
 
 
-def build_env(repo: Repo, place: Path, settings: BuildSettings) -> dict[str, str]:
-    """Return the whole environment of a build's commands, whose files go below `place`."""
-    home, venv = place / "home", place / "venv"
+def build_env(repo: Repo, folder: Path, settings: BuildSettings) -> dict[str, str]:
+    """Return all environment variables of a build's commands; the build's files are below `folder`."""
+    home, venv = folder / "home", folder / "venv"
     env = inherited(*_INDEXES) | git_env(repo.ref.url, settings.git)
-    for name in ("GIT_CONFIG_GLOBAL", "SSH_AUTH_SOCK"):  # postBuild may configure git in its own home, but has no keys
+    for name in ("GIT_CONFIG_GLOBAL", "SSH_AUTH_SOCK"):  # postBuild may configure git in its own home, but gets no keys
         env.pop(name, None)
     env |= {
-        BUILD_MARK: str(place),
+        BUILD_MARK: str(folder),
         "PATH": f"{venv}/bin:{os.environ.get('PATH', os.defpath)}",
         "HOME": str(home),
         "TMPDIR": str(home),
@@ -42,10 +41,10 @@ def build_env(repo: Repo, place: Path, settings: BuildSettings) -> dict[str, str
         "UV_NO_PROGRESS": "1",
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_PYTHON_INSTALL_DIR": os.environ.get("UV_PYTHON_INSTALL_DIR", str(_data_home() / "uv" / "python")),
-        # given always, because without it uv would read settings that the repository brings
+        # always set: otherwise uv would read the repository's own uv.toml
         "UV_CONFIG_FILE": str(_uv_settings(settings.cache_dir)),
         # repo2docker's names, which postBuild scripts use
-        "REPO_DIR": str(place / "checkout"),
+        "REPO_DIR": str(folder / "checkout"),
         "NB_PYTHON_PREFIX": str(venv),
         "KERNEL_PYTHON_PREFIX": str(venv),
     }
@@ -67,7 +66,7 @@ def _first(*paths: Path) -> Path | None:
 
 
 def _uv_settings(cache_dir: Path) -> Path:
-    """Return the operator's uv settings, or an empty file. Places: https://docs.astral.sh/uv/concepts/configuration-files/"""
+    """Return the operator's uv settings, or an empty file. Paths: https://docs.astral.sh/uv/concepts/configuration-files/"""
     if given := os.environ.get("UV_CONFIG_FILE"):
         return Path(given)
     if found := _first(_config_home() / "uv" / "uv.toml", Path("/etc/uv/uv.toml")):

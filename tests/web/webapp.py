@@ -1,4 +1,4 @@
-"""The binder's face on a free port, with a small launch in place of the pipeline."""
+"""The binder's web application on a free port, with a small launch instead of the pipeline."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ GH_FORM = ProviderForm(
 
 
 def exactly(url: str) -> URL:
-    """Return `url` as it stands: aiohttp would else decode what need not be encoded."""
+    """Return `url` unchanged: otherwise aiohttp would decode characters that need no encoding."""
     return URL(url, encoded=True)
 
 
 class AnySpec(Provider):
-    """Reads any spec but `refused`, and resolves nothing."""
+    """Provider that accepts any spec except `refused` and resolves no ref."""
 
     name = "git"
     display_name = "Git repository"
@@ -65,22 +65,23 @@ class AnySpec(Provider):
         url, _, ref = spec.partition("/")
         if url == "refused":
             raise BadLink(
-                "The link names no repository.", "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
+                "The link does not name a repository.",
+                "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD.",
             )
         return RepoRef(self.name, unquote(url), unquote(ref))
 
     async def find_revision(self, ref: RepoRef) -> str:
-        raise AssertionError("pages look nothing up")
+        raise AssertionError("pages must not resolve refs")
 
     def known_provenance(self, repo: Repo) -> Provenance | None:
-        raise AssertionError("pages look nothing up")
+        raise AssertionError("pages must not resolve refs")
 
     async def find_provenance(self, repo: Repo) -> Provenance:
-        raise AssertionError("pages look nothing up")
+        raise AssertionError("pages must not resolve refs")
 
 
 class GitHubSpec(AnySpec):
-    """The same as another kind of repository."""
+    """The same provider as another kind of repository."""
 
     name = "gh"
     display_name = "GitHub"
@@ -88,16 +89,16 @@ class GitHubSpec(AnySpec):
 
 @dataclass
 class SmallLaunch:
-    """A launch that goes through `events` and notes who asked and who left."""
+    """Launch that yields `events`, and records its clicks and its end."""
 
     events: Sequence[Event]
     stays_seconds: float = 0
-    """How long it stays at its last event."""
-    asked: list[Click] = field(default_factory=list)
+    """How long it waits after its last event."""
+    clicks: list[Click] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, click: Click) -> AsyncGenerator[Event, None]:
-        self.asked.append(click)
+        self.clicks.append(click)
         try:
             for event in self.events:
                 yield event
@@ -123,13 +124,13 @@ def bad_events() -> list[Event]:
 
 
 @dataclass
-class Face:
-    """Starts faces of the binder."""
+class WebApp:
+    """Starter of the binder's web application."""
 
     servers: list[HTTPServer] = field(default_factory=list)
 
     def start(self, launch: Callable[..., Any], more: Sequence[Any] = (), **changes: Any) -> str:
-        """Start one; return its address without a slash at the end. `more` are handlers that come first."""
+        """Start a server and return its URL without a slash at the end. `more` are handlers that match first."""
         application = Application([])
         application.add_handlers(r".*$", [*more, *routes(replace(context_of(launch), **changes))])
         sockets = bind_sockets(0, "127.0.0.1")
@@ -139,14 +140,14 @@ class Face:
         return f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
 
 
-async def all_well() -> list[Check]:
+async def all_healthy() -> list[Check]:
     return [Check("hub", True), Check("gateway", True)]
 
 
 def context_of(launch: Callable[..., Any]) -> WebContext:
     return WebContext(
         launch=launch,
-        health=all_well,
+        health=all_healthy,
         limits=Limits(build_token_key="a key of the tests"),
         providers=(AnySpec(),),
         examples=(
