@@ -21,6 +21,7 @@ from pangeo_binder.events import Phase
 from pangeo_binder.git import GitAccess
 from pangeo_binder.policy.request import RequestInvalid
 
+pytestmark = pytest.mark.processes
 START = '#!/bin/sh\nexport GREETING=hello\nexec "$@"\n'
 PACKAGE = """
 [project]
@@ -154,9 +155,16 @@ async def test_what_needs_more_than_python_is_refused(builder, repo_of):
     assert "needs a Dockerfile" in (await refusal(builder, repo_of({"Dockerfile": "FROM x"}))).message
 
 
-async def test_post_build_that_fails_tells_its_last_lines(builder, repo_of):
-    error = await refusal(builder, repo_of({"postBuild": "#!/bin/sh\necho sorry >&2\nexit 7\n"}))
-    assert "postBuild failed with exit code 7" in error.message and "sorry" in error.hint
+async def test_the_log_says_why_post_build_failed(builder, repo_of):
+    log = []
+    with pytest.raises(BuildFailed) as failed:
+        async for event in builder.build(repo_of({"postBuild": "#!/bin/sh\necho sorry >&2\nexit 7\n"})):
+            log.append(event.line)
+    assert (failed.value.message, failed.value.hint) == (
+        "The repository's postBuild failed with exit code 7.",
+        "The log says why.",
+    )
+    assert log[-1] == "sorry"
 
 
 async def test_post_build_that_never_ends_is_ended_with_its_tree(settings, repo_of):

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -60,6 +59,8 @@ def test_every_part_of_ours_is_closed_and_every_key_described(tool: ModuleType) 
 
 @pytest.mark.parametrize("example", NAMED)
 def test_an_example_fits_the_schema_and_its_policy_is_right(example: Path, tool: ModuleType) -> None:
+    import jsonschema  # here, because importing it compiles grammars for seconds
+
     jsonschema.validate(yaml.safe_load(example.read_text()), tool.schema())
     assert load_policy_in_values(example).tiers
 
