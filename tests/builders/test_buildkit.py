@@ -62,6 +62,7 @@ def test_an_image_without_buildkit_is_told_in_a_sentence(engine, tmp_path, monke
     assert "has no buildkitd and no buildctl" in capfd.readouterr().out
 
 
+@pytest.mark.processes
 def test_a_buildkit_that_cannot_start_is_told_with_its_reasons(engine, tmp_path, monkeypatch, capfd):
     daemon = "echo 'buildkitd: read-only file system' >&2; echo 'main.main' >&2; exit 1"
     programs(tmp_path, unshare='while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"', buildkitd=daemon)

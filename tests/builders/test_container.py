@@ -111,6 +111,7 @@ async def test_the_checkout_is_of_the_commit(places, tmp_path, git_server, repo_
     assert (places.build / "checkout" / "README.md").read_text() == "Sea"
 
 
+@pytest.mark.processes
 def test_what_a_dockerfile_step_says_when_it_fails():
     code = "print('STEP 2/3: RUN false'); print('Error: building at STEP \"RUN false\": exit status 1'); exit(1)"
     with pytest.raises(BuildError, match=r"^RUN false$"):
@@ -121,6 +122,7 @@ def test_what_a_dockerfile_step_says_when_it_fails():
     assert list(_lines([sys.executable, "-c", "print('\\x1b[31mred')"])) == ["red\n"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", [BuildahEngine, BuildKitEngine])
 def test_engines_leave_a_layout_and_take_nothing_for_an_option(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -140,6 +142,7 @@ class ListingEngine(LayoutEngine):
         return [["ls", str(context)], ["cat", str(dockerfile)], ["readlink", str(context / "src" / "link")]]
 
 
+@pytest.mark.processes
 def test_the_session_is_beside_a_dockerfile_of_repo2dockers(places, tmp_path):
     (places.session / "session.whl").touch()
     (tmp_path / "src").mkdir()

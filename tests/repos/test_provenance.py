@@ -71,6 +71,7 @@ async def test_all_else_is_not(parent: Parent, url: str, what: str) -> None:
     assert "on no branch or tag of the repository" in (await provenance(url, refs[what])).foreign_reason
 
 
+@pytest.mark.processes
 async def test_a_folder_of_this_machine_has_commits_of_its_own(parent: Parent) -> None:
     histories = Histories(GitAccess(allow_local=True))
     for url in (str(parent.path), parent.path.as_uri()):
