@@ -95,7 +95,7 @@ def wire(event: Event) -> dict[str, Any]:
             image=launch.environment.id,
             repo_url=launch.repo.ref.url,
             binder_ref_url=launch.repo.ref.url,
-            commit=launch.repo.commit,
+            commit=launch.repo.revision,
         )
     return body
 

@@ -1,4 +1,4 @@
-"""The frozen nouns that cross borders: RepoRef, Repo, Environment, Launch, Grant, Server.
+"""The frozen nouns that cross borders: Click, RepoRef, Repo, Environment, Launch, Grant, Server.
 
 Units are in the names; sizes are bytes, times are seconds, cores are whole or part CPUs. `to_wire`/`from_wire` carry a
 noun through JSON. Not for decisions (`policy`) nor for texts (`events`).
@@ -7,13 +7,31 @@ noun through JSON. Not for decisions (`policy`) nor for texts (`events`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from .errors import SpawnFailed
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """One click on a launch link: the link's two parts, who clicked, and how they reach this service."""
+
+    provider: str
+    spec: str
+    """The part of the link after the provider, still percent-encoded as the browser sent it."""
+    network: str
+    """The client's network as rules count it: an IPv4 address or an IPv6 /64."""
+    hub_url: str
+    """The public address of the hub's proxy as this person reaches it; servers are below it. Ends in a slash."""
+    user: str | None = None
+    """The login; None for an anonymous launch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +55,79 @@ class RepoRef:
         return f"{self.provider}/{self.url}"
 
 
+class FetchKind(StrEnum):
+    """How a repository's files are fetched."""
+
+    GIT = "git"
+
+
+def _read_repo(wire: Any) -> Any:
+    """Read what version 0.1 wrote, for the servers that run across an upgrade."""
+    if isinstance(wire, dict) and "commit" in wire:
+        return {"revision": wire["commit"], **{key: value for key, value in wire.items() if key != "commit"}}
+    return wire
+
+
 @dataclass(frozen=True, slots=True)
 class Repo:
-    """A repository at one commit: what a RepoRef resolved to."""
+    """A repository at one revision: what a RepoRef resolved to."""
 
     ref: RepoRef
-    commit: str
-    """The full hexadecimal commit id."""
+    revision: str
+    """What the ref stands for now: a full commit id, or the version or record id of an archive."""
+    fetch: FetchKind = FetchKind.GIT
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """A built environment; the same repository and commit always give the same one."""
+class VirtualEnvironment:
+    """A virtual environment of this machine."""
 
     id: str
     prefix: str
-    """The virtual environment's directory, or the image reference."""
-    checkout: str = ""
-    """The directory holding the repository's files, copied into each launch's home; empty for images."""
+    """Its directory."""
+    checkout: str
+    """The directory with the repository's files, which are copied into each launch's home."""
     start: tuple[str, ...] = ()
-    """The repository's `start` command, which is run around the server's; empty where there is none."""
+    """The repository's `start` command, which runs the server's command; empty without one."""
+    kind: Literal["venv"] = "venv"
+
+
+@dataclass(frozen=True, slots=True)
+class CondaPrefix:
+    """A conda environment of this machine: a directory with an interpreter of its own."""
+
+    id: str
+    prefix: str
+    """Its directory."""
+    checkout: str
+    """The directory with the repository's files, which are copied into each launch's home."""
+    start: tuple[str, ...] = ()
+    """The repository's `start` command, which runs the server's command; empty without one."""
+    kind: Literal["conda"] = "conda"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerImage:
+    """A container image with the environment and the repository's files in it."""
+
+    id: str
+    reference: str
+    """The reference by which nodes pull it, with its digest."""
+    kind: Literal["image"] = "image"
+
+
+def _read_environment(wire: Any) -> Any:
+    """Read what version 0.1 wrote, in which `prefix` was a directory or an image reference."""
+    if not isinstance(wire, dict) or "kind" in wire:
+        return wire
+    if wire.get("checkout"):
+        return {**wire, "kind": "venv"}
+    return {"id": wire.get("id"), "reference": wire.get("prefix"), "kind": "image"}
+
+
+LocalEnvironment = VirtualEnvironment | CondaPrefix
+Environment = Annotated[LocalEnvironment | ContainerImage, Field(discriminator="kind")]
+"""A built environment; the same repository and revision always give the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +205,31 @@ class Launch:
     user: str
     server: str
     """The hub's server name; empty for the default server."""
-    repo: Repo
-    environment: Environment
+    repo: Annotated[Repo, BeforeValidator(_read_repo)]
+    environment: Annotated[Environment, BeforeValidator(_read_environment)]
     grant: Grant
     network: str = ""
     """The client's network as rules count it (`per_network`): an IPv4 address or an IPv6 /64."""
+
+    @property
+    def image(self) -> str:
+        """The reference of the launch's image. Raises SpawnFailed for an environment of another kind."""
+        if isinstance(self.environment, ContainerImage):
+            return self.environment.reference
+        raise _wrong_kind(self.environment.kind)
+
+    @property
+    def local_environment(self) -> LocalEnvironment:
+        """The launch's environment as a directory of this machine. Raises SpawnFailed for an image."""
+        if isinstance(self.environment, ContainerImage):
+            raise _wrong_kind(self.environment.kind)
+        return self.environment
+
+
+def _wrong_kind(kind: str) -> SpawnFailed:
+    return SpawnFailed(
+        f"This service cannot start environments of the kind `{kind}`.", "Tell its operator; the build was for another."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pangeo_binder.builders.base import BuildSettings
 from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.builders.venv.store import EnvironmentStore
 from pangeo_binder.git import GitAccess
-from pangeo_binder.model import Environment, Repo, RepoRef
+from pangeo_binder.model import Environment, Repo, RepoRef, VirtualEnvironment
 
 from .server import SLOW
 
@@ -88,6 +88,6 @@ def put_environment(ref: RepoRef, cache: Path) -> Environment:
     folder = ref.url.removeprefix("file://")
     shutil.copytree(folder, checkout, ignore=shutil.ignore_patterns(".git"))
     start = ("./start",) if (checkout / "start").exists() else ()
-    environment = Environment(id_, str(venv), str(checkout), start)
+    environment = VirtualEnvironment(id_, str(venv), str(checkout), start)
     store.finish(environment)
     return environment

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from ..command import CommandTimedOut
-from ..errors import BuildFailed, UserError
+from ..errors import BuildFailed, PangeoBinderError, UserError
 from ..events import Phase
 from ..git import GitAccess
-from ..model import Environment, Repo
+from ..model import ContainerImage, Environment, Repo
 from ..policy.request import RepositoryRequest, find_request
 from ..policy.units import duration_text
 from ..resources import resource
+
+log = logging.getLogger(__name__)
+
+_PRUNE_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,10 @@ class BuildSettings(BuildLimits):
     """Where builds of virtual environments happen and what they may take."""
 
     cache_dir: Path
+    cache_bytes: int = 50 << 30
+    """How much disk environments may use; over it, those unused for longest are pruned."""
+    unused_seconds: float = 30 * 24 * 3600
+    """Environments unused for this long are pruned."""
     min_free_bytes: int = 1 << 30
     """No build starts with less free disk."""
     python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -71,11 +81,15 @@ class BuildSettings(BuildLimits):
 
 
 class Builder(ABC):
-    """Makes the environment of a commit.
+    """Makes the environment of a revision.
 
-    The story of `build`: wait for a free slot, make the environment line by line; where that fails in any way, being
-    cancelled included, discard what is there and say why. A driver fills `find`, `make` and `discard`.
+    The story of `build`: wait for a free slot, then make the environment line by line. If that fails in any way, a
+    cancellation included, discard what was made and say why. A driver fills `find`, `make` and `discard`; one that
+    keeps things on disk or connections open also fills `recover`, `prune` and `close`.
     """
+
+    files: ClassVar[tuple[str, ...]] = ()
+    """The files of a repository that environments are made from; empty for all that repo2docker knows."""
 
     def __init__(self, limits: BuildLimits) -> None:
         self._limits = limits
@@ -94,8 +108,32 @@ class Builder(ABC):
         """Remove what an unfinished `make` left, processes included; an environment that is ready stays."""
 
     async def find_request(self, environment: Environment) -> RepositoryRequest:
-        """Return what the repository asks for itself: by default as its checkout says. Raises RequestInvalid."""
-        return find_request(Path(environment.checkout)) if environment.checkout else RepositoryRequest()
+        """Return the repository's request, by default from its checkout. Raises RequestInvalid."""
+        if isinstance(environment, ContainerImage):
+            return RepositoryRequest()
+        return find_request(Path(environment.checkout))
+
+    async def recover(self) -> int:
+        """Remove what builds of dead processes left; return how many there were."""
+        return 0
+
+    async def prune(self, in_use: Set[str]) -> list[str]:
+        """Remove environments by the builder's limits, but none whose id is `in_use`; return the removed ids."""
+        return []
+
+    async def close(self) -> None:  # noqa: B027 - a builder may have nothing open
+        """Close connections."""
+
+    async def maintain(self, in_use: Callable[[], Awaitable[Set[str]]]) -> None:
+        """Recover once, then prune every hour until cancelled; `in_use` returns the environments of all servers."""
+        await self.recover()
+        while True:
+            await asyncio.sleep(_PRUNE_SECONDS)
+            try:
+                if removed := await self.prune(await in_use()):
+                    log.info("Pruned %d environments", len(removed))
+            except PangeoBinderError as error:
+                log.warning("Environments were not pruned: %s", error)
 
     async def build(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log; the last event carries the environment.

@@ -33,7 +33,7 @@ class Checkout:
 
         Raises RepoNotFound, RefNotFound, BuildFailed or CommandTimedOut.
         """
-        url, commit = self._repo.ref.url, self._repo.commit
+        url, commit = self._repo.ref.url, self._repo.revision
         yield f"Fetching {url} at {commit}"
         self._into.mkdir(parents=True)
         for args in (
@@ -58,7 +58,7 @@ class Checkout:
 
     async def _fetch(self) -> AsyncGenerator[str, None]:
         """Fetch the commit alone where the server lets us, else what its ref names, else everything."""
-        url, commit = self._repo.ref.url, self._repo.commit
+        url, commit = self._repo.ref.url, self._repo.revision
         shallow = ("--depth", "1", "--no-tags")
         for options, wanted in ((shallow, commit), (shallow, self._repo.ref.ref), (("--tags",), _ALL_BRANCHES)):
             deepen = options is not shallow and (self._into / ".git" / "shallow").exists()
@@ -78,7 +78,7 @@ class Checkout:
         raise self._no_commit()
 
     def _no_commit(self) -> UserError:
-        url, commit = self._repo.ref.url, self._repo.commit
+        url, commit = self._repo.ref.url, self._repo.revision
         return RefNotFound(f"{url} has no commit `{commit}`.", "Was it pushed, and is it still on a branch?")
 
     async def _submodules(self) -> AsyncGenerator[str, None]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import BadLink, UserError
+from ..hosts import HOSTS
 
 if TYPE_CHECKING:
     from ..model import RepoRef
 
 BadgeFormat = Literal["markdown", "rst", "html"]
 FORMATS: tuple[BadgeFormat, ...] = ("markdown", "rst", "html")
-_HOSTS = {"gh": "https://github.com", "gl": "https://gitlab.com"}
 _HINT = "Give gh/org/repo/ref, gl/org/repo/ref, git/<quoted address>/ref, an address such as https://…, or a folder."
 
 
@@ -88,13 +88,13 @@ def badge_text(base_url: str, target: str, form: BadgeFormat) -> str:
 def _split(text: str) -> tuple[str, str]:
     """Return the address and the ref (empty where there is none) that stand in `text`."""
     kind, _, rest = text.partition("/")
-    if kind in _HOSTS:
+    if kind in HOSTS:
         # GitLab's groups nest; BinderHub's links quote them: gl/group%2Fsubgroup%2Frepo/ref
         org, _, rest = rest.partition("/") if "%2f" not in rest.partition("/")[0].lower() else ("", "", rest)
         repo, _, ref = rest.partition("/")
         if not repo:
             raise BadLink(f"`{text}` names no repository.", _HINT)
-        return "/".join(filter(None, (_HOSTS[kind], org, unquote(repo)))), unquote(ref)
+        return "/".join(filter(None, (HOSTS[kind].url, org, unquote(repo)))), unquote(ref)
     if kind == "git" and rest:
         address, _, ref = rest.partition("/")
         quoted = "%" in address or ":" not in address

@@ -66,7 +66,7 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
 
     async def runtime(self, launch: Launch, ends_at: float) -> Runtime:
         """Return the session's own interpreter and the environment its workers need, storage included."""
-        prefix, layer = Path(launch.environment.prefix), layer_of(Path(self.homes), launch.id)
+        prefix, layer = Path(launch.local_environment.prefix), layer_of(Path(self.homes), launch.id)
         environment = {
             "HOME": str(layer.parent),
             "PATH": search_path(layer, prefix),

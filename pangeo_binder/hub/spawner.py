@@ -116,7 +116,7 @@ class LaunchSpawnerMixin(_Base):
             # several reports within the idle time, so that a lost one culls nobody who works
             "PANGEO_BINDER_ACTIVITY_SECONDS": str(min(60, max(1, launch.grant.server.idle_seconds // 4))),
             "BINDER_REPO_URL": launch.repo.ref.url,
-            "BINDER_REF": launch.repo.commit,
+            "BINDER_REF": launch.repo.revision,
             "BINDER_LAUNCH_HOST": self.public_url or "",
         }
 

@@ -121,7 +121,7 @@ class SharedBuilds:
         yield _built(running.environment)
 
     async def stop(self) -> None:
-        """End all builds and return when nothing of them is left; followers get BuildFailed."""
+        """End all builds and close the builder; returns when nothing of them is left. Followers get BuildFailed."""
         self._stopped = True
         under_way = list(self._running.values())
         tasks = [running.task for running in under_way if running.task]
@@ -131,9 +131,10 @@ class SharedBuilds:
         for running in under_way:  # a task cancelled before its first step never told its followers
             running.error = running.error or _stopping()
             running.replay.wake()
+        await self._builder.close()
 
     def _join(self, repo: Repo) -> _Running:
-        key = (repo.ref.url, repo.commit)
+        key = (repo.ref.url, repo.revision)
         if key not in self._running:
             if self._stopped:
                 raise _stopping()
@@ -157,7 +158,7 @@ class SharedBuilds:
         finally:
             BUILDS.labels(outcome).inc()
             with suppress(KeyError):
-                del self._running[(repo.ref.url, repo.commit)]
+                del self._running[(repo.ref.url, repo.revision)]
             running.replay.wake()
 
     async def _build(self, repo: Repo, running: _Running) -> None:
@@ -189,5 +190,5 @@ def _stopping() -> BuildFailed:
 def _ours(repo: Repo, error: Exception) -> BuildFailed:
     """Log what is not the repository's fault under an id, and return the error that tells the id."""
     id_ = secrets.token_hex(4)
-    log.error("Build %s of %s at %s failed", id_, repo.ref.url, repo.commit, exc_info=error)
+    log.error("Build %s of %s at %s failed", id_, repo.ref.url, repo.revision, exc_info=error)
     return BuildFailed("The build failed on this binder's side.", f"Tell its operator this number: {id_}.")

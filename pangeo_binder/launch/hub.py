@@ -159,6 +159,10 @@ class Hub:
                 return found
             offset += _PAGE
 
+    async def environments_in_use(self) -> set[str]:
+        """Return the ids of the environments of all servers."""
+        return {server.launch.environment.id for server in await self.servers()}
+
     def _server(self, model: dict[str, Any]) -> Server | None:
         try:
             launch = read(str((model.get("user_options") or {})["ticket"]), self._ticket_keys)

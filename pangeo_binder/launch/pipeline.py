@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from .. import metrics
 from ..errors import PangeoBinderError, QuotaExceeded, UserError
 from ..events import Event, Phase
-from ..model import Environment, Grant, Launch, Repo
+from ..model import Click, Grant, Launch, Repo, RepoRef, VirtualEnvironment
 from ..names import new_launch_id, user_name
 from ..policy.match import Question
 from ..policy.request import narrow
@@ -32,19 +32,6 @@ from .queue import POLL_SECONDS, Queue
 from .stages import Stages
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Click:
-    """What somebody asked for: a link's two parts, who they are, and where they came in."""
-
-    provider: str
-    spec: str
-    network: str
-    hub_url: str
-    """The public address of the hub's proxy as this person reaches it, under which servers are; ends in a slash."""
-    user: str | None = None
-    """The login, or None for an anonymous launch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +72,17 @@ class Pipeline:
         finally:
             metrics.LAUNCHES_IN_PROGRESS.dec()
             metrics.LAUNCHES.labels(outcome).inc()
+
+    async def prebuild(self, ref: RepoRef) -> None:
+        """Build the environment of `ref` before anybody launches it; a failure is logged."""
+        try:
+            repo = await provider_for(self._with.providers, ref.provider).resolve(ref)
+            async with aclosing(self._with.builds.follow(repo)) as events:
+                async for _ in events:
+                    pass
+        except PangeoBinderError as error:
+            reason = error.message if isinstance(error, UserError) else type(error).__name__
+            log.warning("%s could not be built in advance: %s", ref.name, reason)
 
     async def _journey(self, click: Click) -> AsyncGenerator[Event, None]:
         stages = Stages()
@@ -202,4 +200,4 @@ def _question(repo: Repo, click: Click, provenance: Provenance | None = None) ->
 def _maker(launch_id: str, repo: Repo, network: str) -> Callable[[Grant], Launch]:
     """Return what makes the launch of a grant; its environment comes with the build."""
     user = user_name(repo.ref.name, launch_id)
-    return lambda grant: Launch(launch_id, user, "", repo, Environment("", ""), grant, network)
+    return lambda grant: Launch(launch_id, user, "", repo, VirtualEnvironment("", "", ""), grant, network)

@@ -28,7 +28,7 @@ def search_path(layer: Path, prefix: Path) -> str:
 
 
 def make_layer(prefix: Path, layer: Path) -> None:
-    """Make a layer at `layer` over the virtual environment `prefix`; its interpreter is `bin/python`."""
+    """Make a layer at `layer` over the virtual environment or conda prefix `prefix`; it has its own `bin/python`."""
     site = next((prefix / "lib").glob("python3*/site-packages"))
     own_site = layer / site.relative_to(prefix)
     own_site.mkdir(parents=True)
@@ -36,8 +36,11 @@ def make_layer(prefix: Path, layer: Path) -> None:
     own_bin.mkdir()
     # a `.pth` line adds the shared packages behind the layer's own: https://docs.python.org/3/library/site.html
     (own_site / "_environment.pth").write_text(f"import site; site.addsitedir({str(site)!r})\n")
-    (layer / "pyvenv.cfg").write_text((prefix / "pyvenv.cfg").read_text())
-    base = (prefix / "bin" / "python").resolve()
+    own_base = prefix / "bin" / "python"
+    settings = prefix / "pyvenv.cfg"
+    # a conda prefix is its own base: the interpreter finds its standard library by `home`, not by its real path
+    (layer / "pyvenv.cfg").write_text(settings.read_text() if settings.exists() else f"home = {own_base.parent}\n")
+    base = own_base.resolve()
     for name in ("python", "python3", site.parent.name):
         (own_bin / name).symlink_to(base)
     for name in ("pip", "pip3"):

@@ -15,18 +15,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import quote, unquote
 
+from ..hosts import CANONICAL, HOSTS
 from ..model import RepoRef
 
-_SHORT_HOSTS = {"gh": "github.com", "gl": "gitlab.com"}
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ssh": "22", "git": "9418"}
-_SAME_HOSTS = {
-    "www.github.com": "github.com",
-    # https://docs.github.com/en/authentication/troubleshooting-ssh/using-ssh-over-the-https-port
-    "ssh.github.com:443": "github.com",
-    "www.gitlab.com": "gitlab.com",
-    # https://docs.gitlab.com/user/gitlab_com/#alternative-ssh-port
-    "altssh.gitlab.com:443": "gitlab.com",
-}
+_OPEN_HOSTS = frozenset(host.name for host in HOSTS.values())
+"""Hosts at which everybody can make an account."""
 _WIKI = ".wiki"
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*):?([0-9]*)")
 _AUTHORITY_AND_PATH = re.compile(r"([^/?#]*)([^?#]*)")
@@ -78,7 +72,7 @@ class Pattern:
     @property
     def is_anybodys(self) -> bool:
         """Whether it is open to all who make an account of a fitting name at a host that lets everybody."""
-        if self.address is None or self.is_any_path or self.address.host not in _SHORT_HOSTS.values():
+        if self.address is None or self.is_any_path or self.address.host not in _OPEN_HOSTS:
             return False
         return "*" in self.address.path.partition("/")[0]
 
@@ -133,8 +127,8 @@ def pattern_of(text: str) -> Pattern:
     if text.startswith("*"):
         return Pattern(text, None)
     kind, _, rest = text.partition("/")
-    if kind in _SHORT_HOSTS:
-        url = f"https://{_SHORT_HOSTS[kind]}/{rest}"
+    if kind in HOSTS:
+        url = f"{HOSTS[kind].url}/{rest}"
         if "/" not in rest and not rest.endswith("*"):
             raise ValueError(f"`{text}` names no repository; write `{kind}/{rest or 'org'}/*`.")
     elif kind == "git" and ("://" in rest or ":" in rest.partition("/")[0] or rest.startswith("/")):
@@ -181,4 +175,4 @@ def _host(authority: str, scheme: str) -> str:
     name = quote(_settled(name, _folded).rstrip("."), safe="[]:*")
     port = str(int(port)) if port else ""
     host = f"{name}:{port}" if port and port != _DEFAULT_PORTS.get(scheme) else name
-    return _SAME_HOSTS.get(host, host)
+    return CANONICAL.get(host, host)

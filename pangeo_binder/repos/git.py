@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import BadLink, RefNotFound, UserError
 from ..git import GitAccess, is_local
-from ..model import Repo, RepoRef
-from .base import Provenance, Provider
+from ..model import FetchKind, Repo, RepoRef
+from .base import Provenance, Provider, ProviderForm
 from .history import Histories
 from .listing import is_own_name, list_refs
 
@@ -24,9 +24,9 @@ _WEB = re.compile(rf"https?://(?:{_HOST}|\[[0-9A-Fa-f:]+\])(?::\d{{1,5}})?/{_PAT
 _SSH = re.compile(rf"ssh://(?:[A-Za-z0-9_][\w.-]*@)?{_HOST}(?::\d{{1,5}})?/{_PATH}", re.ASCII)
 _SCP = re.compile(rf"[A-Za-z0-9_][\w.-]*@{_HOST}:(?![-:]){_PATH}", re.ASCII)
 _LOCAL = re.compile(rf"(?:file://)?/{_PATH}")
-FORM_PATTERN = r"^(https?://[^\s/@]+/|ssh://[^\s/]+/|\w[\w.-]*@[\w.-]+:)."
+_FORM_PATTERN = r"^(https?://[^\s/@]+/|ssh://[^\s/]+/|\w[\w.-]*@[\w.-]+:)."
 """What looks like an address to the landing page's form, for JavaScript; `GitProvider.parse` looks closely."""
-LOCAL_FORM_PATTERN = rf"{FORM_PATTERN}|^(file://)?/."
+_LOCAL_FORM_PATTERN = rf"{_FORM_PATTERN}|^(file://)?/."
 """The same where paths of this machine are repositories too."""
 _REF = re.compile(r"(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))\w[\w./+@=#,!%-]*(?<![./])")
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -42,8 +42,14 @@ class GitProvider(Provider):
 
     name = "git"
     display_name = "Git repository"
+    fetch = FetchKind.GIT
 
     def __init__(self, allow_local: bool = False, timeout_seconds: float = 30) -> None:
+        self.form = ProviderForm(
+            label="Git repository URL",
+            placeholder="https://github.com/org/repository",
+            pattern=_LOCAL_FORM_PATTERN if allow_local else _FORM_PATTERN,
+        )
         self._access = GitAccess(allow_local, timeout_seconds)
         self._histories = Histories(self._access)
 
@@ -54,7 +60,7 @@ class GitProvider(Provider):
             raise BadLink("The link's branch, tag or commit is not a name git allows.", _FORM)
         return RepoRef(self.name, _checked(unquote(quoted_url), self._access), ref)
 
-    async def find_commit(self, ref: RepoRef) -> str:
+    async def find_revision(self, ref: RepoRef) -> str:
         if _FULL_COMMIT.fullmatch(ref.ref.lower()):
             return ref.ref.lower()  # whether it exists shows when it is fetched
         listing = await list_refs(ref.url, self._access, ref.ref)
@@ -67,10 +73,10 @@ class GitProvider(Provider):
         raise _no_ref(ref, commits)
 
     def known_provenance(self, repo: Repo) -> Provenance | None:
-        return self._histories.known(repo.ref.url, repo.commit)
+        return self._histories.known(repo.ref.url, repo.revision)
 
     async def find_provenance(self, repo: Repo) -> Provenance:
-        return await self._histories.find(repo.ref.url, repo.commit)
+        return await self._histories.find(repo.ref.url, repo.revision)
 
 
 def _checked(url: str, access: GitAccess) -> str:

@@ -13,4 +13,4 @@ def provider_for(providers: Iterable[Provider], name: str) -> Provider:
     known = {provider.name: provider for provider in providers}
     if name in known:
         return known[name]
-    raise BadLink("The link names a kind of repository this binder does not know.", f"It knows: {', '.join(known)}.")
+    raise BadLink("This service does not know the link's kind of repository.", f"It knows: {', '.join(known)}.")

@@ -13,7 +13,8 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
-from .context import Check, ProviderInfo
+from ..repos.base import Provider
+from .context import Check
 from .handler import BaseHandler
 
 log = logging.getLogger("pangeo_binder.web")
@@ -65,7 +66,7 @@ class RepoProvidersApi(BaseHandler):
     """The kinds of repositories, in the form of BinderHub's own link makers."""
 
     def get(self) -> None:
-        providers = [_provider_wire(provider) for provider in self.site.context.providers.values()]
+        providers = [_provider_wire(provider) for provider in self.site.context.providers]
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(providers))  # a list, which Tornado's own JSON refuses
 
@@ -75,13 +76,14 @@ def _check_wire(check: Check) -> dict[str, Any]:
     return {**body, "message": check.message} if check.message else body
 
 
-def _provider_wire(provider: ProviderInfo) -> dict[str, Any]:
-    ref = {"enabled": True, "default": provider.default_ref} if provider.default_ref else {"enabled": False}
+def _provider_wire(provider: Provider) -> dict[str, Any]:
+    form = provider.form
+    ref = {"enabled": True, "default": form.default_ref} if form.default_ref else {"enabled": False}
     body: dict[str, Any] = {
-        "id": provider.id,
+        "id": provider.name,
         "displayName": provider.display_name,
-        "spec": {"validateRegex": r"[^/]+/.+" if provider.default_ref else r".+"},
-        "repo": {"label": provider.label, "placeholder": provider.placeholder, "urlEncode": provider.url_encode},
+        "spec": {"validateRegex": r"[^/]+/.+" if form.default_ref else r".+"},
+        "repo": {"label": form.label, "placeholder": form.placeholder, "urlEncode": form.url_encode},
         "ref": ref,
     }
-    return {**body, "detect": {"regex": provider.detect}} if provider.detect else body
+    return {**body, "detect": {"regex": form.detect}} if form.detect else body

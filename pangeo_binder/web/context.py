@@ -8,52 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote, urlsplit
 
 from ..events import Event
-from ..model import RepoRef
+from ..model import Click, RepoRef
+from ..repos.base import Provider
 from .limits import Limits
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchRequest:
-    """One click on a link, as the pipeline takes it."""
-
-    provider: str
-    spec: str
-    """The part of the link after the provider, still percent-encoded as the browser sent it."""
-    network: str
-    """The client's network as rules count it: an IPv4 address or an IPv6 /64."""
-    origin: str
-    """The host whose page asked for the launch."""
-    site_url: str
-    """How this person reaches the binder's host, such as `https://binder.example.org`, without a path."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderInfo:
-    """What a person needs to know to fill in the form for one kind of repository."""
-
-    id: str
-    """The first part of a `/v2/<provider>/<spec>` link."""
-    display_name: str
-    label: str
-    """What the repository field asks for, such as `Git repository URL`."""
-    placeholder: str
-    default_ref: str = "HEAD"
-    """What an empty ref means; empty where this kind has no refs."""
-    url_encode: bool = True
-    """Whether the repository stands percent-encoded as one part of the link, as `git` has it, or plainly as `gh`."""
-    detect: str = ""
-    """A JavaScript regular expression whose group `repo` is the repository's name within what was typed."""
-    pattern: str = ""
-    """A JavaScript regular expression that matches whatever may be a repository; empty for anything."""
-
-    def spec(self, ref: RepoRef) -> str:
-        """Return the spec of `ref` for a `/v2/<provider>/<spec>` link."""
-        plain = urlsplit(ref.url).path.strip("/").removesuffix(".git")
-        repository = quote(ref.url, safe="") if self.url_encode else quote(plain)
-        return f"{repository}/{quote(ref.ref)}" if self.default_ref else repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +50,11 @@ class WebContext:
     Raises ValueError where a prefix lacks a slash, or an example's provider is not among the providers.
     """
 
-    launch: Callable[[LaunchRequest], AsyncGenerator[Event, None]]
+    launch: Callable[[Click], AsyncGenerator[Event, None]]
     """The pipeline. Closing the generator ends this follower."""
-    parse: Callable[[str, str], RepoRef]
-    """Reads a link's provider and spec without looking anything up; raises BadLink."""
+    providers: tuple[Provider, ...]
     health: Callable[[], Awaitable[Sequence[Check]]]
     limits: Limits
-    providers: Mapping[str, ProviderInfo] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     base_url: str = "/"
@@ -119,5 +76,5 @@ class WebContext:
             if not (prefix.startswith("/") and prefix.endswith("/")):
                 raise ValueError(f"the prefix {prefix!r} must start and end with a slash")
         for example in self.examples:
-            if example.ref.provider not in self.providers:
+            if example.ref.provider not in {provider.name for provider in self.providers}:
                 raise ValueError(f"the example {example.title!r} needs the provider {example.ref.provider!r}")

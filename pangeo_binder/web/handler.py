@@ -16,6 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tornado.web import HTTPError, RequestHandler
 
 from ..errors import UserError
+from ..model import RepoRef
+from ..repos.registry import provider_for
 from ..resources import resource
 from .context import WebContext
 from .failure import told
@@ -63,6 +65,10 @@ class Site:
     def _versions(self) -> dict[str, str]:
         files = (path for path in self.static.iterdir() if path.is_file())
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:_VERSION_LENGTH] for path in files}
+
+    def spec(self, ref: RepoRef) -> str:
+        """Return the spec of `ref` for a `/v2/<provider>/<spec>` link. Raises BadLink for an unknown provider."""
+        return provider_for(self.context.providers, ref.provider).spec(ref)
 
     def version(self, name: str) -> str:
         """Return the version of the static file `name`, which changes with its content; empty where there is none."""

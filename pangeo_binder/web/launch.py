@@ -9,17 +9,9 @@ from urllib.parse import quote, unquote, urlencode
 
 from ..errors import BadLink
 from ..model import RepoRef
-from .context import ProviderInfo
-from .handler import BaseHandler, Site
+from ..repos.registry import provider_for
+from .handler import BaseHandler
 from .urlpath import urlpath_of
-
-
-def provider_of(site: Site, id_: str) -> ProviderInfo:
-    """Return the provider a link names. Raises BadLink with those there are."""
-    if id_ not in site.context.providers:
-        known = ", ".join(site.context.providers)
-        raise BadLink("This service does not know the link's kind of repository.", f"It knows: {known}.")
-    return site.context.providers[id_]
 
 
 class LaunchPage(BaseHandler):
@@ -27,8 +19,8 @@ class LaunchPage(BaseHandler):
 
     def get(self) -> None:
         id_, _, spec = self.after("v2/").rstrip("/").partition("/")
-        provider = provider_of(self.site, id_)
-        ref = self.site.context.parse(id_, spec)
+        provider = provider_for(self.site.context.providers, id_)
+        ref = provider.parse(spec)
         names = ("urlpath", "labpath", "filepath")
         urlpath = urlpath_of(*(self.get_query_argument(name, "", strip=False) for name in names))
         token = urlencode({"build_token": self.site.gate.issue(id_, spec)})
@@ -50,7 +42,7 @@ class LegacyLink(BaseHandler):
     """`/repo/<org>/<repo>[/<ref>]` meant GitHub before there were providers."""
 
     def get(self) -> None:
-        if "gh" not in self.site.context.providers:
+        if "gh" not in {provider.name for provider in self.site.context.providers}:
             raise BadLink(
                 "This link names a GitHub repository in an old form, which this service does not take.",
                 "Make a new link on the front page.",

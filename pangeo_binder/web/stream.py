@@ -15,11 +15,10 @@ from tornado.iostream import StreamClosedError
 
 from ..errors import NotAllowed
 from ..events import KEEPALIVE, Event, failed, sse
-from .context import LaunchRequest
+from ..model import Click
+from ..repos.registry import provider_for
 from .failure import told
 from .handler import BaseHandler
-from .launch import provider_of
-from .limits import host_of
 
 
 class BuildStream(BaseHandler):
@@ -73,7 +72,7 @@ class BuildStream(BaseHandler):
 
     async def _events(self) -> AsyncGenerator[Event, None]:
         try:
-            async with aclosing(self.site.context.launch(self._launch_request())) as events:
+            async with aclosing(self.site.context.launch(self._click())) as events:
                 async for event in events:
                     yield event
                     if event.ends:
@@ -82,7 +81,7 @@ class BuildStream(BaseHandler):
         except Exception as error:  # whatever it is, the person waiting must be told
             yield failed(told(error, self._request_summary()))
 
-    def _launch_request(self) -> LaunchRequest:
+    def _click(self) -> Click:
         """Return what is asked for. Raises a UserError where it is refused at the door."""
         if "text/event-stream" not in self.request.headers.get("Accept", ""):
             # an image, a link preview or a crawler must not start servers
@@ -90,11 +89,11 @@ class BuildStream(BaseHandler):
         if self.get_query_argument("build_only", "").lower() == "true":
             raise NotAllowed("This service does not build without launching.", "Leave build_only out.")
         id_, _, spec = self.after("build/").rstrip("/").partition("/")
-        provider_of(self.site, id_)
+        provider_for(self.site.context.providers, id_)
         proven = self.site.gate.holds(self.get_query_argument("build_token", ""), id_, spec)
         self.site.gate.check_launch(self.caller, proven, time.time())
-        origin = host_of(self.caller.origin) or self.request.host
-        return LaunchRequest(id_, spec, self.network, origin, f"{self.request.protocol}://{self.request.host}")
+        hub_url = f"{self.request.protocol}://{self.request.host}{self.site.context.hub_url}"
+        return Click(id_, spec, self.network, hub_url)
 
     async def _keep_alive(self) -> None:
         while True:

@@ -26,6 +26,7 @@ from pangeo_binder import __version__
 from pangeo_binder.app import PangeoBinderHub
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.web.handler import BaseHandler
+from pangeo_binder.web.limits import Limits
 
 INHERITED = {
     "config_file": Unicode,
@@ -115,6 +116,13 @@ def test_names_in_a_file_for_binderhub_are_ours_as_well(tmp_path: Path, config: 
     app = PangeoBinderHub(config=config)
     initialize(app)
     assert (app.base_url, app.queue_seconds) == ("/sub/", 5)
+
+
+def test_names_of_version_0_1_are_still_read(config: Config) -> None:
+    config.PangeoBinderHub.line_seconds = 7.0
+    config.PangeoBinderHub.door = limits = Limits(build_token_key="a key of the tests")
+    app = PangeoBinderHub(config=config)
+    assert (app.queue_seconds, app.limits) == (7.0, limits)
 
 
 def test_it_needs_no_cluster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_what_cannot_be_fetched_is_told_in_a_sentence(places, git_server, monkey
 async def test_the_checkout_is_of_the_commit(places, tmp_path, git_server, repo_of):
     repo = repo_of({"README.md": "Sea"})
     ref = RepoRef("git", f"{git_server}/git/{Path(repo.ref.url).relative_to(tmp_path)}", "main")
-    await container.fetch(Repo(ref, repo.commit), places.build / "checkout")
+    await container.fetch(Repo(ref, repo.revision), places.build / "checkout")
     assert (places.build / "checkout" / "README.md").read_text() == "Sea"
 
 

@@ -14,7 +14,7 @@ from pangeo_binder.builders.image_labels import REQUEST_LABEL, labels_of, reques
 from pangeo_binder.builders.kube.builder import KubeBuilder
 from pangeo_binder.builders.kube.job import KubeBuildSettings
 from pangeo_binder.builders.kube.registry import RegistrySettings
-from pangeo_binder.model import Environment
+from pangeo_binder.model import ContainerImage
 from pangeo_binder.policy.request import RepositoryRequest, RequestInvalid
 from tests.builders.registryserver import RegistryServer, run_registry
 
@@ -61,7 +61,7 @@ async def test_a_builder_reads_the_label_and_asks_for_it_once(registry: Registry
     place = RegistrySettings(registry.address, plain_http=True)
     builder = KubeBuilder(KubeBuildSettings(namespace="builds", image="builder:1", registry=place))
     digest = registry.push(place.name, "sea", **labels_of(_checkout(tmp_path)))
-    environment = Environment("sea", place.pull_reference(digest))
+    environment = ContainerImage("sea", place.pull_reference(digest))
     assert (await builder.find_request(environment)).dask.workers == 2
     registry.request("DELETE", f"/v2/{place.name}/manifests/{digest}")
     assert (await builder.find_request(replace(environment, id="again"))).dask.workers == 2

@@ -15,7 +15,7 @@ from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.events import Event, Phase
 from pangeo_binder.launch.builds import Replay, SharedBuilds
-from pangeo_binder.model import Environment, Repo, RepoRef
+from pangeo_binder.model import Environment, Repo, RepoRef, VirtualEnvironment
 
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 
@@ -42,7 +42,7 @@ class CountedBuilder(Builder):
             yield BuildEvent(Phase.BUILDING, f"line {number}")
         if self.error:
             raise self.error
-        self.ready = Environment("id", "prefix")
+        self.ready = VirtualEnvironment("id", "prefix", "checkout")
         yield BuildEvent(Phase.BUILT, "done", self.ready)
 
     async def discard(self, repo: Repo) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pangeo_binder.builders.venv.store import EnvironmentStore
 from pangeo_binder.command import BUILD_MARK
-from pangeo_binder.model import Environment
+from pangeo_binder.model import Environment, VirtualEnvironment
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def ready(store: EnvironmentStore, id_: str, size: int = 1000, used_seconds_ago:
     place = store.path(id_)
     place.mkdir(parents=True)
     (place / "file").write_bytes(b"x" * size)
-    environment = Environment(id_, str(place / "venv"), str(place / "checkout"), ("./start",))
+    environment = VirtualEnvironment(id_, str(place / "venv"), str(place / "checkout"), ("./start",))
     store.finish(environment)
     when = time.time() - used_seconds_ago
     os.utime(place / "environment.json", (when, when))

@@ -227,9 +227,9 @@ def kill_when_it_says_now(*argv: str) -> None:
 
 async def test_a_killed_builder_leaves_nothing_that_is_found(builder, settings, repo_of, built):
     repo = repo_of({"postBuild": "[ -e ../../go ] || { echo now; sleep 1002; }\n"})
-    kill_when_it_says_now(sys.executable, "-c", BUILD, str(settings.cache_dir), repo.ref.url, repo.commit)
+    kill_when_it_says_now(sys.executable, "-c", BUILD, str(settings.cache_dir), repo.ref.url, repo.revision)
     assert await builder.find(repo) is None
-    assert builder.prune_unfinished() == 1 and leftovers(settings) == []
+    assert await builder.recover() == 1 and leftovers(settings) == []
     (settings.cache_dir / "environments").mkdir(exist_ok=True)
     (settings.cache_dir / "environments" / "go").touch()
     await built(builder, repo)

@@ -15,7 +15,7 @@ from pangeo_binder.deploy.kube.hub import site_of
 from pangeo_binder.deploy.kube.values import KubeValues
 from pangeo_binder.hub.kube.namespaces import Namespaces
 from pangeo_binder.kube.api import KubeApi
-from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
+from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id
 from tests.chart.conftest import Helm
 from tests.chart.test_chart_values import EXAMPLES
@@ -33,7 +33,9 @@ def a_launch() -> Launch:
     server = ServerGrant(cpu=1, memory_bytes=GIB, idle_seconds=600, max_age_seconds=3600)
     dask = DaskGrant(1, 2, 2, 2 * GIB, 1, GIB, 600)
     grant = Grant(tier="small", rule=1, reason="", server=server, dask=dask, storage=StorageGrant(GIB, 60))
-    return Launch(id=id_, user=f"some-{id_}", server="", repo=REPO, environment=Environment("e", "image"), grant=grant)
+    return Launch(
+        id=id_, user=f"some-{id_}", server="", repo=REPO, environment=ContainerImage("e", "image"), grant=grant
+    )
 
 
 @pytest.fixture(scope="module", params=[EXAMPLES[-1], SHARED], ids=["per-launch", "shared"])

@@ -8,13 +8,13 @@ from hypothesis import settings
 from pangeo_binder.model import (
     CatalogueEntry,
     DaskGrant,
-    Environment,
     Grant,
     Launch,
     Repo,
     RepoRef,
     ServerGrant,
     StorageGrant,
+    VirtualEnvironment,
 )
 
 settings.register_profile("unhurried", deadline=None)  # the machine's other work must not fail a test
@@ -38,5 +38,5 @@ def grant() -> Grant:
 def launch(grant: Grant) -> Launch:
     """A launch with everything."""
     repo = Repo(RepoRef("git", "https://example.org/org/repo", "main"), "0123456789abcdef0123456789abcdef01234567")
-    environment = Environment("e1", "/cache/e1", "/cache/e1/checkout", ("bash", "start"))
+    environment = VirtualEnvironment("e1", "/cache/e1", "/cache/e1/checkout", ("bash", "start"))
     return Launch("abcdefghijk1", "repo-abcdefghijk1", "", repo, environment, grant, "203.0.113.0")

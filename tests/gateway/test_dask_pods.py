@@ -10,7 +10,7 @@ from pangeo_binder.gateway.kube.backend import LaunchClusterConfig
 from pangeo_binder.gateway.kube.pods import Placement, cluster_config, launch_labels
 from pangeo_binder.gateway.options import Runtime, options_for
 from pangeo_binder.kube.pods import TierPods
-from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
+from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 
 GIB = 2**30
 IMAGE = f"registry.example/env@sha256:{'a' * 64}"
@@ -20,7 +20,7 @@ REPO = Repo(RepoRef("git", "https://example.org/some/repo", "HEAD"), "c" * 40)
 def launch(storage: bool = True, tier: str = "pangeo") -> Launch:
     dask = DaskGrant(1, 4, 8, 32 * GIB, 2, 8 * GIB, 600)
     grant = Grant(tier, 1, "Because.", ServerGrant(1, GIB, 60, 600), dask, StorageGrant(1, 1) if storage else None)
-    return Launch("abcdefghijkl", "repo-abcdefghijkl", "", REPO, Environment("e", IMAGE), grant)
+    return Launch("abcdefghijkl", "repo-abcdefghijkl", "", REPO, ContainerImage("e", IMAGE), grant)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pangeo_binder.deploy.local.values import LocalValues, Secrets, choose_ports
 from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.local.processes import LAUNCH, STATE_DIR, end_all
-from pangeo_binder.model import Environment, Launch
+from pangeo_binder.model import Environment, Launch, VirtualEnvironment
 from pangeo_binder.ticket import sign
 from tests.stack.local import Answer, request, until
 
@@ -64,7 +64,7 @@ def small_environment(folder: Path) -> Environment:
     (package / "__main__.py").write_text(SERVER)
     checkout.mkdir()
     (checkout / "README.md").write_text("Sea\n")
-    return Environment("small", str(prefix), str(checkout))
+    return VirtualEnvironment("small", str(prefix), str(checkout))
 
 
 @dataclass

@@ -22,13 +22,13 @@ from pangeo_binder.hub.dask.operator.manifests import (
     session_variables,
 )
 from pangeo_binder.kube.pods import TierPods
-from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
+from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 
 GIB = 2**30
 DASK = DaskGrant(1, workers=6, cores=12, memory_bytes=48 * GIB, worker_cores=2, worker_memory_bytes=8 * GIB,
                  idle_seconds=600, start_workers=2)  # fmt: skip
 GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1, GIB, 600, 3600), DASK)
-ENVIRONMENT = Environment("sea", "environments/sea@sha256:" + "a" * 64)
+ENVIRONMENT = ContainerImage("sea", "environments/sea@sha256:" + "a" * 64)
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 LAUNCH = Launch("abcdefghijkl", "sea-abcdefghijkl", "", REPO, ENVIRONMENT, GRANT)
 SETTINGS = OperatorSettings(tiers={"small": TierPods({"pool": "dask"}, ({"operator": "Exists"},), "low")})
@@ -69,7 +69,7 @@ def test_a_worker_has_its_share_and_no_more():
 def test_pods_run_the_sessions_image_and_may_do_little(role):
     pod = pods()[role]
     (container,) = pod["containers"]
-    assert container["image"] == ENVIRONMENT.prefix
+    assert container["image"] == ENVIRONMENT.reference
     assert container["args"][:3] == ["python", "-m", f"distributed.cli.dask_{role}"]
     assert pod["automountServiceAccountToken"] is False and pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}

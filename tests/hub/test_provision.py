@@ -11,13 +11,22 @@ from pangeo_binder import metrics
 from pangeo_binder.errors import DaskUnavailable, StorageUnavailable
 from pangeo_binder.hub.dask.gateway import GatewayClusters, GatewayService
 from pangeo_binder.hub.provision import Cluster, Clusters, Provisioned, Provisioner, StorageService
-from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
+from pangeo_binder.model import (
+    DaskGrant,
+    Grant,
+    Launch,
+    Repo,
+    RepoRef,
+    ServerGrant,
+    StorageGrant,
+    VirtualEnvironment,
+)
 
 NOWHERE = "http://127.0.0.1:1"
 DASK = DaskGrant(1, 4, 8, 2**34, 2, 2**32, 600)
 GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1, 2**30, 600, 3600), DASK)
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
-LAUNCH = Launch("abcdefghijkl", "sea-abcdefghijkl", "", REPO, Environment("sea", "/sea"), GRANT)
+LAUNCH = Launch("abcdefghijkl", "sea-abcdefghijkl", "", REPO, VirtualEnvironment("sea", "/sea", "/sea/checkout"), GRANT)
 
 
 class SmallClusters(Clusters):

@@ -19,7 +19,7 @@ from typing import Any
 
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.launch.hub import Hub
-from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
+from pangeo_binder.model import ContainerImage, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.ticket import sign
 from tests.stack.control_plane import ControlPlane
@@ -118,7 +118,7 @@ def new_launch(tier: str = "small", **changes: Any) -> Launch:
     id_ = new_launch_id()
     repo = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
     grant = replace(GRANT, tier=tier)
-    return replace(Launch(id_, user_name("sea", id_), "", repo, Environment("sea", IMAGE), grant), **changes)
+    return replace(Launch(id_, user_name("sea", id_), "", repo, ContainerImage("sea", IMAGE), grant), **changes)
 
 
 class HubStand:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pangeo_binder import names
 from pangeo_binder.hub.kube.settings import Binding, KubeSettings, Neighbours
-from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
+from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 
 GIB = 2**30
 
@@ -15,7 +15,7 @@ def a_launch(url: str = "https://example.org/org/sea", dask: bool = True) -> Lau
     clusters = DaskGrant(1, 4, 2.0, 4 * GIB, 0.5, GIB, 600) if dask else None
     grant = Grant("small", 1, "Rule 1.", ServerGrant(0.5, GIB, 600, 3600), clusters, StorageGrant(GIB, 3600))
     repo = Repo(RepoRef("git", url, "main"), "a" * 40)
-    return Launch(id_, f"sea-{id_}", "", repo, Environment("e", f"registry/e@sha256:{'b' * 64}"), grant)
+    return Launch(id_, f"sea-{id_}", "", repo, ContainerImage("e", f"registry/e@sha256:{'b' * 64}"), grant)
 
 
 def a_site(**changes: object) -> KubeSettings:

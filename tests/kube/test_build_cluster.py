@@ -102,9 +102,9 @@ async def test_an_image_is_built_pushed_and_runs(cluster, builder, repo_with, en
     told: list[BuildEvent] = []
     await lines(builder(engine=engine), told, repo)
     environment = told[-1].environment
-    assert environment == await builder().find(repo) and environment.prefix.startswith(f"{cluster.registry}/")
+    assert environment == await builder().find(repo) and environment.reference.startswith(f"{cluster.registry}/")
     command = ["--command", "--", "sh", "-c", "id -u; cat /kept; ls /srv/sea"]
-    run = ["run", f"tried-{engine}", f"--image={environment.prefix}", "--restart=Never", "-n", "default", *command]
+    run = ["run", f"tried-{engine}", f"--image={environment.reference}", "--restart=Never", "-n", "default", *command]
     cluster.kubectl(*run)
     cluster.kubectl("wait", f"pod/tried-{engine}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
     assert cluster.kubectl("logs", f"tried-{engine}").split() == ["1000", "kept", "Dockerfile"]

@@ -56,8 +56,8 @@ async def test_a_build_from_its_job_to_its_image(stand):
     await following
     environment = told[-1].environment
     assert environment == await builder.find(REPO)
-    assert environment.prefix == f"{stand.registry.address}/{stand.settings.registry.name}@{digest}"
-    assert (environment.id, environment.checkout) == (builder.environment_id(REPO), "")
+    assert environment.reference == f"{stand.registry.address}/{stand.settings.registry.name}@{digest}"
+    assert environment.id == builder.environment_id(REPO)
 
 
 async def test_two_binders_make_one_job(stand):

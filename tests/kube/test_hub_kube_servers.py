@@ -67,7 +67,7 @@ async def test_the_pod_is_held_to_its_grant(stand: HubStand) -> None:
     limits = {"cpu": "1500m", "memory": str(2**30), "ephemeral-storage": str(10 * 2**30)}
     assert container["resources"]["limits"] == limits
     assert container["resources"]["requests"] == {**limits, "ephemeral-storage": str(2**28)}
-    assert container["image"] == launch.environment.prefix
+    assert container["image"] == launch.image
     assert container["args"][:3] == ["python", "-m", "jupyterlab"] and "--ServerApp.ip=0.0.0.0" in container["args"]
     assert (spec["nodeSelector"], spec["restartPolicy"]) == ({"pool": "gpu"}, "Never")
     assert {"key": "gpu", "operator": "Exists"} in spec["tolerations"]

@@ -23,7 +23,7 @@ from pangeo_binder.hub.kube.namespaces import Namespaces
 from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.kube.pods import TierPods
-from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant
+from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant
 from pangeo_binder.names import new_launch_id
 from tests.kube.daskoperator import address_of, allow_hub, dask_operator, pretended_node
 from tests.stack.control_plane import ControlPlane
@@ -33,7 +33,7 @@ GIB = 2**30
 DASK = DaskGrant(2, workers=6, cores=12, memory_bytes=48 * GIB, worker_cores=2, worker_memory_bytes=8 * GIB,
                  idle_seconds=600, start_workers=2)  # fmt: skip
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
-ENVIRONMENT = Environment("sea", "environments/sea@sha256:" + "a" * 64)
+ENVIRONMENT = ContainerImage("sea", "environments/sea@sha256:" + "a" * 64)
 TIERS = {each: TierPods(node_selector={"room": each}) for each in ("nowhere", "later")}
 SETTINGS = OperatorSettings(start_seconds=90, tiers=TIERS)
 TOKEN = ""

@@ -13,9 +13,9 @@ from pangeo_binder.events import Phase
 from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.builds import SharedBuilds
 from pangeo_binder.launch.hub import Hub
-from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.launch.pipeline import Collaborators, Pipeline
 from pangeo_binder.launch.queue import Queue
-from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef, ServerGrant
+from pangeo_binder.model import Click, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, VirtualEnvironment
 from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.policy.model import Policy
@@ -55,7 +55,7 @@ def make(repo: Repo) -> Callable[[Grant], Launch]:
 
     def launch(grant: Grant) -> Launch:
         id_ = new_launch_id()
-        return Launch(id_, user_name("sea", id_), "", repo, Environment("e1", "/e1"), grant)
+        return Launch(id_, user_name("sea", id_), "", repo, VirtualEnvironment("e1", "/e1", "/e1/checkout"), grant)
 
     return launch
 
@@ -77,14 +77,14 @@ class QuickBuilder(Builder):
         self.made = self.discarded = 0
 
     async def find(self, repo: Repo) -> Environment | None:
-        checkout = self.settings.cache_dir / repo.commit
-        return Environment("e1", str(checkout), str(checkout)) if checkout.exists() else None
+        checkout = self.settings.cache_dir / repo.revision
+        return VirtualEnvironment("e1", str(checkout), str(checkout)) if checkout.exists() else None
 
     async def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         self.made += 1
         yield BuildEvent(Phase.BUILDING, "Making it")
         await self.go_on.wait()
-        (self.settings.cache_dir / repo.commit).mkdir(parents=True)
+        (self.settings.cache_dir / repo.revision).mkdir(parents=True)
         yield BuildEvent(Phase.BUILT, "Made it", await self.find(repo))
 
     async def discard(self, repo: Repo) -> None:

@@ -15,9 +15,9 @@ from pangeo_binder.events import Event, Phase
 from pangeo_binder.launch import pipeline as module
 from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.hub import Hub
-from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.launch.pipeline import Collaborators, Pipeline
 from pangeo_binder.launch.queue import Queue
-from pangeo_binder.model import Grant, Repo
+from pangeo_binder.model import Click, Grant, Repo
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.repos.base import Provenance
 from pangeo_binder.repos.git import GitProvider

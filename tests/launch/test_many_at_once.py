@@ -16,8 +16,8 @@ from pangeo_binder.launch import hub as module
 from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.launch.lookups import SharedLookups
-from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
-from pangeo_binder.model import Launch, RepoRef
+from pangeo_binder.launch.pipeline import Collaborators, Pipeline
+from pangeo_binder.model import Click, Launch, RepoRef
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.repos.git import GitProvider
 from tests.launch.conftest import POLICY
@@ -30,9 +30,9 @@ class CountingProvider(GitProvider):
 
     asked = 0
 
-    async def find_commit(self, ref: RepoRef) -> str:
+    async def find_revision(self, ref: RepoRef) -> str:
         self.asked += 1
-        return await super().find_commit(ref)
+        return await super().find_revision(ref)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_who_leaves_takes_no_answer_away(provider: CountingProvider, ref: 
     second = asyncio.create_task(lookups.resolve(provider, ref))
     await asyncio.sleep(0)
     first.cancel()
-    assert len((await second).commit) == 40
+    assert len((await second).revision) == 40
     assert first.cancelled()
 
 

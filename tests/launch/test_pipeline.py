@@ -21,8 +21,9 @@ from pangeo_binder.errors import (
 )
 from pangeo_binder.events import Event, Phase
 from pangeo_binder.launch import pipeline as module
-from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.launch.pipeline import Collaborators, Pipeline
 from pangeo_binder.launch.queue import Queue
+from pangeo_binder.model import Click
 from pangeo_binder.ticket import read, server_token
 from tests.launch.conftest import KEYS, QuickBuilder, click_on
 from tests.launch.hubserver import SmallHub

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef
+from pangeo_binder.model import ContainerImage, Grant, Launch, Repo, RepoRef
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.policy.model import Policy
 
@@ -62,7 +62,7 @@ def launch_with() -> Callable[..., Launch]:
 
     def make(grant: Grant, network: str = "203.0.113.1") -> Launch:
         repo = Repo(RepoRef("git", "https://example.org/a/b", "HEAD"), "0" * 40)
-        return Launch("a" * 12, "b-aaaaaaaaaaaa", "", repo, Environment("e", ""), grant, network)
+        return Launch("a" * 12, "b-aaaaaaaaaaaa", "", repo, ContainerImage("e", "e@sha256:0"), grant, network)
 
     return make
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pangeo_binder.errors import NotAllowed, QuotaExceeded
-from pangeo_binder.model import CatalogueEntry, Environment, Grant, Launch, Repo, RepoRef
+from pangeo_binder.model import CatalogueEntry, ContainerImage, Grant, Launch, Repo, RepoRef
 from pangeo_binder.policy.load import default_policy
 from pangeo_binder.policy.match import Denial, Question, admit, match
 from pangeo_binder.policy.model import Policy
@@ -159,7 +159,7 @@ def _small_policy() -> Policy:
 
 def _launch(launch_id: str, url: str, grant: Grant) -> Launch:
     repo = Repo(RepoRef("git", url, "HEAD"), "0" * 40)
-    return Launch(launch_id, f"x-{launch_id}", "", repo, Environment("e", ""), grant, NETWORK)
+    return Launch(launch_id, f"x-{launch_id}", "", repo, ContainerImage("e", "e@sha256:0"), grant, NETWORK)
 
 
 def test_twenty_launches_at_once_fit_into_the_local_profile(launch_with: Callable[..., Launch]) -> None:

@@ -96,7 +96,7 @@ async def test_resolves_every_kind_of_ref(repository):
     wanted |= {"refs/tags/v2": head, head: head, COMMIT.upper(): COMMIT}
     for name, commit in wanted.items():
         provider, ref = local(repository, name)
-        assert (await provider.resolve(ref)).commit == commit, name
+        assert (await provider.resolve(ref)).revision == commit, name
 
 
 async def test_names_the_branches_when_there_is_no_such_ref(repository):
@@ -129,7 +129,7 @@ async def test_says_that_there_is_no_repository(tmp_path):
 async def test_resolves_over_http(repository, git_server):
     provider = GitProvider()
     repo = await provider.resolve(provider.parse(spec(f"{git_server}/git/sea", "feature/sea")))
-    assert repo.commit == git("rev-parse", "v1", cwd=repository)
+    assert repo.revision == git("rev-parse", "v1", cwd=repository)
 
 
 @pytest.mark.parametrize(("path", "words"), [("/private/r", "needs a login"), ("/nothing", "no git repository")])

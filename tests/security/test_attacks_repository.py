@@ -53,7 +53,7 @@ class SlowProvider(GitProvider):
 
     now = most = 0
 
-    async def find_commit(self, ref: RepoRef) -> str:
+    async def find_revision(self, ref: RepoRef) -> str:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(0.01)

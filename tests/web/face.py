@@ -15,8 +15,19 @@ from yarl import URL
 
 from pangeo_binder.errors import BadLink, BuildFailed
 from pangeo_binder.events import Event, Phase, failed
-from pangeo_binder.model import CatalogueEntry, DaskGrant, Grant, RepoRef, ServerGrant, StorageGrant
-from pangeo_binder.web.context import Check, Example, LaunchRequest, ProviderInfo, StreamTimes, WebContext
+from pangeo_binder.model import (
+    CatalogueEntry,
+    Click,
+    DaskGrant,
+    FetchKind,
+    Grant,
+    Repo,
+    RepoRef,
+    ServerGrant,
+    StorageGrant,
+)
+from pangeo_binder.repos.base import Provenance, Provider, ProviderForm
+from pangeo_binder.web.context import Check, Example, StreamTimes, WebContext
 from pangeo_binder.web.limits import Limits
 from pangeo_binder.web.routes import routes
 
@@ -29,14 +40,9 @@ GRANT = Grant(
     dask=DaskGrant(1, 20, 40, 160 * GIB, 2, 8 * GIB, 600),
     storage=StorageGrant(50 * GIB, 7 * 86400, 200 * GIB, (CatalogueEntry("cmip6", "s3://cmip6-pds"),)),
 )
-GIT = ProviderInfo("git", "Git repository", "Git repository URL", "https://example.org/org/repo.git")
-GH = ProviderInfo(
-    "gh",
-    "GitHub",
-    "GitHub repository",
-    "org/repo",
-    url_encode=False,
-    detect=r"^(https?://github\.com/)?(?<repo>.*[^/])/?$",
+GIT_FORM = ProviderForm("Git repository URL", "https://example.org/org/repo.git")
+GH_FORM = ProviderForm(
+    "GitHub repository", "org/repo", url_encode=False, detect=r"^(https?://github\.com/)?(?<repo>.*[^/])/?$"
 )
 
 
@@ -45,14 +51,39 @@ def exactly(url: str) -> URL:
     return URL(url, encoded=True)
 
 
-def parse(provider: str, spec: str) -> RepoRef:
-    """Read a spec as generously as a provider might; `refused` stands for one it cannot read."""
-    url, _, ref = spec.partition("/")
-    if url == "refused":
-        raise BadLink(
-            "The link names no repository.", "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
-        )
-    return RepoRef(provider, unquote(url), unquote(ref))
+class AnySpec(Provider):
+    """Reads any spec but `refused`, and resolves nothing."""
+
+    name = "git"
+    display_name = "Git repository"
+    fetch = FetchKind.GIT
+
+    def __init__(self, form: ProviderForm = GIT_FORM) -> None:
+        self.form = form
+
+    def parse(self, spec: str) -> RepoRef:
+        url, _, ref = spec.partition("/")
+        if url == "refused":
+            raise BadLink(
+                "The link names no repository.", "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
+            )
+        return RepoRef(self.name, unquote(url), unquote(ref))
+
+    async def find_revision(self, ref: RepoRef) -> str:
+        raise AssertionError("pages look nothing up")
+
+    def known_provenance(self, repo: Repo) -> Provenance | None:
+        raise AssertionError("pages look nothing up")
+
+    async def find_provenance(self, repo: Repo) -> Provenance:
+        raise AssertionError("pages look nothing up")
+
+
+class GitHubSpec(AnySpec):
+    """The same as another kind of repository."""
+
+    name = "gh"
+    display_name = "GitHub"
 
 
 @dataclass
@@ -62,11 +93,11 @@ class SmallLaunch:
     events: Sequence[Event]
     stays_seconds: float = 0
     """How long it stays at its last event."""
-    asked: list[LaunchRequest] = field(default_factory=list)
+    asked: list[Click] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def __call__(self, request: LaunchRequest) -> AsyncGenerator[Event, None]:
-        self.asked.append(request)
+    async def __call__(self, click: Click) -> AsyncGenerator[Event, None]:
+        self.asked.append(click)
         try:
             for event in self.events:
                 yield event
@@ -115,10 +146,9 @@ async def all_well() -> list[Check]:
 def context_of(launch: Callable[..., Any]) -> WebContext:
     return WebContext(
         launch=launch,
-        parse=parse,
         health=all_well,
         limits=Limits(build_token_key="a key of the tests"),
-        providers={"git": GIT},
+        providers=(AnySpec(),),
         examples=(
             Example("Sea surface temperature", "A climatology.", RepoRef("git", "https://example.org/sst", "main")),
         ),

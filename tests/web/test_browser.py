@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -13,8 +13,8 @@ from tornado.web import RequestHandler
 
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.events import Event, Phase, failed
-from pangeo_binder.repos.git import FORM_PATTERN, LOCAL_FORM_PATTERN
-from tests.web.face import GH, GIT, Face, SmallLaunch, bad_events, good_events
+from pangeo_binder.repos.git import GitProvider
+from tests.web.face import GH_FORM, AnySpec, Face, GitHubSpec, SmallLaunch, bad_events, good_events
 
 pytestmark = pytest.mark.browser
 
@@ -108,7 +108,7 @@ async def test_the_form_makes_the_link_and_its_badges(face: Face, watch: Callabl
 
 
 async def test_the_form_follows_the_kind_of_repository(face: Face, watch: Callable[..., Any]) -> None:
-    url = face.start(SmallLaunch([]), providers={"git": GIT, "gh": GH})
+    url = face.start(SmallLaunch([]), providers=(AnySpec(), GitHubSpec(GH_FORM)))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.get_by_label("Kind of repository").select_option("gh")
@@ -273,7 +273,7 @@ async def test_a_refusal_before_installing_shows_no_lines_of_fetching(face: Face
     "typed", ["not a repo", "repo", "github.com/org/repo", "https://", "https://user:secret@example.org/a", "git@host"]
 )
 async def test_what_is_no_address_is_told_in_the_form(face: Face, watch: Callable[..., Any], typed: str) -> None:
-    url = face.start(SmallLaunch([]), providers={"git": replace(GIT, pattern=FORM_PATTERN, placeholder=PLACEHOLDER)})
+    url = face.start(SmallLaunch([]), providers=(GitProvider(),))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.get_by_label("Git repository URL").fill(typed)
@@ -288,7 +288,7 @@ async def test_what_is_no_address_is_told_in_the_form(face: Face, watch: Callabl
     ["https://example.org/a b", "git@example.org:org/repo", "ssh://git@example.org/a", "/srv/a", "file:///srv/a"],
 )
 async def test_what_git_reads_is_taken_by_the_form(face: Face, watch: Callable[..., Any], typed: str) -> None:
-    url = face.start(SmallLaunch([]), providers={"git": replace(GIT, pattern=LOCAL_FORM_PATTERN)})
+    url = face.start(SmallLaunch([]), providers=(GitProvider(allow_local=True),))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.get_by_label("Git repository URL").fill(typed)

@@ -15,7 +15,7 @@ from pangeo_binder.model import RepoRef
 from pangeo_binder.web.context import Check
 from pangeo_binder.web.handler import BaseHandler, Site
 from pangeo_binder.web.limits import Limits
-from tests.web.face import GH, GIT, Face, SmallLaunch, context_of, exactly
+from tests.web.face import GH_FORM, AnySpec, Face, GitHubSpec, SmallLaunch, context_of, exactly
 
 LINK = "/v2/git/https%3A%2F%2Fexample.org%2Fsst/main"
 NO_LAUNCH = SmallLaunch([])
@@ -127,7 +127,7 @@ async def test_a_refusal_is_a_page_with_a_sentence(
     ],
 )
 async def test_old_links_lead_to_new_ones(face: Face, http: aiohttp.ClientSession, path: str, target: str) -> None:
-    url = face.start(NO_LAUNCH, providers={"git": GIT, "gh": GH}) + path
+    url = face.start(NO_LAUNCH, providers=(AnySpec(), GitHubSpec(GH_FORM))) + path
     async with http.get(exactly(url), allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (302, target)
     assert "X-Evil" not in response.headers
@@ -170,13 +170,17 @@ async def test_a_session_that_ended(face: Face, http: aiohttp.ClientSession) -> 
         assert response.status == 404 and response.content_type == "application/json"
 
 
+class BrokenSpec(AnySpec):
+    """A provider with a bug."""
+
+    def parse(self, spec: str) -> RepoRef:
+        raise KeyError("the database's password")
+
+
 async def test_a_bug_shows_an_id_and_logs_the_rest(
     face: Face, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(provider: str, spec: str) -> RepoRef:
-        raise KeyError("the database's password")
-
-    async with http.get(face.start(NO_LAUNCH, parse=broken) + LINK + "?token=s3cret") as response:
+    async with http.get(face.start(NO_LAUNCH, providers=(BrokenSpec(),)) + LINK + "?token=s3cret") as response:
         page = await response.text()
     assert response.status == 500 and "password" not in page
     record = next(record for record in caplog.records if record.name == "pangeo_binder.web")
@@ -257,15 +261,17 @@ async def test_versions_and_metrics(face: Face, http: aiohttp.ClientSession) -> 
 
 
 async def test_repoproviders_are_those_of_binderhub(face: Face, http: aiohttp.ClientSession) -> None:
-    async with http.get(face.start(NO_LAUNCH, providers={"git": GIT, "gh": GH}) + "/api/repoproviders") as response:
+    async with http.get(
+        face.start(NO_LAUNCH, providers=(AnySpec(), GitHubSpec(GH_FORM))) + "/api/repoproviders"
+    ) as response:
         git, gh = await response.json()
     assert git["id"] == "git" and git["repo"]["urlEncode"] is True and "detect" not in git
     assert gh["displayName"] == "GitHub" and gh["ref"] == {"enabled": True, "default": "HEAD"}
 
 
 def test_a_provider_writes_the_spec_its_links_have() -> None:
-    assert GIT.spec(RepoRef("git", "https://a.example/b.git", "x/y")) == "https%3A%2F%2Fa.example%2Fb.git/x/y"
-    assert GH.spec(RepoRef("gh", "https://github.com/org/repo.git", "main")) == "org/repo/main"
+    assert AnySpec().spec(RepoRef("git", "https://a.example/b.git", "x/y")) == "https%3A%2F%2Fa.example%2Fb.git/x/y"
+    assert GitHubSpec(GH_FORM).spec(RepoRef("gh", "https://github.com/org/repo.git", "main")) == "org/repo/main"
 
 
 @pytest.mark.parametrize("wrong", [{"base_url": "/binder"}, {"hub_url": "hub/"}, {"providers": {}}])

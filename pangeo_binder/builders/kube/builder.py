@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ...errors import BuildFailed, PangeoBinderError
 from ...events import Phase
-from ...model import Environment, Repo
+from ...model import ContainerImage, Environment, Repo
 from ...names import environment_id
 from ...policy.request import RepositoryRequest
 from ...policy.units import duration_text
@@ -54,7 +54,7 @@ class KubeBuilder(Builder):
 
     def environment_id(self, repo: Repo) -> str:
         """Return the id of the environment of `repo`, which is its image's tag; the same in every binder."""
-        return environment_id(repo.ref.url, repo.commit, BUILDER_VERSION, self.settings.base_image, self._digest)
+        return environment_id(repo.ref.url, repo.revision, BUILDER_VERSION, self.settings.base_image, self._digest)
 
     async def find(self, repo: Repo) -> Environment | None:
         """Return the environment of `repo` where its image is. Raises RegistryUnavailable."""
@@ -68,7 +68,8 @@ class KubeBuilder(Builder):
 
     async def find_request(self, environment: Environment) -> RepositoryRequest:
         """Return the repository's request, from its image's label. Raises RequestInvalid or RegistryUnavailable."""
-        digest = environment.prefix.rpartition("@")[2]
+        assert isinstance(environment, ContainerImage)
+        digest = environment.reference.rpartition("@")[2]
         async with self._asking:
             if digest not in self._requests:
                 request = request_of(await self._registry.labels(digest))
@@ -102,7 +103,7 @@ class KubeBuilder(Builder):
 
     async def _pushed(self, id_: str) -> Environment | None:
         digest = await self._registry.digest(id_)
-        return Environment(id_, self.settings.registry.pull_reference(digest)) if digest else None
+        return ContainerImage(id_, self.settings.registry.pull_reference(digest)) if digest else None
 
     async def _joined(self, id_: str, repo: Repo) -> AsyncGenerator[str | Any, None]:
         """Yield what is waited for, and last the Job to follow: a new one, or one that runs; no Job where it is done.

@@ -78,7 +78,7 @@ def job_name(build_id: str) -> str:
 def job_manifest(build_id: str, repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
     """Return the Job that builds `repo` and pushes it under the tag `build_id`."""
     labels = {**MANAGED_LABELS, "app.kubernetes.io/component": "build", BUILD_LABEL: build_id}
-    notes = {f"{LABEL}/repo": repo.ref.url, f"{LABEL}/ref": repo.ref.ref, f"{LABEL}/commit": repo.commit}
+    notes = {f"{LABEL}/repo": repo.ref.url, f"{LABEL}/ref": repo.ref.ref, f"{LABEL}/commit": repo.revision}
     annotations = {name: _annotation(text) for name, text in notes.items()}
     meta = {"labels": labels, "annotations": annotations}
     return {
@@ -136,7 +136,7 @@ def _build(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
         "name": BUILD,
         "image": settings.image,
         # nothing of a link is ever an option: of git, of repo2docker, or of ours
-        "args": [BUILD, f"--ref={repo.ref.ref}", "--", repo.ref.url, repo.commit],
+        "args": [BUILD, f"--ref={repo.ref.ref}", "--", repo.ref.url, repo.revision],
         "env": [{"name": name, "value": value} for name, value in {**settings.variables, **wanted}.items() if value],
         "resources": _resources(settings),
         "securityContext": _build_security(settings),

@@ -53,7 +53,7 @@ class Image(Repo2Docker):
 
 def build(repo: Repo, places: Places) -> None:
     """Leave the image of `repo` in its place. Raises a UserError, mostly BuildFailed."""
-    if repo.ref.url.startswith("-") or not _COMMIT.fullmatch(repo.commit):
+    if repo.ref.url.startswith("-") or not _COMMIT.fullmatch(repo.revision):
         raise BuildFailed("The build was asked for what is no commit of a repository.", "Tell the binder's operator.")
     for name, folder in {"HOME": "home", "TMPDIR": "tmp", "XDG_RUNTIME_DIR": "run"}.items():
         (places.build / folder).mkdir(mode=0o700, exist_ok=True)
@@ -64,7 +64,7 @@ def build(repo: Repo, places: Places) -> None:
     labels = labels_of(checkout)
     image = Image(log=_log())
     image.places = places
-    image.repo, image.ref, image.output_image_spec = str(checkout), repo.commit, "environment"
+    image.repo, image.ref, image.output_image_spec = str(checkout), repo.revision, "environment"
     image.user_id, image.user_name, image.run, image.push = USER_ID, "jovyan", False, False
     image.appendix, image.labels = appendix(USER_ID), {"repo2docker.repo": repo.ref.url.translate(_UNQUOTED), **labels}
     image.base_image = os.environ.get("PANGEO_BINDER_BASE_IMAGE") or image.base_image

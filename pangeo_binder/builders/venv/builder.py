@@ -20,7 +20,7 @@ from pathlib import Path
 from ...command import BUILD_MARK, Command, CommandFailed, capture, stream
 from ...errors import BuildFailed, PangeoBinderError
 from ...events import Phase
-from ...model import Environment, Repo
+from ...model import Environment, Repo, VirtualEnvironment
 from ...names import environment_id
 from ...policy.request import find_request
 from ..base import Builder, BuildEvent, BuildSettings, disk_full
@@ -63,6 +63,8 @@ class _Site:
 class VenvBuilder(Builder):
     """Makes virtual environments below one cache directory, which several processes may share."""
 
+    files = ("requirements.txt", "pyproject.toml", "setup.py", "runtime.txt", "postBuild", "start")
+
     def __init__(self, settings: BuildSettings) -> None:
         super().__init__(settings)
         self.settings = settings
@@ -71,7 +73,7 @@ class VenvBuilder(Builder):
 
     def environment_id(self, repo: Repo) -> str:
         """Return the id of the environment of `repo`; the same in every process with these settings."""
-        return environment_id(repo.ref.url, repo.commit, BUILDER_VERSION, self.settings.python, self._digest)
+        return environment_id(repo.ref.url, repo.revision, BUILDER_VERSION, self.settings.python, self._digest)
 
     async def find(self, repo: Repo) -> Environment | None:
         return self._store.find(self.environment_id(repo))
@@ -97,16 +99,14 @@ class VenvBuilder(Builder):
             if free:  # else another process took over, and began by removing what was left
                 await asyncio.to_thread(self._store.discard_unfinished, id_)
 
-    def prune_unfinished(self) -> int:
-        """Remove what builds of processes that died left, and return how many there were; for a process's start."""
-        return self._store.prune_unfinished()
+    async def recover(self) -> int:
+        """Remove what builds of dead processes left, their own processes included."""
+        return await asyncio.to_thread(self._store.prune_unfinished)
 
-    def prune(self, keep: Set[str], max_bytes: int, max_age_seconds: float) -> list[str]:
-        """Remove the least recently used environments over `max_bytes`, and those unused for `max_age_seconds`.
-
-        Those whose ids are in `keep` (servers run in them) stay. Returns the ids of the removed.
-        """
-        return self._store.prune(keep, max_bytes, max_age_seconds)
+    async def prune(self, in_use: Set[str]) -> list[str]:
+        """Remove the least recently used environments over `cache_bytes`, and all unused for `unused_seconds`."""
+        limits = (self.settings.cache_bytes, self.settings.unused_seconds)
+        return await asyncio.to_thread(self._store.prune, in_use, *limits)
 
     def _check_disk(self) -> None:
         self.settings.cache_dir.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ class VenvBuilder(Builder):
         async with aclosing(self._steps(recipe, site)) as building:
             async for line in building:
                 yield BuildEvent(Phase.BUILDING, line)
-        environment = Environment(id_, str(site.venv), str(site.checkout), _start(recipe, site.checkout))
+        environment = VirtualEnvironment(id_, str(site.venv), str(site.checkout), _start(recipe, site.checkout))
         await asyncio.to_thread(shutil.rmtree, place / "home", ignore_errors=True)
         await asyncio.to_thread(self._store.finish, environment)
         yield BuildEvent(Phase.BUILT, "Built the environment.", environment)

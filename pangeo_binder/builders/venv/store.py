@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...command import end_marked
-from ...model import Environment, from_wire, to_wire
+from ...model import VirtualEnvironment, from_wire, to_wire
 
 _MARKER = "environment.json"
 _GRACE_SECONDS = 600
@@ -48,17 +48,17 @@ class EnvironmentStore:
         """Return where the environment `id_` is or would be; virtual environments cannot be moved."""
         return self._environments / id_
 
-    def find(self, id_: str) -> Environment | None:
+    def find(self, id_: str) -> VirtualEnvironment | None:
         """Return the environment `id_` where it is ready, and note that it was used."""
         marker = self.path(id_) / _MARKER
         try:
-            environment = from_wire(Environment, json.loads(marker.read_text())["environment"])
+            environment = from_wire(VirtualEnvironment, json.loads(marker.read_text())["environment"])
             os.utime(marker)
         except (OSError, ValueError, KeyError):
             return None
         return environment
 
-    def finish(self, environment: Environment) -> None:
+    def finish(self, environment: VirtualEnvironment) -> None:
         """Make `environment` ready; from here on it is found."""
         place = self.path(environment.id)
         body = json.dumps({"environment": to_wire(environment), "bytes": _size(place)})

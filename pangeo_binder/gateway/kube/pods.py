@@ -60,7 +60,7 @@ def cluster_config(launch: Launch, ends_at: float, placement: Placement) -> dict
     secret = {"name": placement.secret("storage", launch), "optional": launch.grant.storage is None}
     container = {**restricted_container(), "envFrom": [{"secretRef": secret}]}
     config: dict[str, Any] = {
-        "image": launch.environment.prefix,
+        "image": launch.image,
         "namespace": placement.namespace(launch),
         "launch_labels": launch_labels(launch),
         "ends_at": ends_at,

@@ -61,7 +61,7 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         site = self.surroundings.site
         self.namespace = site.namespace(launch)
         self.pod_name = shared_name("server", launch.id)
-        self.image, self.image_pull_policy = launch.environment.prefix, site.pull_policy
+        self.image, self.image_pull_policy = launch.image, site.pull_policy
         self.image_pull_secrets = [site.secret("pull", launch)] if site.pull_login else []
         self._hold(launch)
         self._place(launch)
@@ -151,7 +151,7 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
 
     async def _started(self) -> str:
         assert self.launch is not None
-        self.cmd = [*self.launch.environment.start, "python", "-m", "jupyterlab"]
+        self.cmd = ["python", "-m", "jupyterlab"]
         seconds = self.start_timeout - _TELL_SECONDS
         try:
             async with asyncio.timeout(seconds):
@@ -215,7 +215,7 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         """Take up a server that outlived the hub, with the limits it was started with."""
         super().load_state(state)
         if self.launch is not None:
-            self.image = self.launch.environment.prefix
+            self.image = self.launch.image
 
 
 async def _listens(url: str) -> None:

@@ -61,7 +61,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         """Return the server's environment, with its own home, layer and marks."""
         env = super().get_env()
         if self.launch is not None:
-            prefix, layer = Path(self.launch.environment.prefix), layer_of(Path(self.homes), self.launch.id)
+            prefix, layer = Path(self.launch.local_environment.prefix), layer_of(Path(self.homes), self.launch.id)
             env.update(
                 HOME=str(self._home(self.launch)),
                 USER="jovyan",
@@ -95,7 +95,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         """Start the server and return where it listens, once its cluster has settled."""
         assert self.launch is not None
         python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
-        self.cmd = [*self.launch.environment.start, str(python), "-m", "jupyterlab"]
+        self.cmd = [*self.launch.local_environment.start, str(python), "-m", "jupyterlab"]
         self.ip = "127.0.0.1"
         self.port = server_port(self.ip)
         log_file = Path(self.logs) / f"{self.launch.id}.log"
@@ -153,11 +153,11 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
 def _make_home(launch: Launch, homes: Path) -> None:
     home = home_of(homes, launch.id)
     home.mkdir(parents=True, mode=0o700)
-    checkout, layer = Path(launch.environment.checkout), layer_of(homes, launch.id)
+    checkout, layer = Path(launch.local_environment.checkout), layer_of(homes, launch.id)
 
     def not_ours(folder: str, names: list[str]) -> set[str]:
         # a link in the layer's place would have the hub write wherever the link leads
         return {layer.name} & set(names) if Path(folder) == checkout else set()
 
     shutil.copytree(checkout, home, symlinks=True, dirs_exist_ok=True, ignore=not_ours)
-    make_layer(Path(launch.environment.prefix), layer)
+    make_layer(Path(launch.local_environment.prefix), layer)

@@ -181,7 +181,7 @@ def _pod(launch: Launch, settings: OperatorSettings, container: dict[str, Any]) 
     container = {
         **container,
         **restricted_container(),
-        "image": launch.environment.prefix,
+        "image": launch.image,
         "imagePullPolicy": settings.pull_policy,
         "envFrom": [{"secretRef": {"name": name, "optional": optional}} for name, optional in secrets],
     }
