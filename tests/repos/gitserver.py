@@ -14,10 +14,14 @@ import pytest
 from tests.repos.gitrepo import git
 
 
-class _GitHandler(CGIHTTPRequestHandler):
-    """Serves `/git/<name>` through git's own CGI program, and wants a login for `/private/`.
+_POLL_SECONDS = 0.02
+"""How long a server takes at most to notice that it is shut down."""
 
-    Who asks for `/to/<host>/<path>` is sent to `/<path>` of that host at the same port.
+
+class _GitHandler(CGIHTTPRequestHandler):
+    """Serves `/git/<name>` through git's own CGI program, and asks for a login at `/private/`.
+
+    Redirects `/to/<host>/<path>` to `/<path>` of that host at the same port.
     """
 
     have_fork = False
@@ -58,7 +62,7 @@ def git_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _GitHandler)
     server.backend = str(Path(git("--exec-path", cwd=tmp_path)) / "git-http-backend")
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -68,6 +72,6 @@ def git_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 @pytest.fixture
 def silent_server() -> Iterator[str]:
-    """The address of a server that takes connections and never says a word."""
+    """The address of a server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
