@@ -8,18 +8,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from pangeo_binder.builders.base import BuildEvent, BuildSettings
 from pangeo_binder.builders.session_needs import NEEDS
 from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.command import BUILD_MARK
 from pangeo_binder.errors import BuildFailed, RepoNotFound
 from pangeo_binder.events import Phase
 from pangeo_binder.git import GitAccess
+from pangeo_binder.model import Repo
 from pangeo_binder.policy.request import RequestInvalid
+from tests.contracts.builder import CORES, LOG_LINE, BuilderBench, BuilderContract
 
 pytestmark = pytest.mark.processes
 START = '#!/bin/sh\nexport GREETING=hello\nexec "$@"\n'
@@ -60,6 +64,35 @@ def leftovers(settings) -> list[str]:
     return left
 
 
+class VenvBench(BuilderBench):
+    """Builders that share one cache directory."""
+
+    failure = "The repository's postBuild failed with exit code 7."
+
+    def __init__(self, settings: BuildSettings, repo_of: Callable[[dict[str, str]], Repo]) -> None:
+        self.settings = settings
+        self.good = repo_of({"binder/pangeo.yaml": f"server: {{cpu: {CORES}}}\n"})
+        self.failing = repo_of({"postBuild": f"#!/bin/sh\necho {LOG_LINE} >&2\nexit 7\n"})
+        self.endless = repo_of({"postBuild": "echo now\nsetsid sleep 1001 &\nsleep 1002\n"})
+
+    def builder(self) -> VenvBuilder:
+        return VenvBuilder(self.settings)
+
+    def is_running(self, event: BuildEvent) -> bool:
+        return event.line == "now"
+
+    def left(self) -> list[str]:
+        return leftovers(self.settings)
+
+
+class TestVenvBuilder(BuilderContract):
+    """Virtual environments made with uv."""
+
+    @pytest.fixture
+    def bench(self, settings: BuildSettings, repo_of: Callable[[dict[str, str]], Repo]) -> VenvBench:
+        return VenvBench(settings, repo_of)
+
+
 async def refusal(builder, repo) -> BuildFailed:
     with pytest.raises(BuildFailed) as caught:
         async for _ in builder.build(repo):
@@ -77,14 +110,12 @@ async def test_pins_are_kept_and_the_session_fits_around_them(builder, repo_of, 
             "uv.toml": "offline = true\n",
         }
     )
-    assert await builder.find(repo) is None
     environment, log = await built(builder, repo)
     assert versions(environment.prefix, "dask", "toolz", "distributed") == ["2024.5.0", "0.12.1", "2024.5.0"]
     assert (Path(environment.checkout) / "made.txt").read_text() == "made\n"
     assert environment.start == ("./start",) and os.access(Path(environment.checkout) / "start", os.X_OK)
     names = [need.partition(">")[0] for need in NEEDS]
     assert len(versions(environment.prefix, *names, "pangeo-binder-session")) == len(names) + 1
-    assert await builder.find(repo) == environment
     assert not (Path(environment.prefix).parent / "home").exists()
     assert "TOKEN" not in log and f"HOME={Path(environment.prefix).parent}/home" in log
 
@@ -127,22 +158,22 @@ async def test_another_process_finds_what_one_built(builder, settings, repo_of, 
 async def test_requirements_that_cannot_be_met_are_named(builder, repo_of, requirements, sentence):
     error = await refusal(builder, repo_of({"requirements.txt": requirements}))
     assert sentence in error.message
-    assert "\n" not in error.hint, "the log has the lines, and whoever shows the hint shows the log"
+    assert "\n" not in error.hint, "clients have the log from the events"
 
 
-async def test_an_index_of_the_repositorys_own_that_is_not_there_is_named(builder, repo_of):
+async def test_an_unreachable_index_of_the_repository_is_named(builder, repo_of):
     error = await refusal(builder, repo_of({"requirements.txt": "--index-url http://127.0.0.1:9/simple\ntoolz"}))
     assert error.message == (
         "The package index 127.0.0.1:9 that requirements.txt names cannot be reached from this binder."
     )
 
 
-async def test_a_mistake_in_what_the_repository_asks_for_is_told_before_installing(builder, repo_of):
-    told = []
+async def test_a_mistake_in_the_request_is_reported_before_installing(builder, repo_of):
+    events = []
     with pytest.raises(RequestInvalid):
         async for event in builder.build(repo_of({"binder/pangeo.yaml": "dask: {workers: many}"})):
-            told.append(event)
-    assert {event.phase for event in told} == {Phase.FETCHING}
+            events.append(event)
+    assert {event.phase for event in events} == {Phase.FETCHING}
 
 
 async def test_a_python_that_is_not_installed_is_refused_with_those_that_are(builder, repo_of):
@@ -155,19 +186,7 @@ async def test_what_needs_more_than_python_is_refused(builder, repo_of):
     assert "needs a Dockerfile" in (await refusal(builder, repo_of({"Dockerfile": "FROM x"}))).message
 
 
-async def test_the_log_says_why_post_build_failed(builder, repo_of):
-    log = []
-    with pytest.raises(BuildFailed) as failed:
-        async for event in builder.build(repo_of({"postBuild": "#!/bin/sh\necho sorry >&2\nexit 7\n"})):
-            log.append(event.line)
-    assert (failed.value.message, failed.value.hint) == (
-        "The repository's postBuild failed with exit code 7.",
-        "The log says why.",
-    )
-    assert log[-1] == "sorry"
-
-
-async def test_post_build_that_never_ends_is_ended_with_its_tree(settings, repo_of):
+async def test_a_post_build_that_takes_too_long_is_ended_with_its_tree(settings, repo_of):
     builder = VenvBuilder(dataclasses.replace(settings, timeout_seconds=8))
     error = await refusal(builder, repo_of({"postBuild": "setsid sleep 1001 &\nsleep 1002\n"}))
     assert "took longer than 8s and" in error.message
@@ -182,22 +201,6 @@ async def test_an_index_that_does_not_answer_is_named(builder, repo_of, built, m
         builder._store.remove(place.name)
     error = await refusal(builder, repo_of({"requirements.txt": "toolz"}))
     assert "The package index cannot be reached" in error.message
-
-
-async def test_a_cancelled_build_leaves_nothing(builder, repo_of):
-    repo, running = repo_of({"postBuild": "echo now\nsetsid sleep 1001 &\nsleep 1002\n"}), asyncio.Event()
-
-    async def build() -> None:
-        async for event in builder.build(repo):
-            if event.line == "now":
-                running.set()
-
-    task = asyncio.create_task(build())
-    await running.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await builder.find(repo) is None and leftovers(builder.settings) == []
 
 
 BUILD = """
@@ -248,7 +251,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
-async def test_a_full_disk_is_told_and_leaves_nothing(settings, repo_of, small_disk):
+async def test_a_full_disk_is_reported_and_leaves_nothing(settings, repo_of, small_disk):
     builder = VenvBuilder(dataclasses.replace(settings, cache_dir=small_disk))
     assert "disk is full" in (await refusal(builder, repo_of({}))).message
 

@@ -13,7 +13,6 @@ import pytest
 
 from tests.repos.gitrepo import git
 
-
 _POLL_SECONDS = 0.02
 """How long a server takes at most to notice that it is shut down."""
 
