@@ -1,7 +1,7 @@
-"""Runs one command as a bounded process: a time limit, an environment given in full, and no process left behind.
+"""Runs one command with a time limit and an explicit environment, and leaves no process behind.
 
-Output comes as clean lines (`stream`) or whole (`capture`). Used by the binder for git, uv and `postBuild`; not for
-servers and clusters, which outlive their starter (see `processes`).
+Returns the output as clean lines (`stream`) or complete (`capture`). Used by the binder for git, uv and `postBuild`;
+not for servers and clusters, which outlive the process that starts them (see `processes`).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from .errors import PangeoBinderError
 from .local.processes import STATE_DIR
 
 BUILD_MARK = "PANGEO_BINDER_BUILD"
-"""The environment variable by which a build's processes are found, even those that left its process group."""
+"""The environment variable that marks a build's processes, including those that left its process group."""
 
 LINE_CHARACTERS = 4096
-"""No line of a log is longer; what is over is left out."""
+"""The maximum length of a log line; the rest of the line is dropped."""
 
 _INHERITED = (
     *("PATH", "LANG", "TZ", STATE_DIR),
@@ -36,14 +36,14 @@ _INHERITED = (
 )
 _TAIL_LINES = 200
 _CHUNK_BYTES = 65536
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, everything it may see, and how long it may take."""
+    """A command, its whole environment, and its time limit."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -57,7 +57,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What a command that ended by itself left."""
+    """The exit code and output of a command that ended by itself."""
 
     code: int
     out: str
@@ -65,7 +65,7 @@ class Captured:
 
 
 class CommandFailed(PangeoBinderError):
-    """A command ended with `code`, which is not zero; `tail` holds its last lines."""
+    """A command ended with the nonzero exit code `code`; `tail` has its last lines."""
 
     def __init__(self, code: int, tail: tuple[str, ...]) -> None:
         super().__init__(f"ended with exit code {code}")
@@ -74,34 +74,34 @@ class CommandFailed(PangeoBinderError):
 
 
 class CommandTimedOut(PangeoBinderError):
-    """A command was ended because its time was up."""
+    """A command was ended because it exceeded its time limit."""
 
 
 def inherited(*names: str) -> dict[str, str]:
-    """Return what commands may know of this process's environment: the way to programs and to the network, and `names`.
+    """Return the variables that commands inherit: PATH, locale, certificates and proxies, and `names`.
 
-    An allow-list, because the rest holds tokens and keys.
+    An allow-list, because this process's other variables may be tokens and keys.
     """
     return {name: os.environ[name] for name in (*_INHERITED, *names) if name in os.environ}
 
 
-class LineCutter:
-    """Cuts bytes into lines for people: no ANSI codes, of a line rewritten with `\\r` the last state, none too long."""
+class LineSplitter:
+    """Splitter of bytes into readable lines: no ANSI codes, only the last text after `\\r`, limited length."""
 
     def __init__(self) -> None:
         self._decode: Callable[..., str] = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
         self._rest = ""
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Return the lines that are whole now."""
+        """Return the lines that `chunk` completes."""
         *whole, rest = (self._rest + self._decode(chunk)).split("\n")
-        # a progress bar without end must not grow in memory: only its last state counts
+        # an endless progress bar must not fill the memory: keep only its last text
         self._rest = rest.rpartition("\r")[2] if len(rest) > LINE_CHARACTERS and "\r" in rest[:-1] else rest
         self._rest = self._rest[: 4 * LINE_CHARACTERS]
         return [self._clean(line) for line in whole]
 
     def flush(self) -> list[str]:
-        """Return what stood after the last newline, if anything."""
+        """Return the text after the last newline, if any."""
         rest, self._rest = self._rest + self._decode(b"", final=True), ""
         return [self._clean(rest)] if rest.strip() else []
 
@@ -112,7 +112,7 @@ class LineCutter:
 
 
 def end_marked(mark: str) -> int:
-    """Kill every process of this user that carries the build mark `mark`; return how many there were."""
+    """Kill every process of this user with the build mark `mark`; return their number."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -121,7 +121,7 @@ def end_marked(mark: str) -> int:
                 found.append(process)
         except (psutil.Error, OSError):
             continue
-    # our own children are waited for by who started them: a second waiter would take their exit codes
+    # their starter waits for our own children: waiting here would consume their exit codes
     psutil.wait_procs([process for process in found if not _is_child(process)], timeout=5)
     return len(found)
 
@@ -146,21 +146,21 @@ async def _start(command: Command, stderr: int) -> asyncio.subprocess.Process:
 
 
 def _kill(process: asyncio.subprocess.Process, command: Command) -> None:
-    """Kill the command's process group, and what left the group but carries the mark."""
-    with suppress(ProcessLookupError, PermissionError):  # macOS answers EPERM where only zombies are left
+    """Kill the command's process group, and marked processes that left the group."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS returns EPERM if only zombies are left
         os.killpg(process.pid, signal.SIGKILL)
     if mark := command.env.get(BUILD_MARK):
         end_marked(mark)
 
 
 async def _chunks(process: asyncio.subprocess.Process, command: Command) -> AsyncGenerator[bytes, None]:
-    """Yield output until its end; a child that keeps the pipe open after the command's own end is killed for it."""
+    """Yield output until its end; kill children that keep the pipe open after the command ended."""
     assert process.stdout is not None
     deadline = time.monotonic() + command.timeout_seconds
     read = asyncio.ensure_future(process.stdout.read(_CHUNK_BYTES))
     try:
         while True:
-            done, _ = await asyncio.wait({read}, timeout=_LOOK_SECONDS)
+            done, _ = await asyncio.wait({read}, timeout=_POLL_SECONDS)
             if done:
                 if not (chunk := read.result()):
                     return
@@ -175,29 +175,29 @@ async def _chunks(process: asyncio.subprocess.Process, command: Command) -> Asyn
 
 
 async def _end(process: asyncio.subprocess.Process, command: Command) -> None:
-    """Kill what is left, and read the pipe to its end so that nothing of the process stays open."""
+    """Kill the remaining processes, and read the pipe to its end so that it is closed."""
     _kill(process, command)
     assert process.stdout is not None
-    await asyncio.sleep(0)  # lets a cancelled read leave the stream
+    await asyncio.sleep(0)  # let a cancelled read release the stream
     while await process.stdout.read(_CHUNK_BYTES):
         pass
     await process.wait()
 
 
 async def stream(command: Command) -> AsyncGenerator[str, None]:
-    """Run `command` and yield its lines, standard output and error as they come.
+    """Run `command` and yield the lines of standard output and error as they arrive.
 
-    Raises CommandFailed or CommandTimedOut. However it ends (closing and cancelling too), no process of it is left.
+    Raises CommandFailed or CommandTimedOut. It leaves no process behind, also when closed or cancelled.
     """
     process = await _start(command, asyncio.subprocess.STDOUT)
-    cutter, tail = LineCutter(), deque[str](maxlen=_TAIL_LINES)
+    splitter, tail = LineSplitter(), deque[str](maxlen=_TAIL_LINES)
     chunks = _chunks(process, command)
     try:
         async for chunk in chunks:
-            for line in cutter.feed(chunk):
+            for line in splitter.feed(chunk):
                 tail.append(line)
                 yield line
-        for line in cutter.flush():
+        for line in splitter.flush():
             tail.append(line)
             yield line
         remaining = command.timeout_seconds
@@ -212,7 +212,7 @@ async def stream(command: Command) -> AsyncGenerator[str, None]:
 
 
 async def capture(command: Command) -> Captured:
-    """Run `command` and return what it wrote and how it ended. Raises CommandTimedOut."""
+    """Run `command` and return its exit code and output. Raises CommandTimedOut."""
     process = await _start(command, asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(command.timeout_seconds):

@@ -1,8 +1,8 @@
-"""The one tree of errors, and the rule of who may see which.
+"""The hierarchy of all errors, and the rule which of them a person may see.
 
-Only a `UserError` is ever shown to a person: a sentence saying what is wrong and a hint saying what to do. Everything
-else is logged with an id, and the person is told the id. Used in every process; not for turning errors into HTTP or
-events, which `web` and `events` do.
+Only a `UserError` is shown to a person: a sentence about what is wrong and a hint what to do. Every other error is
+logged with an id, and the person sees only the id. Used in every process; not for converting errors to HTTP or events,
+which `web` and `events` do.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import re
 
 
 class PangeoBinderError(Exception):
-    """The root of every error this project raises itself."""
+    """The base class of all errors of this project."""
 
 
 class UserError(PangeoBinderError):
-    """An error whose text was written for the person who caused it or is hit by it.
+    """An error whose text is written for the affected person.
 
-    `message` is one sentence saying what is wrong, `hint` what to do about it (may be empty), `status` the HTTP status
-    it has outside an event stream, `reason` the stable word used in metrics and logs.
+    `message` is a sentence about what is wrong; `hint` says what to do and may be empty. `status` is the HTTP status
+    outside an event stream. `reason` is the stable word in metrics and logs.
     """
 
     status = 400
@@ -34,13 +34,13 @@ class UserError(PangeoBinderError):
 
 
 class BadLink(UserError):
-    """The link's provider or spec cannot be read."""
+    """The link's provider or spec is invalid."""
 
     status, reason = 404, "bad_link"
 
 
 class RepoNotFound(UserError):
-    """No repository can be read at this address."""
+    """There is no readable repository at this URL."""
 
     status, reason = 404, "repo_not_found"
 
@@ -58,55 +58,55 @@ class NotAllowed(UserError):
 
 
 class QuotaExceeded(UserError):
-    """The policy would allow this launch, but what it shares is used up."""
+    """The policy allows this launch, but a shared limit is exhausted."""
 
     status, reason = 429, "quota_exceeded"
 
 
 class BuildFailed(UserError):
-    """The repository's environment could not be made."""
+    """The repository's environment could not be built."""
 
     status, reason = 422, "build_failed"
 
 
 class HubUnavailable(UserError):
-    """JupyterHub does not answer or does not answer as it should."""
+    """JupyterHub does not answer, or its answer is invalid."""
 
     status, reason = 503, "hub_unavailable"
 
 
 class SpawnFailed(UserError):
-    """JupyterHub could not bring the server up."""
+    """JupyterHub could not start the server."""
 
     status, reason = 500, "spawn_failed"
 
 
 class TicketInvalid(UserError):
-    """The ticket is not one of ours, or not for this server."""
+    """The ticket's signature is invalid, or it is for another server."""
 
     status, reason = 403, "ticket_invalid"
 
 
 class TicketExpired(TicketInvalid):
-    """The ticket was good, but is too old."""
+    """The ticket is valid, but too old."""
 
     reason = "ticket_expired"
 
 
 class TicketUsed(TicketInvalid):
-    """The ticket was good, but was used before."""
+    """The ticket is valid, but was used before."""
 
     reason = "ticket_used"
 
 
 class StorageUnavailable(UserError):
-    """The storage service could not give this launch its storage."""
+    """The storage service could not grant this launch its storage."""
 
     status, reason = 503, "storage_unavailable"
 
 
 class DaskUnavailable(UserError):
-    """dask-gateway could not give this launch its cluster."""
+    """dask-gateway could not provide this launch's cluster."""
 
     status, reason = 503, "dask_unavailable"
 
@@ -121,12 +121,12 @@ _REFUSAL = re.compile(r"\[(?P<reason>\w+)\] (?P<message>[^\n]*)\n(?P<hint>.*)", 
 
 
 def refusal_text(error: UserError) -> str:
-    """Return `error` as one text, for services that pass on nothing but texts (JupyterHub)."""
+    """Return `error` as one text, for services that forward only texts (JupyterHub)."""
     return f"[{error.reason}] {error.message}\n{error.hint}"
 
 
 def refusal_from(text: str) -> UserError | None:
-    """Return the error that `refusal_text` wrote, or None where `text` is anything else and not for people."""
+    """Return the error written by `refusal_text`; None for any other text, which is not for people."""
     found = _REFUSAL.fullmatch(text)
     if found is None:
         return None

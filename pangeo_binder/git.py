@@ -1,7 +1,7 @@
-"""Runs git so that nothing in a link or in a repository can steer it, and says in a sentence why it failed.
+"""Runs git hardened against hostile links and repositories, and converts its failures to sentences.
 
-Git sees none of the operator's configuration, credentials or hooks, asks nobody for a password, and speaks only the
-protocols it is told. Used by the binder, to resolve (`repos`) and to check out (`build`).
+Git does not see the operator's configuration, credentials or hooks, never prompts for a password, and uses only allowed
+protocols. Used by the binder to resolve (`repos`) and to check out (`builders`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HARDENING = (
 )
 
 _SSH = "ssh -oBatchMode=yes -oConnectTimeout=10 -oStrictHostKeyChecking=accept-new"
-# a public binder's own keys must not open private repositories to whoever clicks
+# a public binder's own keys must not give its users access to private repositories
 _SSH_WITHOUT_KEYS = f"{_SSH} -F {os.devnull} -oIdentityAgent=none -oIdentitiesOnly=yes -oIdentityFile={os.devnull}"
 
 
@@ -36,9 +36,9 @@ class GitAccess:
     """How git may reach repositories."""
 
     allow_local: bool = False
-    """Whether this is a person's own machine: local paths, and the person's own ssh keys, may be used."""
+    """Whether local paths and the user's own ssh keys may be used, as on a user's own machine."""
     timeout_seconds: float = 30
-    """How long one question to a repository may take."""
+    """How long one query of a repository may take."""
 
 
 def is_local(url: str) -> bool:
@@ -47,9 +47,9 @@ def is_local(url: str) -> bool:
 
 
 def git_env(url: str, access: GitAccess) -> dict[str, str]:
-    """Return git's whole environment for reading `url`. Meaning of the names: git(1), "Environment Variables"."""
+    """Return git's whole environment for reading `url`. For the variables see git(1), "Environment Variables"."""
     env = inherited() | {
-        "LC_ALL": "C",  # its messages are read below
+        "LC_ALL": "C",  # read_error parses its messages
         "HOME": os.devnull,
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -67,43 +67,43 @@ def git_env(url: str, access: GitAccess) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """Git, bound to one repository's address."""
+    """Git, bound to one repository URL."""
 
     url: str
     access: GitAccess
 
     def command(self, *args: str, cwd: Path, timeout_seconds: float) -> Command:
-        """Return `git <args>` as a hardened command; `args` holds a `--` before anything a link names."""
+        """Return `git <args>` as a hardened command; `args` must have a `--` before values from a link."""
         hardening = [word for setting in _HARDENING for word in ("-c", setting)]
         return Command(("git", *hardening, *args), git_env(self.url, self.access), cwd, timeout_seconds)
 
     async def run(self, *args: str, cwd: Path = Path("/")) -> Captured:
-        """Run a short `git <args>`. Raises RepoNotFound where the repository does not answer in time."""
+        """Run a short `git <args>`. Raises RepoNotFound if the repository does not answer in time."""
         try:
             return await capture(self.command(*args, cwd=cwd, timeout_seconds=self.access.timeout_seconds))
         except CommandTimedOut:
-            raise self.silent() from None
+            raise self.timeout_error() from None
 
     def stream(self, *args: str, cwd: Path, timeout_seconds: float) -> AsyncGenerator[str, None]:
         """Run a long `git <args>` and yield its lines. Raises CommandFailed or CommandTimedOut."""
         return stream(self.command(*args, cwd=cwd, timeout_seconds=timeout_seconds))
 
-    def silent(self) -> UserError:
+    def timeout_error(self) -> UserError:
         """Return the error for a repository that did not answer in time."""
         seconds = f"{self.access.timeout_seconds:.0f} seconds"
         return RepoNotFound(f"{self.url} did not answer within {seconds}.", "Try again in a minute.")
 
-    def unreadable(self, stderr: str) -> UserError:
-        """Return the error that says why git could not read the repository, from git's own words in English."""
+    def read_error(self, stderr: str) -> UserError:
+        """Return the error for a repository that git could not read, from git's message (in English)."""
         said = stderr.lower()
         if any(words in said for words in _LOGIN):
             return RepoNotFound(
                 f"{self.url} does not exist or needs a login.",
-                "Check the address; a binder reads only what is public.",
+                "Check the URL. A binder can read only public repositories.",
             )
         if any(words in said for words in _UNREACHABLE):
-            return RepoNotFound(f"{self.url} cannot be reached from this binder.", "Check the host in the address.")
-        return RepoNotFound(f"There is no git repository at {self.url}.", "Check the address.")
+            return RepoNotFound(f"{self.url} cannot be reached from this binder.", "Check the host in the URL.")
+        return RepoNotFound(f"There is no git repository at {self.url}.", "Check the URL.")
 
 
 _LOGIN = (

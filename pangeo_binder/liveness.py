@@ -1,7 +1,7 @@
-"""Finds servers that are gone, for the reapers of the gateway and the storage service.
+"""Finds servers that no longer run, for the reapers of the gateway, the hub and the storage service.
 
-A reaper is the backstop for what the hub could not clean up itself, so it must never act on a doubt: only a clear
-"no such server" or "stopped", twice in a row, counts as gone.
+A reaper is the backstop for what the hub could not clean up, so it never acts on an unclear answer. Only "no such
+server" or "stopped", twice in a row, means that a server is missing.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from urllib.parse import quote
 import aiohttp
 
 MISSES = 2
-"""How many times in a row a server has to be found gone before its things are taken away."""
+"""How many checks in a row must find a server missing before its resources are removed."""
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 IsAlive = Callable[[str], Awaitable[bool | None]]
-"""Tells whether the server of an owner (`user/server`) starts or runs; None where that is not known."""
+"""Returns whether the server of an owner (`user/server`) is starting or running; None if unknown."""
 
 
 class HubIsAlive:
-    """Asks JupyterHub, with a service's own token that has the scope `read:servers`.
+    """Client that asks JupyterHub, with a service token that has the scope `read:servers`.
 
     https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
     """
@@ -32,7 +32,7 @@ class HubIsAlive:
         self._headers = {"Authorization": f"token {token}"}
 
     async def __call__(self, owner: str) -> bool | None:
-        """Return whether the owner's server starts or runs; None where the hub gives no clear answer."""
+        """Return whether the owner's server is starting or running; None if the hub gives no clear answer."""
         user, _, server = owner.partition("/")
         url = f"{self._api_url}/users/{quote(user, safe='')}/servers/{quote(server, safe='')}"
         try:
@@ -47,15 +47,15 @@ class HubIsAlive:
             return None
 
 
-class Missing:
-    """Remembers who was found gone before."""
+class MissingServers:
+    """Finder of servers that are missing; remembers the results of earlier checks."""
 
     def __init__(self, is_alive: IsAlive) -> None:
         self._is_alive = is_alive
         self._misses: Counter[str] = Counter()
 
-    async def among(self, owners: Iterable[str]) -> set[str]:
-        """Return which of `owners` were found gone now and at the call before."""
-        gone = {owner for owner in set(owners) if await self._is_alive(owner) is False}
-        self._misses = Counter({owner: self._misses[owner] + 1 for owner in gone})
+    async def find(self, owners: Iterable[str]) -> set[str]:
+        """Return those of `owners` whose servers were missing in the last MISSES calls, this one included."""
+        missing = {owner for owner in set(owners) if await self._is_alive(owner) is False}
+        self._misses = Counter({owner: self._misses[owner] + 1 for owner in missing})
         return {owner for owner, misses in self._misses.items() if misses >= MISSES}

@@ -1,6 +1,6 @@
-"""Every Prometheus series of the project, in one table.
+"""Every Prometheus metric of the project, in one table.
 
-A process uses the rows of its own component; nothing else makes series. Names follow
+A process uses only the metrics of its own component. No other module defines metrics. Names follow
 https://prometheus.io/docs/practices/naming/
 """
 
@@ -17,16 +17,16 @@ LAUNCH_STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1200),
 )
-LAUNCHES_IN_PROGRESS = Gauge("pangeo_binder_launches_in_progress", "Launches somebody is waiting for.")
+LAUNCHES_IN_PROGRESS = Gauge("pangeo_binder_launches_in_progress", "Launches whose user is waiting.")
 BUILDS = Counter("pangeo_binder_builds_total", "Builds that ended, by outcome.", ["outcome"])
-BUILDS_IN_PROGRESS = Gauge("pangeo_binder_builds_in_progress", "Builds that run now.")
+BUILDS_IN_PROGRESS = Gauge("pangeo_binder_builds_in_progress", "Running builds.")
 BUILD_FOLLOWERS = Gauge("pangeo_binder_build_followers", "Launches that follow a running build.")
-SERVERS = Gauge("pangeo_binder_servers", "Servers starting or running, as the hub last said, by tier.", ["tier"])
+SERVERS = Gauge("pangeo_binder_servers", "Servers starting or running, as the hub last reported, by tier.", ["tier"])
 TICKETS = Counter("pangeo_binder_tickets_total", "Tickets verified by the hub, by outcome.", ["outcome"])
-CULLED = Counter("pangeo_binder_culled_total", "Servers that ended, by what was cleaned up.", ["component", "outcome"])
-CLUSTERS_REAPED = Counter("pangeo_binder_clusters_reaped_total", "Clusters stopped because their server was gone.")
+CULLED = Counter("pangeo_binder_culled_total", "Cleanups of ended servers, by outcome.", ["component", "outcome"])
+CLUSTERS_REAPED = Counter("pangeo_binder_clusters_reaped_total", "Clusters stopped because their server no longer ran.")
 DASK_REFUSALS = Counter(
-    "pangeo_binder_dask_refusals_total", "What Kubernetes refused to Dask clusters, and why.", ["what", "why"]
+    "pangeo_binder_dask_refusals_total", "Refusals by Kubernetes for Dask clusters, with the reason.", ["what", "why"]
 )
 DASK_FAILURES = Counter("pangeo_binder_dask_failures_total", "Dask clusters that failed on Kubernetes.")
 STORAGE_REQUESTS = Counter("pangeo_binder_storage_requests_total", "Requests to the S3 front.", ["operation", "status"])

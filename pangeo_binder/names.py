@@ -1,6 +1,6 @@
-"""Pure, collision-free names: launches, users, environments.
+"""Collision-free names of launches, users and environments. Pure.
 
-Every name that reaches a process, a path, a URL or Kubernetes is made here. Not for parsing links (see `repos`).
+Every name in a process, a path, a URL or Kubernetes is generated here. Not for parsing links (see `repos`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 import string
 
 LAUNCH_ID_LENGTH = 12
-"""All launch ids have this one length, so that no storage prefix can be the beginning of another."""
+"""All launch ids have this length, so that no storage prefix begins with another one."""
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _LAUNCH_ID = re.compile(rf"[a-z][a-z0-9]{{{LAUNCH_ID_LENGTH - 1}}}")
@@ -19,7 +19,7 @@ _SLUG_LENGTH = 32
 
 
 def new_launch_id() -> str:
-    """Return a random launch id: a letter, then letters and digits; 61 bits, so two never meet."""
+    """Return a random launch id: a letter, then letters and digits; 61 bits, so collisions are negligible."""
     head = secrets.choice(string.ascii_lowercase)
     return head + "".join(secrets.choice(_ALPHABET) for _ in range(LAUNCH_ID_LENGTH - 1))
 
@@ -36,12 +36,12 @@ def slug(text: str) -> str:
 
 
 def user_name(repo_name: str, launch_id: str) -> str:
-    """Return the hub user of an anonymous launch: readable, and unique because the launch id is."""
+    """Return the hub user name of an anonymous launch: readable, and unique because the launch id is."""
     return f"{slug(repo_name)}-{launch_id}"
 
 
 def environment_id(*parts: str) -> str:
-    """Return the name of the environment that `parts` (repository, commit, builder version …) determine."""
+    """Return the id of the environment determined by `parts` (repository, commit, builder version …)."""
     joined = "\0".join(parts).encode()
     return hashlib.sha256(joined).hexdigest()[:20]
 
@@ -50,7 +50,7 @@ LABEL = "pangeo-binder"
 """The prefix of all our Kubernetes labels and annotations; a plain DNS label, so that no domain is claimed."""
 
 LAUNCH_LABEL = f"{LABEL}/launch"
-"""On everything in Kubernetes that belongs to a launch: its id. The reaper goes by it."""
+"""The launch id, on every Kubernetes object of a launch. The reaper selects objects by it."""
 TIER_LABEL = f"{LABEL}/tier"
 BUILD_LABEL = f"{LABEL}/build"
 MANAGED_LABELS = {"app.kubernetes.io/managed-by": LABEL}

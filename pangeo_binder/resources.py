@@ -1,6 +1,6 @@
-"""Finds the files that stand beside the Python code: templates, examples and the session distribution.
+"""Finds the data folders of the project: templates, examples and the session distribution.
 
-They are top-level folders of a checkout, and are packed into the wheel under `_resources`. Not for state or caches.
+In a checkout they are top-level folders; the wheel contains them under `_resources`. Not for state or caches.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _PACKAGE = Path(__file__).resolve().parent
 def resource(name: str) -> Path:
     """Return the folder called `name` (`templates`, `examples` or `session`).
 
-    Raises FileNotFoundError where neither a checkout nor a wheel holds it.
+    Raises FileNotFoundError if neither the checkout nor the wheel contains it.
     """
     for base in (_PACKAGE / "_resources", _PACKAGE.parent):
         if (base / name).is_dir():

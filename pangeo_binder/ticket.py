@@ -1,8 +1,8 @@
-"""Signs and verifies tickets: the binder's word to the hub on what one launch is and may use.
+"""Signs and verifies tickets: the binder's signed description of a launch and its grant for the hub.
 
-A ticket is bound to a user and server name, lives for minutes, is used once, and holds no secret (user_options are
-readable). Keys rotate: the first of the list signs, all verify. The server's own token is derived here as well, so that
-it never has to travel. Pure; used by the binder (sign) and the hub (verify).
+A ticket is bound to a user and server name, valid for minutes, used once, and has no secret in it (user_options are
+readable). Keys rotate: the first of the list signs, all verify. The server's token is derived here too, so it is never
+transmitted. Pure; used by the binder (sign) and the hub (verify).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .errors import TicketExpired, TicketInvalid, TicketUsed
 from .model import Launch, from_wire, to_wire
 
 TICKET_SECONDS = 300
-"""How long a ticket lives: a queue at the hub, not a person's coffee."""
+"""How long a ticket is valid: long enough for a queue at the hub."""
 
 _SALT = "pangeo-binder/ticket/1"
-_AGAIN = "Open the launch link again."
+_RELAUNCH_HINT = "Open the launch link again."
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A ticket that held: the launch, and the token its server must ask for."""
+    """The content of a valid ticket: the launch, and the token its server must require."""
 
     launch: Launch
     server_token: str
@@ -40,7 +40,7 @@ def _serializer(key: str) -> URLSafeSerializer:
 
 
 def server_token(key: str, launch_id: str) -> str:
-    """Return the token of a launch's own server, which binder and hub derive alike from the signing key."""
+    """Return the token of a launch's server, which binder and hub both derive from the signing key."""
     return hmac.new(key.encode(), f"server-token/{launch_id}".encode(), hashlib.sha256).hexdigest()
 
 
@@ -55,29 +55,29 @@ def _open(ticket: str, keys: list[str]) -> tuple[str, Any]:
             return key, _serializer(key).loads(ticket)
         except BadData:
             continue
-    raise TicketInvalid("This server was asked for without a valid ticket.", _AGAIN)
+    raise TicketInvalid("The request for this server has no valid ticket.", _RELAUNCH_HINT)
 
 
 def _launch(body: Any) -> Launch:
     try:
         return from_wire(Launch, body["launch"])
     except (KeyError, TypeError, ValueError):
-        raise TicketInvalid("This ticket was signed by another version of pangeo-binder.", _AGAIN) from None
+        raise TicketInvalid("This ticket was signed by another version of pangeo-binder.", _RELAUNCH_HINT) from None
 
 
 def read(ticket: str, keys: list[str]) -> Launch:
-    """Return the launch a ticket was signed for, of whatever age, without spending it.
+    """Return the launch of a ticket of any age, without using it up.
 
-    For accounting of what runs: the hub keeps the ticket a server was started with. Raises TicketInvalid.
+    For counting running launches: the hub keeps the ticket of each server. Raises TicketInvalid.
     """
     return _launch(_open(ticket, keys)[1])
 
 
 class TicketVerifier:
-    """Verifies each ticket at most once; one instance lives as long as the hub process.
+    """Verifier that accepts each ticket once; the hub process has one instance.
 
-    A ticket issued before `started` (the verifier's birth, seconds since the epoch) is refused, because only this
-    instance's memory says which were used: that makes "once" hold over restarts without a store.
+    It refuses tickets issued before `started` (its start, in seconds since the epoch), because it remembers used
+    tickets only in memory. So each ticket is accepted once, even over restarts, without a store.
     """
 
     def __init__(self, keys: list[str], started: float) -> None:
@@ -86,18 +86,18 @@ class TicketVerifier:
         self._used: dict[str, float] = {}
 
     def verify(self, ticket: str, user: str, server: str, now: float) -> Verified:
-        """Return what `ticket` grants to `user`'s server `server`, and spend it.
+        """Return the launch and token that `ticket` grants to `user`'s server `server`, and mark it as used.
 
-        Raises TicketInvalid, TicketExpired or TicketUsed; a refused ticket is not spent.
+        Raises TicketInvalid, TicketExpired or TicketUsed; a refused ticket is not marked.
         """
         key, body = _open(ticket, self._keys)
         launch, issued = _launch(body), float(body["issued"])
         if (launch.user, launch.server) != (user, server):
-            raise TicketInvalid("This ticket was issued for another server.", _AGAIN)
+            raise TicketInvalid("This ticket was issued for another server.", _RELAUNCH_HINT)
         if launch.id in self._used:
-            raise TicketUsed("This ticket was used before.", _AGAIN)
+            raise TicketUsed("This ticket was used before.", _RELAUNCH_HINT)
         if issued < self._started or not issued <= now + 1 <= issued + TICKET_SECONDS + 1:
-            raise TicketExpired(f"This ticket is older than {TICKET_SECONDS} seconds or than the hub.", _AGAIN)
+            raise TicketExpired(f"This ticket is older than {TICKET_SECONDS} seconds or than the hub.", _RELAUNCH_HINT)
         self._used = {id_: when for id_, when in self._used.items() if when + TICKET_SECONDS >= now}
         self._used[launch.id] = issued
         return Verified(launch, server_token(key, launch.id))

@@ -1,1 +1,1 @@
-"""How fast the storage service's S3 front is, over loopback and its own directory."""
+"""Measures the speed of the storage service's S3 front, over loopback and a local directory."""

@@ -58,25 +58,25 @@ def _obstore(env: dict[str, str], key: str) -> tuple[Callable[[bytes], object], 
 
 
 def _file(key: str, folder: Path) -> tuple[Callable[[bytes], object], Callable[[], int]]:
-    """The same bytes in a file beside it: what the disk and Python alone take."""
+    """Return functions that write and read a plain file, as the baseline of disk and Python."""
     path = folder / key
     return path.write_bytes, lambda: len(path.read_bytes())
 
 
 def measure(env: dict[str, str], folder: Path, size: int, n: int) -> dict[str, list[float]]:
-    """Return the seconds of `n` writes and reads of `size` bytes, each way in turn."""
+    """Return the seconds of `n` writes and reads of `size` bytes, with each client in turn."""
     key, body = f"object-{size}", os.urandom(size)
-    ways = {"boto3": _boto3(env, key), "obstore": _obstore(env, key), "a plain file": _file(key, folder)}
+    implementations = {"boto3": _boto3(env, key), "obstore": _obstore(env, key), "a plain file": _file(key, folder)}
     series: Series = defaultdict(list)
     for number in range(n + 1):
-        for way, (write, read) in ways.items():
-            for name, step in (("write", lambda write=write: write(body)), ("read", read)):
+        for name, (write, read) in implementations.items():
+            for operation, step in (("write", lambda write=write: write(body)), ("read", read)):
                 started = time.perf_counter()
                 answer = step()
                 seconds = time.perf_counter() - started
-                assert name == "write" or answer == size, f"{way} read {answer} of {size} bytes"
-                if number:  # the first of each is warming up
-                    series[f"{way}, {name}"].append(seconds)
+                assert operation == "write" or answer == size, f"{name} read {answer} of {size} bytes"
+                if number:  # the first of each is a warm-up
+                    series[f"{name}, {operation}"].append(seconds)
     return dict(series)
 
 
@@ -87,8 +87,8 @@ async def _session(stack: MeasuredStack) -> dict[str, str]:
 
 
 @click.command()
-@click.option("--mebibytes", type=click.IntRange(1, 1024), default=64, show_default=True, help="Of the large object.")
-@click.option("--times", type=click.IntRange(2, 100), default=10, show_default=True, help="How often it is written.")
+@click.option("--mebibytes", type=click.IntRange(1, 1024), default=64, show_default=True, help="Size of one object.")
+@click.option("--times", type=click.IntRange(2, 100), default=10, show_default=True, help="Number of writes.")
 def main(mebibytes: int, times: int) -> None:
     """Measure writes and reads through the S3 front."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))

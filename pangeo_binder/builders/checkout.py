@@ -72,7 +72,7 @@ class Checkout:
                 if any(words in said for words in _NO_SUCH_COMMIT):
                     raise self._no_commit() from None
                 if not any(words in said for words in _NOT_THIS_WAY):
-                    raise self._git.unreadable(said) from None
+                    raise self._git.read_error(said) from None
             if (await self._git.run("cat-file", "-e", f"{commit}^{{commit}}", cwd=self._into)).code == 0:
                 return
         raise self._no_commit()

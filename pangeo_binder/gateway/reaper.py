@@ -11,7 +11,7 @@ import time
 from typing import Any, Protocol
 
 from .. import metrics
-from ..liveness import HubIsAlive, Missing
+from ..liveness import HubIsAlive, MissingServers
 
 PERIOD_SECONDS = 10.0
 """Two rounds find a dead server, so its clusters are gone within 30 s."""
@@ -37,7 +37,7 @@ class Reaper:
 
     def __init__(self, backend: Clusters, authenticator: Any) -> None:
         self._backend = backend
-        self._missing = Missing(HubIsAlive(authenticator.jupyterhub_api_url, authenticator.jupyterhub_api_token))
+        self._missing = MissingServers(HubIsAlive(authenticator.jupyterhub_api_url, authenticator.jupyterhub_api_token))
 
     async def loop(self) -> None:
         """Reap until cancelled; a round that fails is logged and tried again."""
@@ -54,7 +54,7 @@ class Reaper:
         for cluster in active:
             if self._backend.ends_at(cluster) < time.time():
                 await self._stop(cluster, "its launch is too old")
-        for owner in await self._missing.among(cluster.username for cluster in active):
+        for owner in await self._missing.find(cluster.username for cluster in active):
             for cluster in await self._backend.list_clusters(username=owner):
                 await self._stop(cluster, f"the server of {owner} is gone")
 

@@ -1,1 +1,1 @@
-"""What only the local profile needs: its processes, their ports, and the writable layer over an environment."""
+"""Modules of the local profile only: its processes, their ports, and the writable layer over an environment."""

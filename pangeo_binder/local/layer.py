@@ -1,8 +1,8 @@
-"""Makes a launch's own writable layer over a shared environment.
+"""Creates a launch's own writable layer over a shared environment.
 
-Environments are shared by all launches of a commit, yet `pip install` in a notebook must work and must not reach the
-next launch. The layer is a small virtual environment that sees the shared one's packages and takes what is installed.
-The hub makes it and starts the server in it; the gateway starts the launch's schedulers and workers in it.
+All launches of a commit share an environment. `pip install` in a notebook must work and must not affect other launches.
+So each launch gets a layer: a small virtual environment that adds the shared packages and receives the installed ones.
+The hub creates it and starts the server in it; the gateway starts the launch's schedulers and workers in it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def home_of(homes: Path, launch_id: str) -> Path:
 
 
 def layer_of(homes: Path, launch_id: str) -> Path:
-    """Return the layer inside a launch's home."""
+    """Return the layer's directory in a launch's home."""
     return home_of(homes, launch_id) / ".session"
 
 
@@ -28,13 +28,13 @@ def search_path(layer: Path, prefix: Path) -> str:
 
 
 def make_layer(prefix: Path, layer: Path) -> None:
-    """Make a layer at `layer` over the virtual environment or conda prefix `prefix`; it has its own `bin/python`."""
+    """Create a layer at `layer` over the virtual environment or conda prefix `prefix`; it has its own `bin/python`."""
     site = next((prefix / "lib").glob("python3*/site-packages"))
     own_site = layer / site.relative_to(prefix)
     own_site.mkdir(parents=True)
     own_bin = layer / "bin"
     own_bin.mkdir()
-    # a `.pth` line adds the shared packages behind the layer's own: https://docs.python.org/3/library/site.html
+    # a `.pth` line adds the shared packages after the layer's own: https://docs.python.org/3/library/site.html
     (own_site / "_environment.pth").write_text(f"import site; site.addsitedir({str(site)!r})\n")
     own_base = prefix / "bin" / "python"
     settings = prefix / "pyvenv.cfg"

@@ -1,7 +1,7 @@
-"""Finds and ends the local profile's processes by the marks in their environment.
+"""Finds and ends the local profile's processes by marker variables in their environment.
 
-Every process of a stack carries PANGEO_BINDER_STATE_DIR, and those of a launch PANGEO_BINDER_LAUNCH, so what a crash
-left behind can be told from everything else on the machine. Used by the hub, the gateway and the command line.
+Every process of a stack has PANGEO_BINDER_STATE_DIR, and each process of a launch also has PANGEO_BINDER_LAUNCH. So
+processes left by a crash can be identified. Used by the hub, the gateway and the command line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TERM_SECONDS = 5.0
 
 
 def _marked(state_dir: str, wanted: Callable[[dict[str, str]], bool]) -> list[psutil.Process]:
-    """Return this user's processes of the stack at `state_dir` whose environment is `wanted`, but never this one."""
+    """Return this user's other processes of the stack at `state_dir` whose environment satisfies `wanted`."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -35,36 +35,36 @@ def _marked(state_dir: str, wanted: Callable[[dict[str, str]], bool]) -> list[ps
 
 def _end(processes: list[psutil.Process]) -> int:
     for process in processes:
-        _quietly(process.terminate)
+        _ignore_ended(process.terminate)
     _, alive = psutil.wait_procs(processes, timeout=_TERM_SECONDS)
     for process in alive:
-        _quietly(process.kill)
+        _ignore_ended(process.kill)
     psutil.wait_procs(alive, timeout=_TERM_SECONDS)
     return len(processes)
 
 
-def _quietly(signal: Callable[[], None]) -> None:
+def _ignore_ended(signal: Callable[[], None]) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         signal()
 
 
 def end_marked(state_dir: str, launch_id: str) -> int:
-    """End every process of one launch and return how many there were."""
+    """End every process of one launch and return their number."""
     return _end(_marked(state_dir, lambda environ: environ.get(LAUNCH) == launch_id))
 
 
 def end_services(state_dir: str) -> int:
-    """End what runs the stack (hub, proxy, services) but no launch's own processes; return how many there were."""
+    """End the stack's services (hub, proxy, …) but no process of a launch; return their number."""
     return _end(_marked(state_dir, lambda environ: LAUNCH not in environ))
 
 
 def end_all(state_dir: str) -> int:
-    """End every process of the stack and of its launches; return how many there were."""
+    """End every process of the stack and of its launches; return their number."""
     return _end(_marked(state_dir, lambda environ: True))
 
 
 def is_running(pid: int, created: float) -> bool:
-    """Return whether the process `pid` that began at `created` (seconds since the epoch) runs and is no zombie."""
+    """Return whether the process `pid` created at `created` (seconds since the epoch) runs and is not a zombie."""
     try:
         process = psutil.Process(pid)
         return abs(process.create_time() - created) < 1 and process.status() != psutil.STATUS_ZOMBIE

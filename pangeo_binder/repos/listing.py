@@ -41,7 +41,7 @@ async def list_refs(url: str, access: GitAccess, ref: str = "") -> Listing:
     git = Git(url, access)
     listed = await git.run(*_question(ref), "--", url, *_pattern(ref))
     if listed.code:
-        raise git.unreadable(listed.err)
+        raise git.read_error(listed.err)
     led_to = _LED_TO.findall(listed.err)
     commits, ids = {}, set()
     for line in listed.out.splitlines():

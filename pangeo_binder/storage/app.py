@@ -1,7 +1,7 @@
 """The storage process: the S3 front on one port, the credentials API with health and metrics on another.
 
-`serve` starts both and is what `run` blocks on. The credentials API is for the hub alone and must not be reachable from
-sessions. HTTP and wiring only; what happens is in `service`, what S3 clients get in `s3.front`.
+`serve` starts both; `run` also waits for a signal. Sessions must not reach the credentials API. HTTP and wiring only:
+the operations are in `service`, the answers to S3 clients in `s3.front`.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Right(StrEnum):
-    """What a caller of the credentials API may do."""
+    """A part of the credentials API that a caller may use."""
 
     ISSUE = "issue"
     """Grant and revoke: the hub."""
     ENVIRONMENT = "environment"
-    """Fetch a live launch's variables again: the gateway, for workers."""
+    """Read a live launch's environment variables again: the gateway, for workers."""
     LOOK = "look"
-    """See usage: the operator."""
+    """Read usage: the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminCaller:
-    """Who holds `token` may do what is in `rights`, and nothing else."""
+    """A caller of the credentials API: its token and the only rights it has."""
 
     token: str = field(repr=False)
     rights: frozenset[Right]
@@ -60,16 +60,16 @@ class AdminCaller:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """What the storage process is told; keys and tokens are secrets."""
+    """Settings of the storage process; keys and tokens are secrets."""
 
     state_dir: Path
-    """Everything it keeps lies here: objects, uploads, the launch table."""
+    """The directory of all its files: objects, uploads, the launch table."""
     public_endpoint: str
-    """The URL under which sessions reach the data port."""
+    """The URL of the data port, as sessions see it."""
     master_key: str = field(repr=False)
-    """All launches' keys derive from it; another one ends them all."""
+    """The key from which all launches' keys derive; changing it invalidates all of them."""
     admin_callers: tuple[AdminCaller, ...] = field(repr=False)
-    """Who may use the credentials API, each for its own part."""
+    """The callers of the credentials API, each with its rights."""
     data_host: str = "127.0.0.1"
     data_port: int = 9100
     """0 for any free port."""
@@ -78,12 +78,12 @@ class StorageSettings:
     """0 for any free port."""
     reap_seconds: float = 10
     hub_api_url: str = ""
-    """JUPYTERHUB_API_URL; empty: nobody is asked whether a launch's server still runs."""
+    """JUPYTERHUB_API_URL; if empty, the reaper does not check whether a launch's server still runs."""
     hub_api_token: str = field(default="", repr=False)
 
 
 class StorageRunner:
-    """The running process's two listeners and its reaper. Stop it with `cleanup`."""
+    """The two listeners and the reaper of the running process. Stop them with `cleanup`."""
 
     def __init__(self, service: StorageService) -> None:
         self.service = service
@@ -93,9 +93,9 @@ class StorageRunner:
         self._reaping: asyncio.Task[None] | None = None
 
     async def start(self, settings: StorageSettings) -> None:
-        """Listen, then reap every `reap_seconds`."""
-        # bodies are stored as they are signed: what says it is gzip must not be unpacked on its way. The front writes a
-        # log of its own: aiohttp's holds whole addresses, and a presigned address holds a session token.
+        """Listen on both ports, and reap every `reap_seconds`."""
+        # Bodies are stored as they were signed, so a gzip body must not be decompressed. The front writes its own log:
+        # aiohttp's contains whole URLs, and a presigned URL contains a session token.
         s3 = web.Server(self.service.front.handle, auto_decompress=False, access_log=None)
         data = web.ServerRunner(s3, shutdown_timeout=_STOP_SECONDS)
         app = admin_app(self.service, settings.admin_callers)
@@ -117,10 +117,10 @@ class StorageRunner:
             try:
                 await self.service.tick(time.time())
             except Exception:
-                log.exception("reaping failed; trying again in %s s", seconds)
+                log.exception("reaping failed, next attempt in %s s", seconds)
 
     async def cleanup(self) -> None:
-        """Stop listening and reaping; launches stay valid and are found again at the next start."""
+        """Stop listening and reaping; launches stay valid and are loaded at the next start."""
         if self._reaping is not None:
             self._reaping.cancel()
             await asyncio.wait([self._reaping])
@@ -130,10 +130,10 @@ class StorageRunner:
 
 
 async def serve(settings: StorageSettings, is_alive: IsAlive | None = None) -> StorageRunner:
-    """Start the storage process's servers in this event loop and return them running.
+    """Start the storage process's servers in this event loop and return their runner.
 
-    `is_alive` tells whether a launch's server runs; by default JupyterHub is asked where `settings` name it.
-    Raises ValueError where a key or token of `settings` is missing, OSError where a port cannot be had.
+    `is_alive` returns whether a launch's server runs; by default it asks JupyterHub if `settings` has its URL.
+    Raises ValueError if a key or token of `settings` is missing, OSError if a port is not available.
     """
     tokens = [caller.token for caller in settings.admin_callers]
     if not settings.master_key or not tokens or not all(tokens):
@@ -184,7 +184,7 @@ def admin_app(service: StorageService, callers: tuple[AdminCaller, ...]) -> web.
 
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The one place where the credentials API's errors become answers."""
+    """Convert errors of the credentials API to JSON answers; no other code does so."""
     try:
         return await handler(request)
     except UserError as error:
@@ -194,7 +194,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _right_for(request: web.Request) -> Right:
-    """Return what this request takes."""
+    """Return the right that this request needs."""
     if request.method != "GET":
         return Right.ISSUE
     return Right.ENVIRONMENT if request.path.endswith("/environment") else Right.LOOK
@@ -206,12 +206,12 @@ def _authorize(callers: tuple[AdminCaller, ...]) -> Any:
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         if request.path in _OPEN_PATHS:
             return await handler(request)
-        # all are compared, so that the time taken tells nothing
+        # compare with all tokens, so that the time does not reveal which one matched
         known = [caller for caller in callers if hmac.compare_digest(given, f"Bearer {caller.token}".encode())]
         if not known:
-            return web.json_response({"error": "The credentials API needs its own token.", "hint": ""}, status=401)
+            return web.json_response({"error": "The credentials API needs a valid token.", "hint": ""}, status=401)
         if _right_for(request) not in known[0].rights:
-            return web.json_response({"error": "This token is for another part of the API.", "hint": ""}, status=403)
+            return web.json_response({"error": "This token does not permit this request.", "hint": ""}, status=403)
         return await handler(request)
 
     return authorize
@@ -225,7 +225,7 @@ async def _metrics(request: web.Request) -> web.Response:
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _about(launch: StoredLaunch) -> dict[str, Any]:
+def _to_json(launch: StoredLaunch) -> dict[str, Any]:
     return {
         "id": launch.id,
         "owner": launch.owner,
@@ -243,18 +243,18 @@ def _about(launch: StoredLaunch) -> dict[str, Any]:
 
 
 async def _launches(request: web.Request) -> web.Response:
-    return web.json_response({"launches": [_about(launch) for launch in request.app[_SERVICE].table]})
+    return web.json_response({"launches": [_to_json(launch) for launch in request.app[_SERVICE].table]})
 
 
 async def _launch(request: web.Request) -> web.Response:
     launch = request.app[_SERVICE].table.get(request.match_info["id"])
     if launch is None:
         raise web.HTTPNotFound
-    return web.json_response(_about(launch))
+    return web.json_response(_to_json(launch))
 
 
 async def _environment(request: web.Request) -> web.Response:
-    """Give a live launch's variables again, for its Dask workers."""
+    """Return a live launch's environment variables again, for its Dask workers."""
     issued = await request.app[_SERVICE].credentials(request.match_info["id"], time.time())
     if issued is None:
         raise web.HTTPNotFound
@@ -262,7 +262,7 @@ async def _environment(request: web.Request) -> web.Response:
 
 
 class GrantInvalid(UserError):
-    """The body of a issuing request does not hold a grant that can be served."""
+    """The body of a grant request is not valid, or its grant cannot be served."""
 
     reason = "storage_grant_invalid"
 
@@ -274,7 +274,7 @@ async def _issue(request: web.Request) -> web.Response:
         if not math.isfinite(expires_at):
             raise ValueError
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        raise GrantInvalid("The body must be JSON with grant, owner and expires_at.") from None
+        raise GrantInvalid("The body must be a JSON object with grant, owner and expires_at.") from None
     try:
         issued = await request.app[_SERVICE].grant(request.match_info["id"], owner, grant, expires_at)
     except ValueError as error:

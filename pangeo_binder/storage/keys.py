@@ -1,7 +1,7 @@
-"""Derives a launch's S3 key triple from the master key, so that no secret is ever stored and a restart changes none.
+"""Derives a launch's S3 key triple from the master key, so no secret is stored and keys survive a restart.
 
-Whether a launch's keys are still good is not decided here but by the launch table at every request: that is the
-revocation. Pure; used by the front's issuers and by the S3 front.
+Not for revocation: the launch table decides at every request whether keys are still valid. Pure; used by the issuer of
+the S3 front and by the front itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PREFIX = "PBND"
 
 @dataclass(frozen=True, slots=True)
 class KeyTriple:
-    """What an S3 client signs with. Secret, all but the first."""
+    """The keys with which an S3 client signs. All but the first are secret."""
 
     access_key_id: str
     secret: str
@@ -33,8 +33,8 @@ def _derive(master_key: str, purpose: str, access_key_id: str) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def triple_of(master_key: str, launch_id: str) -> KeyTriple:
-    """Return the keys of the launch `launch_id`; always the same ones for the same master key."""
+def derive_keys(master_key: str, launch_id: str) -> KeyTriple:
+    """Return the keys of the launch `launch_id`; the same master key always gives the same keys."""
     access_key_id = _PREFIX + launch_id.upper()
     return KeyTriple(
         access_key_id, _derive(master_key, "secret", access_key_id), _derive(master_key, "session", access_key_id)
@@ -42,7 +42,7 @@ def triple_of(master_key: str, launch_id: str) -> KeyTriple:
 
 
 def launch_of(access_key_id: str) -> str | None:
-    """Return the launch id an access key id belongs to, or None where it is none of ours."""
+    """Return the launch id of an access key id; None if it is not one of this service."""
     launch_id = access_key_id.removeprefix(_PREFIX).lower()
     if access_key_id != _PREFIX + launch_id.upper() or not names.is_launch_id(launch_id):
         return None

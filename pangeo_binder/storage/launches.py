@@ -1,8 +1,8 @@
-"""The launch table: which launches have storage, until when, and how much of it they used.
+"""The launch table: which launches have storage, until when, and how much they used.
 
-The one truth the S3 front asks at every request, so revoking here is revoking at once. Kept in one file (0600, replaced
-atomically) without any secret, since keys derive from the master key; stored bytes are not in it, they are measured at
-start. In the storage process; not for moving bytes (`s3`) nor for deciding who is alive (`reaper`).
+The S3 front reads it at every request, so a revocation takes effect at once. It is saved in one file (0600, replaced
+atomically). The file has no secret, since keys derive from the master key, and no stored bytes, which are measured at
+start. Runs in the storage process; not for moving bytes (`s3`) nor for checking which servers run (`reaper`).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from .quota import Usage
 from .scope import Scope, scope_of
 
 REMEMBER_SECONDS = 7 * 24 * 3600
-"""How long a pruned launch's id stays known, so that it cannot come back; tickets live for minutes."""
+"""How long a pruned launch's id is remembered, so that it is not granted again; tickets live for minutes."""
 
 
 class LaunchRefused(StorageUnavailable):
-    """This launch cannot have storage (again)."""
+    """The launch cannot be granted storage, or not again."""
 
     status, reason = 409, "storage_launch_refused"
 
 
 @dataclass(slots=True)
 class StoredLaunch:
-    """One launch's row. Times are seconds since the epoch."""
+    """One row of the launch table. Times are seconds since the epoch."""
 
     id: str
     owner: str
@@ -47,11 +47,11 @@ class StoredLaunch:
     usage: Usage = field(default_factory=Usage)
 
     def live(self, now: float) -> bool:
-        """Return whether the launch's credentials are good at `now`."""
+        """Return whether the launch's credentials are valid at `now`."""
         return self.revoked_at is None and now < self.expires_at
 
     def prune_due(self, now: float) -> bool:
-        """Return whether its scratch has outlived it long enough."""
+        """Return whether the keep time of its scratch is over at `now`."""
         return not self.pruned and self.revoked_at is not None and now >= self.revoked_at + self.grant.keep_seconds
 
 
@@ -74,7 +74,7 @@ def _launch(row: dict[str, Any]) -> StoredLaunch:
         id=row["id"],
         owner=row["owner"],
         grant=grant,
-        issued_at=row.get("issued_at") or row["vended_at"],
+        issued_at=row.get("issued_at") or row["vended_at"],  # the name in tables of earlier versions
         expires_at=row["expires_at"],
         scope=scope_of(row["id"], grant),
         revoked_at=row["revoked_at"],
@@ -84,10 +84,10 @@ def _launch(row: dict[str, Any]) -> StoredLaunch:
 
 
 class LaunchTable:
-    """All launches this process knows, by id."""
+    """All launches known to this process, by id."""
 
     def __init__(self, path: Path) -> None:
-        """Read the table at `path` where there is one."""
+        """Read the table at `path` if it exists."""
         self._path = path
         rows = json.loads(path.read_text())["launches"] if path.exists() else []
         self._launches = {row["id"]: _launch(row) for row in rows}
@@ -98,20 +98,20 @@ class LaunchTable:
         return iter(list(self._launches.values()))
 
     def get(self, launch_id: str) -> StoredLaunch | None:
-        """Return the launch, live or not; None where it is not known."""
+        """Return the launch, live or not; None if unknown."""
         return self._launches.get(launch_id)
 
     def grant(self, launch_id: str, owner: str, grant: StorageGrant, expires_at: float, now: float) -> StoredLaunch:
-        """Take `launch_id` in, or give it this grant and expiry where it is in already.
+        """Add `launch_id`, or update its grant and expiry if it is already known.
 
-        Raises LaunchRefused where it was revoked before or belongs to another server, and ValueError where its id or
-        grant cannot be served.
+        Raises LaunchRefused if it was revoked before or belongs to another server, and ValueError if its id or grant
+        cannot be served.
         """
         if not names.is_launch_id(launch_id):
             raise ValueError("This is not a launch id.")
         known = self._launches.get(launch_id)
         if known is not None and not known.live(now):
-            raise LaunchRefused("This launch's storage was given up and cannot come back.", "Start a new launch.")
+            raise LaunchRefused("This launch's storage was revoked and cannot be granted again.", "Start a new launch.")
         if known is not None and known.owner != owner:
             raise LaunchRefused("This launch's storage belongs to another server.", "Start a new launch.")
         scope = scope_of(launch_id, grant)
@@ -122,7 +122,7 @@ class LaunchTable:
         return launch
 
     def revoke(self, launch_id: str, now: float) -> StoredLaunch | None:
-        """End the launch's credentials; return it, or None where there was nothing to end."""
+        """Revoke the launch's credentials and return it; None if it is unknown or was revoked before."""
         launch = self._launches.get(launch_id)
         if launch is None or launch.revoked_at is not None:
             return None
@@ -130,13 +130,13 @@ class LaunchTable:
         self.save()
         return launch
 
-    def pruned(self, launch: StoredLaunch) -> None:
-        """Note that the launch's scratch is gone; its id stays known for a while."""
+    def mark_pruned(self, launch: StoredLaunch) -> None:
+        """Record that the launch's scratch was removed; its id stays in the table for REMEMBER_SECONDS."""
         launch.pruned, launch.usage.stored = True, 0
         self.save()
 
-    def forget(self, now: float) -> None:
-        """Drop the rows nobody can ask for any more, and save what was read since the last time."""
+    def remove_old_rows(self, now: float) -> None:
+        """Remove rows of pruned launches after REMEMBER_SECONDS, and save the egress counted since the last save."""
         old = [x.id for x in self if x.pruned and x.revoked_at is not None and now > x.revoked_at + REMEMBER_SECONDS]
         for launch_id in old:
             if now > self._launches[launch_id].expires_at:
@@ -145,7 +145,7 @@ class LaunchTable:
             self.save()
 
     def save(self) -> None:
-        """Write the table, wholly or not at all."""
+        """Write the table atomically."""
         text = json.dumps({"version": 1, "launches": [_row(launch) for launch in self]})
         fresh = self._path.with_suffix(".new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

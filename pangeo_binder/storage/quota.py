@@ -1,7 +1,7 @@
-"""Counts a launch's bytes against its limits: reserve first, commit after, so that no two requests share one remainder.
+"""Counts a launch's bytes against its limits: reserve first, commit after, so concurrent requests cannot exceed them.
 
-In the storage process; counts live in memory, and stored bytes are measured anew from the store at every start. Not
-for deciding access (`scope`).
+Runs in the storage process. Counts are in memory; stored bytes are measured from the store at every start. Not for
+access decisions (`scope`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from ..policy.units import size_text
 
 
 class OverQuota(Exception):
-    """A reservation went over a limit; the message is a sentence naming it."""
+    """A reservation that exceeds a limit; the message is a sentence that names the limit."""
 
 
 @dataclass(slots=True)
 class Usage:
-    """What one launch holds and has read, in bytes."""
+    """How much one launch stores, has reserved and has read, in bytes."""
 
     stored: int = 0
     reserved: int = 0
@@ -26,19 +26,19 @@ class Usage:
 
 @dataclass(slots=True)
 class Reservation:
-    """Room on scratch for one write; used as a context manager, it gives back what was not committed."""
+    """Reserved scratch bytes for one write; as a context manager, it releases them unless committed."""
 
     usage: Usage
     size: int
     _open: bool = field(default=True)
 
     def commit(self, stored: int, replaced: int = 0) -> None:
-        """Turn the reservation into `stored` bytes that took the place of `replaced` bytes."""
+        """Count `stored` bytes instead of the reservation, and subtract the `replaced` bytes they overwrote."""
         self.close()
         self.usage.stored = max(0, self.usage.stored + stored - replaced)
 
     def close(self) -> None:
-        """Give the reservation back; nothing happens the second time."""
+        """Release the reservation; does nothing the second time."""
         if self._open:
             self._open = False
             self.usage.reserved -= self.size
@@ -51,27 +51,27 @@ class Reservation:
 
 
 def reserve_scratch(usage: Usage, limit: int, size: int, replaces: int = 0) -> Reservation:
-    """Return room for `size` bytes that will take the place of `replaces` stored ones.
+    """Reserve `size` bytes that will replace `replaces` stored ones.
 
-    Raises OverQuota where that would not fit in `limit` bytes.
+    Raises OverQuota if the total would exceed `limit` bytes.
     """
     if usage.stored + usage.reserved + size - replaces > limit:
         raise OverQuota(
-            f"This needs {size_text(size)}, but of this launch's {size_text(limit)} of scratch storage "
-            f"{size_text(usage.stored + usage.reserved)} are in use. Delete what you no longer need."
+            f"This write needs {size_text(size)}, but {size_text(usage.stored + usage.reserved)} of this launch's "
+            f"{size_text(limit)} of scratch storage are in use. Delete objects you no longer need."
         )
     usage.reserved += size
     return Reservation(usage, size)
 
 
 def reserve_egress(usage: Usage, limit: int | None, size: int) -> None:
-    """Count `size` bytes as read; give back with `usage.egress -= unsent` what was not sent after all.
+    """Count `size` bytes as read; subtract bytes that were not sent with `usage.egress -= unsent`.
 
-    Raises OverQuota where that would go over `limit` bytes (None: no limit).
+    Raises OverQuota if the total would exceed `limit` bytes (None: no limit).
     """
     if limit is not None and usage.egress + size > limit:
         raise OverQuota(
-            f"This would read {size_text(size)}, but this launch may read {size_text(limit)} in all, "
+            f"This request reads {size_text(size)}, but this launch may read {size_text(limit)} in total, "
             f"of which {size_text(usage.egress)} are used."
         )
     usage.egress += size

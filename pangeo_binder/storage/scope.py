@@ -1,7 +1,7 @@
-"""What one launch may do with which object: its own scratch, and the catalogue entries of its grant, read only.
+"""Which operations a launch may do on which object: its own scratch, and read only its grant's catalogue entries.
 
-Decisions only, each with its reason; pure, used by the issuers and the S3 front. Keys are data here, never
-patterns. Not for quotas (`quota`) nor for who is asking (`s3.sigv4`).
+Makes decisions only, each with its reason. Pure; used by the issuers and the S3 front. A key is compared literally,
+never as a pattern. Not for quotas (`quota`) nor for authentication (`s3.sigv4`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ SCRATCH_BUCKET = "scratch"
 MAX_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 MAX_SEGMENT_BYTES = 255
-"""A directory's limit for one name (NAME_MAX)."""
+"""The file system's limit for one name (NAME_MAX)."""
 MAX_SEGMENTS = 64
-_UNSPEAKABLE = "\x7f\ufffe\uffff"
-"""With the control characters below the space: what XML 1.0 cannot carry, and DEL."""
+_FORBIDDEN_CHARACTERS = "\x7f\ufffe\uffff"
+"""Forbidden in keys, as well as control characters below the space: characters XML 1.0 cannot carry, and DEL."""
 _SCHEMES = ("s3", "gs", "file")
 
 
 class Operation(StrEnum):
-    """What a request wants to do with a key or with the keys under a prefix."""
+    """What a request does with a key, or with the keys under a prefix."""
 
     READ = "read"
     EXISTS = "exists"
@@ -36,7 +36,7 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An answer and the sentence why."""
+    """Whether an operation is allowed, and the reason as a sentence."""
 
     allowed: bool
     reason: str
@@ -49,21 +49,21 @@ class Location:
     bucket: str
     prefix: str
     entry: CatalogueEntry | None = None
-    """The catalogue entry this is; None for scratch."""
+    """The catalogue entry of this location; None for scratch."""
 
     @property
     def bare(self) -> str:
-        """The prefix without its slash, which clients ask for to see whether it exists."""
+        """The prefix without its slash, which clients request to check whether it exists."""
         return self.prefix.rstrip("/")
 
-    def holds(self, key: str) -> bool:
-        """Return whether `key` lies under the prefix."""
+    def contains(self, key: str) -> bool:
+        """Return whether `key` is under the prefix."""
         return key.startswith(self.prefix)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Everything one launch may reach; derived from its grant, never from what a request says."""
+    """Everything one launch may access; derived from its grant, never from the content of a request."""
 
     launch_id: str
     scratch: Location
@@ -77,14 +77,14 @@ class Scope:
         return tuple(sorted({self.scratch.bucket, *(location.bucket for location in self.catalogue)}))
 
     def location(self, bucket: str, key: str) -> Location | None:
-        """Return the location of this scope that `key` lies in, or whose bare prefix it is."""
+        """Return the location that contains `key`, or whose bare prefix is `key`; None if outside this scope."""
         for location in (self.scratch, *self.catalogue):
-            if location.bucket == bucket and (location.holds(key) or (location.prefix and key == location.bare)):
+            if location.bucket == bucket and (location.contains(key) or (location.prefix and key == location.bare)):
                 return location
         return None
 
-    def may(self, operation: Operation, bucket: str, key: str) -> Decision:
-        """Return whether `operation` on `key` (for LIST: on the keys beginning with it) is in scope, and why."""
+    def decide(self, operation: Operation, bucket: str, key: str) -> Decision:
+        """Decide whether `operation` on `key` (for LIST: on the keys with this prefix) is allowed."""
         if bucket not in self.buckets:
             return Decision(False, f"This launch has no access to the bucket {bucket!r}.")
         problem = key_problem(key) if operation is not Operation.LIST else prefix_problem(key)
@@ -97,13 +97,13 @@ class Scope:
             if operation in (Operation.WRITE, Operation.DELETE):
                 return Decision(False, f"The catalogue entry {location.entry.name!r} is read only.")
             return Decision(True, f"catalogue entry {location.entry.name}")
-        if not location.holds(key) and operation not in (Operation.LIST, Operation.EXISTS):
+        if not location.contains(key) and operation not in (Operation.LIST, Operation.EXISTS):
             return Decision(False, self._outside(bucket))
         return Decision(True, "this launch's scratch")
 
-    def shows(self, bucket: str, key: str) -> bool:
+    def is_visible(self, bucket: str, key: str) -> bool:
         """Return whether a listing may show `key` (or the common prefix `key`)."""
-        return any(location.bucket == bucket and location.holds(key) for location in (self.scratch, *self.catalogue))
+        return any(location.bucket == bucket and location.contains(key) for location in (self.scratch, *self.catalogue))
 
     def _outside(self, bucket: str) -> str:
         urls = [f"s3://{p.bucket}/{p.prefix}" for p in (self.scratch, *self.catalogue) if p.bucket == bucket]
@@ -111,16 +111,16 @@ class Scope:
 
 
 def key_problem(key: str) -> str:
-    """Return why `key` cannot name an object here, as a sentence; empty where it can."""
+    """Return why `key` is not a valid object key here, as a sentence; empty if it is valid."""
     if not key:
         return "The key is empty."
     return prefix_problem(key) or ("The key ends in a slash." if key.endswith("/") else "")
 
 
 def prefix_problem(prefix: str) -> str:
-    """Return why no key could begin with `prefix`, as a sentence; empty where one could."""
-    if any(ord(char) < 32 or char in _UNSPEAKABLE for char in prefix):
-        return "The key holds a control character."
+    """Return why no valid key begins with `prefix`, as a sentence; empty if one could."""
+    if any(ord(char) < 32 or char in _FORBIDDEN_CHARACTERS for char in prefix):
+        return "The key contains a control character."
     try:
         encoded = prefix.encode()
     except UnicodeEncodeError:
@@ -131,16 +131,16 @@ def prefix_problem(prefix: str) -> str:
     if len(parents) >= MAX_SEGMENTS:
         return f"The key has more than {MAX_SEGMENTS} parts."
     if any(part in ("", ".", "..") for part in parents) or last in (".", ".."):
-        return "The key holds an empty part, '.' or '..'."
+        return "The key contains an empty part, '.' or '..'."
     if any(len(part.encode()) > MAX_SEGMENT_BYTES for part in (*parents, last)):
         return f"A part of the key is longer than {MAX_SEGMENT_BYTES} bytes."
     return ""
 
 
 def location_of(entry: CatalogueEntry) -> Location:
-    """Return where `entry` is served: under its bucket's own name, or under the entry's name for a local directory.
+    """Return the location of `entry`: in the bucket of its url, or for a local directory in one named after the entry.
 
-    Raises ValueError with a sentence where its url cannot be served.
+    Raises ValueError with a sentence if its url cannot be served.
     """
     url = urlsplit(entry.url)
     if url.scheme not in _SCHEMES or url.query or url.fragment or "@" in url.netloc:
@@ -149,15 +149,15 @@ def location_of(entry: CatalogueEntry) -> Location:
     if not bucket or "/" in bucket or bucket == SCRATCH_BUCKET or bucket in (".", ".."):
         raise ValueError(f"The catalogue entry {entry.name!r} cannot be served as the bucket {bucket!r}.")
     if path and key_problem(path):
-        raise ValueError(f"The catalogue entry {entry.name!r} has a bad path. {key_problem(path)}")
+        raise ValueError(f"The catalogue entry {entry.name!r} has an invalid path. {key_problem(path)}")
     return Location(bucket, f"{path}/" if path else "", entry)
 
 
 def scope_of(launch_id: str, grant: StorageGrant) -> Scope:
     """Return the scope of the launch `launch_id` with `grant`.
 
-    Raises ValueError with a sentence where the id has not the one length that keeps prefixes apart, or an entry of the
-    grant cannot be served.
+    Raises ValueError with a sentence if an entry of the grant cannot be served, or if `launch_id` is not a launch id,
+    whose fixed length keeps prefixes apart.
     """
     if not names.is_launch_id(launch_id):
         raise ValueError("This is not a launch id.")
@@ -169,6 +169,6 @@ def scope_of(launch_id: str, grant: StorageGrant) -> Scope:
         scheme = urlsplit(entry.url).scheme
         source = (entry.url if scheme == "file" else scheme, entry.region, entry.anonymous)
         if sources.setdefault(location.bucket, source) != source:
-            raise ValueError(f"Two catalogue entries disagree on where the bucket {location.bucket!r} is.")
+            raise ValueError(f"Two catalogue entries disagree about the location of the bucket {location.bucket!r}.")
     scratch = Location(SCRATCH_BUCKET, f"{launch_id}/")
     return Scope(launch_id, scratch, locations, grant.scratch_bytes, grant.egress_bytes)

@@ -1,7 +1,7 @@
-"""What a pangeo-binder session needs inside its environment: a Jupyter Server extension, enabled by being installed.
+"""The Jupyter Server extension of pangeo-binder sessions, enabled by its installation.
 
-It must work in whatever environment a repository brings (Python 3.8 and later, nothing but jupyter_server), and must
-never hurt the server: where it is not in a session it does nothing.
+It must work in the environment of any repository (Python 3.8 and later, only jupyter_server), and must never break the
+server. Outside a session it does nothing.
 """
 
 
@@ -10,7 +10,7 @@ def _jupyter_server_extension_points():
 
 
 def _load_jupyter_server_extension(serverapp):
-    """Start reporting activity and answer questions for notices."""
+    """Start reporting activity, and add the notices handler."""
     from .activity import start
     from .notices import add_handlers
 

@@ -1,6 +1,6 @@
-"""Tells JupyterHub when the session was last used, so that it is culled when idle and not before.
+"""Reports the session's last activity to JupyterHub, so that the hub culls it only when idle.
 
-Activity is what Jupyter Server counts (requests, kernels, terminals), a kernel that is busy now, and a Dask cluster of
+Activity is what Jupyter Server counts (requests, kernels, terminals), a kernel that is busy now, or a Dask cluster of
 the session that is computing now. The hub's API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
 """
 
@@ -15,13 +15,13 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 DEFAULT_SECONDS = 60.0
 _REQUEST_SECONDS = 10
-_MOST_INTERVALS = 5
-"""How many intervals apart reports are at most while the hub does not answer."""
-_MOST_CLUSTERS = 10
+_MAX_INTERVALS = 5
+"""The longest backoff, in intervals, while the hub does not answer."""
+_MAX_CLUSTERS = 10
 
 
 def start(serverapp):
-    """Report from now on, where this server was started by a hub."""
+    """Start reporting if a hub started this server."""
     url, token = _activity_url(os.environ), os.environ.get("JUPYTERHUB_API_TOKEN")
     if url and token:
         serverapp.io_loop.add_callback(ActivityReporter(serverapp, url, token).report)
@@ -43,7 +43,7 @@ def _interval_seconds(environ):
 
 
 class ActivityReporter:
-    """Reports again and again, on the server's own event loop."""
+    """Periodic reporter on the server's event loop."""
 
     def __init__(self, serverapp, url, token):
         self._app = serverapp
@@ -53,20 +53,20 @@ class ActivityReporter:
         self._clusters = DaskClusters(os.environ, token)
 
     async def report(self):
-        """Report once and arrange for the next time; whatever fails waits for then."""
+        """Report once and schedule the next report; after a failure the next report retries."""
         try:
             await self._post(await self._last_activity())
             self._failures = 0
-        except Exception as error:  # the server goes on whatever the hub or an old Jupyter does
+        except Exception as error:  # errors of the hub or an old Jupyter must not stop the server
             if not self._failures:
                 self._app.log.debug("pangeo-binder: activity was not reported: %s", type(error).__name__)
             self._failures += 1
-        wait = _interval_seconds(os.environ) * min(2**self._failures, _MOST_INTERVALS)
+        wait = _interval_seconds(os.environ) * min(2**self._failures, _MAX_INTERVALS)
         self._app.io_loop.call_later(wait, self.report)
 
     async def _last_activity(self):
         now = datetime.datetime.now(datetime.timezone.utc)
-        if self._kernel_is_busy() or await self._clusters.compute():
+        if self._kernel_is_busy() or await self._clusters.are_computing():
             return now
         return self._app.web_app.last_activity()
 
@@ -82,7 +82,7 @@ class ActivityReporter:
 
 
 class DaskClusters:
-    """The session's Dask clusters, as its gateway and their schedulers tell of them."""
+    """The session's Dask clusters, as reported by its gateway and their schedulers."""
 
     def __init__(self, environ, token):
         self._address = environ.get("DASK_GATEWAY__ADDRESS", "").rstrip("/")
@@ -90,19 +90,19 @@ class DaskClusters:
         self._dashboard = environ.get("PANGEO_BINDER_DASHBOARD", "")
         self._headers = {"Authorization": "jupyterhub " + token}
 
-    async def compute(self):
-        """Return whether any cluster computes now; one that does not answer does not."""
+    async def are_computing(self):
+        """Return whether any cluster is computing now; one that does not answer is not."""
         for request in await self._requests():
             try:
                 if await _is_computing(request):
                     return True
-            except Exception:  # noqa: S112 - a cluster that is gone, or starting
+            except Exception:  # noqa: S112 - a stopped or starting cluster
                 continue
         return False
 
     async def _requests(self):
-        """Return what asks each scheduler for its counts; only the gateway is shown the token."""
-        # a page of every scheduler: distributed.http.scheduler.json
+        """Return the requests for each scheduler's task counts; only requests to the gateway have the token."""
+        # every scheduler serves this page: distributed.http.scheduler.json
         requests = [HTTPRequest(self._dashboard + "/json/counts.json")] if self._dashboard else []
         if self._address:
             for name in await self._names():
@@ -114,7 +114,7 @@ class DaskClusters:
         names = {self._first} if self._first else set()
         try:
             listed = await _fetch(HTTPRequest(self._address + "/api/v1/clusters/", headers=self._headers))
-            names.update(list(json.loads(listed.body))[:_MOST_CLUSTERS])
+            names.update(list(json.loads(listed.body))[:_MAX_CLUSTERS])
         except Exception:  # noqa: S110 - the first cluster is known without the gateway
             pass
         return names

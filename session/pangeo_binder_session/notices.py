@@ -1,6 +1,6 @@
-"""Answers `GET <base url>/pangeo-binder/notices`: how long the session lasts, for a page or a notebook to show.
+"""Serves `GET <base url>/pangeo-binder/notices`: the session's remaining time, for display in a page or a notebook.
 
-The hub ends a session at the epoch second in PANGEO_BINDER_ENDS_AT.
+The hub ends a session at the time in PANGEO_BINDER_ENDS_AT (seconds since the epoch).
 """
 
 import math
@@ -13,18 +13,18 @@ from tornado import web
 
 
 class NoticesHandler(APIHandler):
-    """The session's notices as JSON; for those who may use the server."""
+    """Handler of the session's notices as JSON; only for users of the server."""
 
-    _track_activity = False  # a page that asks again and again must not keep an idle session alive
+    _track_activity = False  # a page that polls must not keep an idle session alive
 
     @web.authenticated
     def get(self):
-        """Return `ends_at` (epoch seconds) and `minutes_left`, both null where the session has no end."""
+        """Return `ends_at` (epoch seconds) and `minutes_left`, both null if the session has no end."""
         self.finish(notices(os.environ, time.time()))
 
 
 def notices(environ, now):
-    """Return what the handler answers at `now` (epoch seconds)."""
+    """Return the handler's answer at `now` (epoch seconds)."""
     try:
         ends_at = int(environ.get("PANGEO_BINDER_ENDS_AT", ""))
     except ValueError:
@@ -35,6 +35,6 @@ def notices(environ, now):
 
 
 def add_handlers(web_app):
-    """Add the page to the server."""
+    """Add the notices handler to the server."""
     url = url_path_join(web_app.settings["base_url"], "pangeo-binder", "notices")
     web_app.add_handlers(".*$", [(url, NoticesHandler)])

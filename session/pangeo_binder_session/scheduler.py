@@ -1,7 +1,7 @@
-"""The session's cluster where the operator of Kubernetes made it: a scheduler to speak with, and nothing to command.
+"""Connects to a session's cluster run by the Dask operator on Kubernetes, which the session cannot scale.
 
-It scales itself between the bounds that the session was granted. Its dashboard is brought to this machine's loopback,
-where the server's proxies may reach it, and the Dask panel with them. Needs distributed.
+The operator scales it between the granted bounds. Its dashboard is forwarded to a loopback port of this machine, so
+that the server's proxies and the Dask panel reach it. Needs distributed.
 """
 
 import asyncio
@@ -14,33 +14,33 @@ from distributed.deploy import Cluster
 
 _LOOPBACK = "127.0.0.1"
 _CHUNK_BYTES = 65536
-_SILENT = (
-    "The Dask cluster of this session does not answer. It may still be starting; once it has ended, because it had"
-    " nothing to do for long, only another launch brings another."
+_NO_ANSWER = (
+    "The Dask cluster of this session does not answer. If it is still starting, try again in a minute."
+    " If it was stopped because it was idle, start a new launch to get another one."
 )
 
 
 def attach_to_scheduler(environ, **kwargs):
-    """Return the cluster that `environ` tells of."""
-    most = environ.get("PANGEO_BINDER_MOST_WORKERS", "")
+    """Return the cluster described by the variables in `environ`."""
+    max_workers = environ.get("PANGEO_BINDER_MOST_WORKERS", "")
     return SchedulerCluster(
-        environ["DASK_SCHEDULER_ADDRESS"], environ.get("PANGEO_BINDER_DASHBOARD", ""), most, **kwargs
+        environ["DASK_SCHEDULER_ADDRESS"], environ.get("PANGEO_BINDER_DASHBOARD", ""), max_workers, **kwargs
     )
 
 
 class SchedulerCluster(Cluster):
-    """A cluster that lives as long as the session; closing this closes the connection to it."""
+    """Connection to a cluster that runs as long as the session; closing it leaves the cluster running."""
 
-    def __init__(self, address, dashboard, most, asynchronous=False, **kwargs):
+    def __init__(self, address, dashboard, max_workers, asynchronous=False, **kwargs):
         super().__init__(asynchronous=asynchronous, **kwargs)
-        self._address, self._dashboard, self._most = address, urlsplit(dashboard), most
+        self._address, self._dashboard, self._max_workers = address, urlsplit(dashboard), max_workers
         self._forwarding = None
         if not self.asynchronous:
             self._loop_runner.start()
             self.sync(self._start)
 
     def __await__(self):
-        """Wait until it is attached."""
+        """Wait until the connection is open."""
 
         async def start():
             if self.status.name == "created":
@@ -58,7 +58,7 @@ class SchedulerCluster(Cluster):
             await super()._start()
         except OSError:
             await self._close()
-            raise RuntimeError(_SILENT) from None
+            raise RuntimeError(_NO_ANSWER) from None
 
     async def _close(self):
         if self._forwarding is not None:
@@ -67,34 +67,34 @@ class SchedulerCluster(Cluster):
 
     @property
     def dashboard_link(self):
-        """Where the dashboard is, seen from this machine; `/proxy/<port>/` of the session's server leads there."""
+        """The dashboard's URL on this machine; the session's server proxies it at `/proxy/<port>/`."""
         if self._forwarding is None:
             return ""
         return "http://{}:{}/status".format(*self._forwarding.sockets[0].getsockname()[:2])
 
     def scale(self, n):
-        """Do nothing but say so: the operator scales."""
-        self._scales_itself()
+        """Only warn: the operator scales the cluster."""
+        self._warn_scaling_is_automatic()
 
     def adapt(self, **kwargs):
-        """Do nothing but say so: the operator scales."""
-        self._scales_itself()
+        """Only warn: the operator scales the cluster."""
+        self._warn_scaling_is_automatic()
 
-    def _scales_itself(self):
+    def _warn_scaling_is_automatic(self):
         warnings.warn(
-            "This cluster grows and shrinks by itself with its work, up to {} workers.".format(
-                self._most or "its grant's"
+            "This cluster scales automatically with its work, up to {} workers.".format(
+                self._max_workers or "the granted"
             ),
             stacklevel=3,
         )
 
     async def _forward(self, reader, writer):
         try:
-            there, here = await asyncio.open_connection(self._dashboard.hostname, self._dashboard.port)
+            from_dashboard, to_dashboard = await asyncio.open_connection(self._dashboard.hostname, self._dashboard.port)
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_copy(reader, here), _copy(there, writer))
+        await asyncio.gather(_copy(reader, to_dashboard), _copy(from_dashboard, writer))
 
 
 async def _copy(reader, writer):

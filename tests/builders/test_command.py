@@ -16,7 +16,7 @@ from pangeo_binder.command import (
     Command,
     CommandFailed,
     CommandTimedOut,
-    LineCutter,
+    LineSplitter,
     capture,
     inherited,
     stream,
@@ -59,15 +59,15 @@ def marked(tmp_path: Path) -> list[str]:
     ],
 )
 def test_cuts_lines_for_people(chunks, lines):
-    cutter = LineCutter()
-    assert [line for chunk in chunks for line in cutter.feed(chunk)] + cutter.flush() == lines
+    splitter = LineSplitter()
+    assert [line for chunk in chunks for line in splitter.feed(chunk)] + splitter.flush() == lines
 
 
 def test_a_line_without_end_does_not_grow_in_memory():
-    cutter = LineCutter()
+    splitter = LineSplitter()
     for _ in range(100):
-        assert cutter.feed(b"x" * 65536) == []
-    assert len(cutter.flush()[0]) == LINE_CHARACTERS
+        assert splitter.feed(b"x" * 65536) == []
+    assert len(splitter.flush()[0]) == LINE_CHARACTERS
 
 
 async def test_streams_both_outputs_and_fails_with_the_code(run):

@@ -1,4 +1,4 @@
-"""Nouns with every field filled, so that none is lost on a way through."""
+"""Model objects with every field set, so that a test sees any field that is lost."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pangeo_binder.model import (
     VirtualEnvironment,
 )
 
-settings.register_profile("unhurried", deadline=None)  # the machine's other work must not fail a test
-settings.load_profile("unhurried")
+settings.register_profile("no_deadline", deadline=None)  # load on the machine must not fail a test
+settings.load_profile("no_deadline")
 
 
 @pytest.fixture
 def grant() -> Grant:
-    """A grant of everything."""
+    """A grant with every field set."""
     return Grant(
         tier="pangeo",
         rule=2,
@@ -36,7 +36,7 @@ def grant() -> Grant:
 
 @pytest.fixture
 def launch(grant: Grant) -> Launch:
-    """A launch with everything."""
+    """A launch with every field set."""
     repo = Repo(RepoRef("git", "https://example.org/org/repo", "main"), "0123456789abcdef0123456789abcdef01234567")
     environment = VirtualEnvironment("e1", "/cache/e1", "/cache/e1/checkout", ("bash", "start"))
     return Launch("abcdefghijk1", "repo-abcdefghijk1", "", repo, environment, grant, "203.0.113.0")

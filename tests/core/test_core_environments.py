@@ -1,4 +1,4 @@
-"""An environment is of one kind, keeps it through JSON, and starts only where its kind can run."""
+"""An environment keeps its kind through JSON, and only a driver that supports its kind can start it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_an_environment_keeps_its_kind_through_json(launch: Launch, environment:
     assert from_wire(Launch, json.loads(json.dumps(to_wire(changed)))) == changed
 
 
-def test_an_image_is_no_directory_and_a_directory_no_image(launch: Launch) -> None:
+def test_an_image_has_no_directory_and_a_directory_no_image(launch: Launch) -> None:
     *local, image = (replace(launch, environment=environment) for environment in ENVIRONMENTS)
     assert image.image.startswith("registry.example.org/")
     assert [each.local_environment for each in local] == list(ENVIRONMENTS[:2])
@@ -44,7 +44,7 @@ def test_an_image_is_no_directory_and_a_directory_no_image(launch: Launch) -> No
         ),
     ],
 )
-def test_a_server_started_by_version_0_1_is_still_known(
+def test_the_launch_format_of_version_0_1_can_be_read(
     launch: Launch, written: dict[str, object], read: tuple[str, str]
 ) -> None:
     wire = to_wire(launch)
@@ -53,5 +53,5 @@ def test_a_server_started_by_version_0_1_is_still_known(
     found = from_wire(Launch, wire)
     assert found.repo == launch.repo
     environment = found.environment
-    place = environment.reference if isinstance(environment, ContainerImage) else environment.prefix
-    assert (environment.kind, place) == read
+    location = environment.reference if isinstance(environment, ContainerImage) else environment.prefix
+    assert (environment.kind, location) == read

@@ -1,4 +1,4 @@
-"""The wire form is BinderHub's: its keys, its phases, its event stream."""
+"""The wire format is BinderHub's: its keys, its phases, its event stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pangeo_binder.errors import QuotaExceeded
 from pangeo_binder.events import KEEPALIVE, Event, Phase, failed, sse, wire
 from pangeo_binder.model import Grant, Launch
 
-# what BinderHub's own clients read: https://binderhub.readthedocs.io/en/latest/api.html
+# the keys and phases BinderHub's clients read: https://binderhub.readthedocs.io/en/latest/api.html
 BINDERHUB_KEYS = {"phase", "message", "imageName", "url", "token"}
 BINDERHUB_PHASES = {"waiting", "fetching", "building", "built", "launching", "ready", "failed"}
 
@@ -20,11 +20,11 @@ def test_the_phases_are_binderhubs() -> None:
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_every_event_has_phase_and_message_and_nothing_empty(phase: Phase) -> None:
+def test_every_event_has_phase_and_message_and_no_empty_keys(phase: Phase) -> None:
     assert wire(Event(phase, "")) == {"phase": phase.value, "message": ""}
 
 
-def test_built_names_the_image_and_ready_the_server(launch: Launch) -> None:
+def test_built_has_the_image_name_and_ready_the_server_url(launch: Launch) -> None:
     built = wire(Event(Phase.BUILT, "Built\n", image_name="e1"))
     ready = wire(Event(Phase.READY, "Running\n", launch=launch, url="http://h/user/x/", token="s3cret"))
     assert built["imageName"] == "e1"
@@ -33,16 +33,16 @@ def test_built_names_the_image_and_ready_the_server(launch: Launch) -> None:
     assert built.keys() | ready.keys() >= BINDERHUB_KEYS
 
 
-def test_waiting_tells_the_grant_and_the_position(grant: Grant) -> None:
-    told = wire(Event(Phase.WAITING, "Full\n", grant=grant, position=3))
-    assert told["position"] == 3
-    assert told["grant"]["dask"]["cores"] == 40
-    assert told["grant"]["storage"]["read"] == ["cmip6"], "where a data set is, is the operator's matter"
+def test_waiting_has_the_grant_and_the_position(grant: Grant) -> None:
+    sent = wire(Event(Phase.WAITING, "Full\n", grant=grant, position=3))
+    assert sent["position"] == 3
+    assert sent["grant"]["dask"]["cores"] == 40
+    assert sent["grant"]["storage"]["read"] == ["cmip6"], "the locations of data sets are only for the operator"
 
 
-def test_failed_carries_sentence_hint_and_word() -> None:
-    told = wire(failed(QuotaExceeded("All 3 seats are taken.", "Try again.")))
-    assert told == {
+def test_failed_has_message_hint_and_reason() -> None:
+    sent = wire(failed(QuotaExceeded("All 3 seats are taken.", "Try again.")))
+    assert sent == {
         "phase": "failed",
         "message": "All 3 seats are taken.\n",
         "hint": "Try again.",
@@ -55,7 +55,7 @@ def test_only_ready_and_failed_end_a_stream() -> None:
 
 
 @pytest.mark.parametrize("message", ["a\nb\n", "data: x\n\nevent: y", "\u2028 ü \0"])
-def test_one_event_is_one_server_sent_event(message: str) -> None:
+def test_an_event_is_exactly_one_server_sent_event(message: str) -> None:
     line, end, rest = sse(Event(Phase.BUILDING, message)).partition("\n\n")
     assert (end, rest) == ("\n\n", "") and "\n" not in line
     assert json.loads(line.removeprefix("data: "))["message"] == message
@@ -65,5 +65,5 @@ def test_keepalive_is_a_comment() -> None:
     assert KEEPALIVE.startswith(":") and KEEPALIVE.endswith("\n\n")
 
 
-def test_a_token_is_not_in_what_is_logged(launch: Launch) -> None:
+def test_the_repr_of_an_event_has_no_token(launch: Launch) -> None:
     assert "s3cret" not in repr(Event(Phase.READY, "Running\n", launch=launch, url="http://h/", token="s3cret"))

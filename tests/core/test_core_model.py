@@ -1,4 +1,4 @@
-"""Nouns go through JSON unchanged; what is none is refused; a server's state is read with care."""
+"""Model objects survive JSON unchanged, invalid ones are refused, and a server's state may have no launch."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from hypothesis import strategies as st
 from pangeo_binder.model import STATE_KEY, Grant, Launch, RepoRef, ServerGrant, from_wire, launch_of, to_wire
 
 
-def test_a_launch_goes_through_json_unchanged(launch: Launch) -> None:
+def test_a_launch_survives_json_unchanged(launch: Launch) -> None:
     assert from_wire(Launch, json.loads(json.dumps(to_wire(launch)))) == launch
 
 
-def test_a_launch_without_dask_and_storage_as_well(launch: Launch) -> None:
+def test_a_launch_without_dask_and_storage_survives_json_unchanged(launch: Launch) -> None:
     little = replace(launch, grant=replace(launch.grant, dask=None, storage=None))
     assert from_wire(Launch, json.loads(json.dumps(to_wire(little)))) == little
 
 
 @given(st.builds(RepoRef, st.text(), st.text(), st.text()), st.builds(ServerGrant, cpu=st.floats(0, 1e6)))
-def test_any_noun_goes_through_json_unchanged(ref: RepoRef, server: ServerGrant) -> None:
+def test_any_model_object_survives_json_unchanged(ref: RepoRef, server: ServerGrant) -> None:
     assert from_wire(RepoRef, json.loads(json.dumps(to_wire(ref)))) == ref
     assert from_wire(ServerGrant, json.loads(json.dumps(to_wire(server)))) == server
 
 
 @pytest.mark.parametrize("wire", [None, {}, [], "x", {"tier": "a"}, {"tier": 1, "rule": "x"}])
-def test_what_is_no_grant_is_refused(wire: Any) -> None:
+def test_an_invalid_grant_is_refused(wire: Any) -> None:
     with pytest.raises(ValueError):
         from_wire(Grant, wire)
 
 
-def test_nouns_are_frozen(launch: Launch) -> None:
+def test_model_objects_are_frozen(launch: Launch) -> None:
     for noun in (launch, launch.grant, launch.repo, launch.repo.ref, launch.environment, launch.grant.server):
         name = dataclasses.fields(noun)[0].name  # type: ignore[arg-type]  # pydantic's dataclasses are dataclasses
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -51,7 +51,7 @@ def test_nouns_are_frozen(launch: Launch) -> None:
         ("/home/ada/course", "course"),
     ],
 )
-def test_a_repository_has_a_short_name(url: str, name: str) -> None:
+def test_a_repository_is_named_by_the_end_of_its_url(url: str, name: str) -> None:
     assert RepoRef("git", url, "HEAD").name == name
 
 

@@ -1,4 +1,4 @@
-"""A ticket holds only as it was signed, for one server, once, for minutes; it holds no secret."""
+"""A ticket is valid only unchanged, for one server, once, for minutes, and has no secret in it."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def verifier() -> TicketVerifier:
     return TicketVerifier([NEW, OLD], started=NOW - 60)
 
 
-def test_a_good_ticket_holds(launch: Launch, verifier: TicketVerifier) -> None:
+def test_a_valid_ticket_is_accepted(launch: Launch, verifier: TicketVerifier) -> None:
     verified = verifier.verify(sign(launch, [NEW], NOW), launch.user, launch.server, NOW + 5)
     assert verified.launch == launch
     assert verified.server_token == server_token(NEW, launch.id)
 
 
-def test_a_changed_ticket_is_refused_wherever_it_was_changed(launch: Launch, verifier: TicketVerifier) -> None:
+def test_a_change_of_any_character_is_refused(launch: Launch, verifier: TicketVerifier) -> None:
     ticket = sign(launch, [NEW], NOW)
     for position, char in enumerate(ticket):
-        # the highest of a character's six bits always counts; the lowest of the very last may be padding
+        # the highest of a character's six bits is always significant; the lowest bits of the last may be padding
         other = _BASE64[(_BASE64.index(char) + 32) % 64] if char in _BASE64 else "A"
         with pytest.raises(TicketInvalid):
             verifier.verify(ticket[:position] + other + ticket[position + 1 :], launch.user, launch.server, NOW)
-    assert verifier.verify(ticket, launch.user, launch.server, NOW), "refused tickets spend nothing"
+    assert verifier.verify(ticket, launch.user, launch.server, NOW), "a refused ticket is not marked as used"
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_refused(text: str) -> None:
+def test_arbitrary_text_is_refused(text: str) -> None:
     with pytest.raises(TicketInvalid):
         TicketVerifier([NEW], started=NOW).verify(text, "u", "", NOW)
 
 
-def test_a_cut_or_lengthened_ticket_is_refused(launch: Launch, verifier: TicketVerifier) -> None:
+def test_a_shortened_or_lengthened_ticket_is_refused(launch: Launch, verifier: TicketVerifier) -> None:
     ticket = sign(launch, [NEW], NOW)
     for changed in (ticket[:-1], ticket[1:], ticket + "A", "." + ticket, ticket.rpartition(".")[0], ""):
         with pytest.raises(TicketInvalid):
@@ -64,7 +64,7 @@ def test_a_ticket_for_another_server_is_refused(
     assert verifier.verify(ticket, launch.user, launch.server, NOW)
 
 
-def test_a_ticket_is_used_once(launch: Launch, verifier: TicketVerifier) -> None:
+def test_a_ticket_is_accepted_once(launch: Launch, verifier: TicketVerifier) -> None:
     ticket, again = sign(launch, [NEW], NOW), sign(launch, [NEW], NOW + 1)
     verifier.verify(ticket, launch.user, launch.server, NOW + 1)
     for each in (ticket, again):
@@ -72,7 +72,7 @@ def test_a_ticket_is_used_once(launch: Launch, verifier: TicketVerifier) -> None
             verifier.verify(each, launch.user, launch.server, NOW + TICKET_SECONDS)
 
 
-def test_a_used_ticket_is_forgotten_no_sooner_than_it_expires(launch: Launch, verifier: TicketVerifier) -> None:
+def test_a_used_ticket_is_remembered_until_it_expires(launch: Launch, verifier: TicketVerifier) -> None:
     ticket = sign(launch, [NEW], NOW)
     verifier.verify(ticket, launch.user, launch.server, NOW)
     for second in range(0, TICKET_SECONDS + 60, 20):
@@ -83,7 +83,7 @@ def test_a_used_ticket_is_forgotten_no_sooner_than_it_expires(launch: Launch, ve
 
 
 @pytest.mark.parametrize("age", [TICKET_SECONDS + 1, 86400, -10])
-def test_a_ticket_too_old_or_of_the_future_is_refused(launch: Launch, age: float) -> None:
+def test_an_old_or_future_ticket_is_refused(launch: Launch, age: float) -> None:
     verifier = TicketVerifier([NEW], started=0)
     with pytest.raises(TicketExpired):
         verifier.verify(sign(launch, [NEW], NOW), launch.user, launch.server, NOW + age)
@@ -110,13 +110,13 @@ def test_the_first_key_signs(launch: Launch) -> None:
         read(sign(launch, [NEW, OLD], NOW), [OLD])
 
 
-def test_reading_does_not_spend(launch: Launch, verifier: TicketVerifier) -> None:
+def test_reading_a_ticket_does_not_use_it_up(launch: Launch, verifier: TicketVerifier) -> None:
     ticket = sign(launch, [NEW], NOW)
     assert read(ticket, [OLD, NEW]) == read(ticket, [NEW]) == launch
     assert verifier.verify(ticket, launch.user, launch.server, NOW)
 
 
-def test_there_is_no_secret_inside(launch: Launch, verifier: TicketVerifier) -> None:
+def test_a_ticket_has_no_secret_in_it(launch: Launch, verifier: TicketVerifier) -> None:
     ticket = sign(launch, [NEW], NOW)
     body = ticket.rpartition(".")[0]
     raw = base64.urlsafe_b64decode(body.lstrip(".") + "==")

@@ -1,4 +1,4 @@
-"""A real Jupyter server in a real environment, and a small hub and gateway that write down what they are told."""
+"""A real Jupyter server in a real environment, and a small hub and gateway that record the requests they get."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKEN = "server-token"
 
 @pytest.fixture(scope="session")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment as every launch gets it."""
+    """A virtual environment as built for every launch."""
     folder = tmp_path_factory.mktemp("session")
     path = make_repository(folder / "empty", {"readme.md": ""})
     repo = Repo(RepoRef("git", str(path), "main"), git("rev-parse", "HEAD", cwd=path))
@@ -42,15 +42,15 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Hub:
-    """What the stand-in for hub and gateway was told, and what it answers."""
+    """A stand-in for hub and gateway: the requests it got, and the answers it gives."""
 
     url: str = ""
     posts: list[dict] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
     status: int = 200
     processing: int = 0
-    shown: set[str | None] = field(default_factory=set)
-    """What a scheduler was shown by who asked it."""
+    seen_tokens: set[str | None] = field(default_factory=set)
+    """The Authorization headers in requests to the scheduler."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def activity(self, request: web.Request) -> web.Response:
@@ -69,11 +69,11 @@ class Hub:
         return web.json_response({"processing": self.processing})
 
     async def own_counts(self, request: web.Request) -> web.Response:
-        self.shown.add(request.headers.get("Authorization"))
+        self.seen_tokens.add(request.headers.get("Authorization"))
         return web.json_response({"processing": self.processing})
 
     async def after(self, number: int) -> dict:
-        """Return the last post once `number` more have come."""
+        """Wait for `number` more posts and return the last one."""
         wanted = len(self.posts) + number
         async with asyncio.timeout(60):
             while len(self.posts) < wanted:
@@ -101,7 +101,7 @@ async def hub() -> AsyncIterator[Hub]:
 
 @pytest.fixture
 def session_env(hub: Hub) -> dict[str, str]:
-    """What the hub gives a session."""
+    """The variables the hub sets for a session."""
     return {
         "JUPYTERHUB_API_TOKEN": "api-token",
         "JUPYTERHUB_ACTIVITY_URL": f"{hub.url}/hub/api/users/me/activity",
@@ -115,7 +115,7 @@ def session_env(hub: Hub) -> dict[str, str]:
 
 @pytest.fixture
 def start(prefix: Path, tmp_path: Path, unused_tcp_port: int) -> Iterator:
-    """Start a Jupyter server with an environment of variables, and return its address."""
+    """Start a Jupyter server with the given environment variables, and return its URL."""
     started: list[subprocess.Popen] = []
 
     def run(env: dict[str, str]) -> str:
@@ -138,13 +138,13 @@ def start(prefix: Path, tmp_path: Path, unused_tcp_port: int) -> Iterator:
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client that may use the server."""
+    """A client with the server's token."""
     async with aiohttp.ClientSession(headers={"Authorization": f"token {TOKEN}"}) as session:
         yield session
 
 
 @pytest.fixture
-def answering(client: aiohttp.ClientSession):
+def wait_until_ready(client: aiohttp.ClientSession):
     """Wait until a server answers."""
 
     async def wait(url: str) -> str:

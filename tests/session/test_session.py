@@ -1,4 +1,4 @@
-"""What the session distribution does in a real Jupyter server."""
+"""The session distribution in a real Jupyter server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def when(post: dict) -> datetime.datetime:
     return datetime.datetime.fromisoformat(post["last_activity"])
 
 
-async def test_an_idle_session_reports_when_it_was_last_used(start, session_env, hub, answering):
-    await answering(start(session_env))
+async def test_an_idle_session_reports_its_last_activity(start, session_env, hub, wait_until_ready):
+    await wait_until_ready(start(session_env))
     first = await hub.after(2)
     last = await hub.after(2)
     assert when(first) == when(last)
     assert set(hub.headers) == {"token api-token"}
 
 
-async def test_use_counts_and_asking_for_notices_does_not(start, session_env, hub, answering, client):
-    url = await answering(start(session_env))
+async def test_requests_count_as_activity_but_notices_do_not(start, session_env, hub, wait_until_ready, client):
+    url = await wait_until_ready(start(session_env))
     before = when(await hub.after(2))
     async with client.get(f"{url}/pangeo-binder/notices") as response:
         notices = await response.json()
@@ -38,14 +38,14 @@ async def test_use_counts_and_asking_for_notices_does_not(start, session_env, hu
     assert when(await hub.after(2)) > before
 
 
-async def test_strangers_get_no_notices(start, session_env, hub, answering):
-    url = await answering(start(session_env))
+async def test_notices_need_the_servers_token(start, session_env, hub, wait_until_ready):
+    url = await wait_until_ready(start(session_env))
     async with aiohttp.ClientSession() as stranger, stranger.get(f"{url}/pangeo-binder/notices") as response:
         assert response.status == 403
 
 
 async def execute(client: aiohttp.ClientSession, url: str, code: str) -> None:
-    """Start a kernel and let it run `code`, without waiting for the end."""
+    """Start a kernel and run `code` in it, without waiting for its end."""
     async with client.post(f"{url}/api/kernels") as response:
         kernel = (await response.json())["id"]
     header = {
@@ -64,16 +64,16 @@ async def execute(client: aiohttp.ClientSession, url: str, code: str) -> None:
                 return
 
 
-async def test_a_busy_kernel_counts_though_nobody_looks(start, session_env, hub, answering, client):
-    url = await answering(start(session_env))
+async def test_a_busy_kernel_counts_as_activity_without_requests(start, session_env, hub, wait_until_ready, client):
+    url = await wait_until_ready(start(session_env))
     await execute(client, url, "import time; time.sleep(300)")
     await asyncio.sleep(1)
     first = when(await hub.after(2))
     assert when(await hub.after(2)) > first
 
 
-async def test_a_computing_cluster_counts(start, session_env, hub, answering):
-    await answering(start(session_env))
+async def test_a_computing_cluster_counts_as_activity(start, session_env, hub, wait_until_ready):
+    await wait_until_ready(start(session_env))
     idle = when(await hub.after(2))
     hub.processing = 3
     first = when(await hub.after(2))
@@ -82,9 +82,9 @@ async def test_a_computing_cluster_counts(start, session_env, hub, answering):
     assert when(await hub.after(3)) == idle
 
 
-async def test_a_failing_hub_does_not_hurt_the_server(start, session_env, hub, answering, client):
+async def test_a_failing_hub_does_not_affect_the_server(start, session_env, hub, wait_until_ready, client):
     hub.status = 503
-    url = await answering(start({**session_env, "DASK_GATEWAY__ADDRESS": "http://127.0.0.1:1"}))
+    url = await wait_until_ready(start({**session_env, "DASK_GATEWAY__ADDRESS": "http://127.0.0.1:1"}))
     await hub.after(2)
     async with client.get(f"{url}/api/status") as response:
         assert response.status == 200
@@ -92,8 +92,8 @@ async def test_a_failing_hub_does_not_hurt_the_server(start, session_env, hub, a
     await hub.after(2)
 
 
-async def test_without_a_hub_nothing_is_reported(start, hub, answering, client):
-    url = await answering(start({}))
+async def test_nothing_is_reported_without_a_hub(start, hub, wait_until_ready, client):
+    url = await wait_until_ready(start({}))
     async with client.get(f"{url}/pangeo-binder/notices") as response:
         assert await response.json() == {"ends_at": None, "minutes_left": None, "message": ""}
     assert hub.posts == []
@@ -112,7 +112,7 @@ with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_
 """
 
 
-def test_schedulers_count_as_the_stand_in_does(prefix, tmp_path):
+def test_a_real_scheduler_reports_counts_like_the_stand_in(prefix, tmp_path):
     argv = [f"{prefix}/bin/python", "-W", "ignore", "-c", SCHEDULER]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=True, timeout=120)
     assert json.loads(done.stdout)["processing"] == 1
@@ -136,7 +136,7 @@ print(asyncio.run(attach(asynchronous=True)))
 
 
 @pytest.mark.parametrize(("name", "printed"), [("first", "attached to first"), ("gone", "attached to None")])
-def test_the_panel_attaches_to_the_sessions_cluster(prefix, tmp_path, name, printed):
+def test_the_panel_connects_to_the_sessions_cluster(prefix, tmp_path, name, printed):
     env = {"HOME": str(tmp_path), "DASK_GATEWAY_CLUSTER": name, "DASK_GATEWAY__ADDRESS": "http://127.0.0.1:1"}
     argv = [f"{prefix}/bin/python", "-W", "ignore", "-c", ATTACH]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=env, check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""A real storage process's servers in this event loop, a launch in it, and a data set it may read."""
+"""The servers of the storage process in this event loop, a launch with storage, and a data set it may read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.storage.process import Admin, Session, Storage, closing_client, make_
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> CatalogueEntry:
-    """A data set of the operator's, in a directory."""
+    """An operator's data set, in a directory."""
     folder = tmp_path / "cmip6"
     (folder / "tas").mkdir(parents=True)
     (folder / "tas" / "1.bin").write_bytes(b"warm" * 1000)

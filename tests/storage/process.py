@@ -1,4 +1,4 @@
-"""What tests need to start the storage process's servers and to talk to them as hub and as session."""
+"""Starts the servers of the storage process, and calls them as the hub and as a session do."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def make_settings(state_dir: Path, **changes: Any) -> StorageSettings:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back over the wire."""
+    """An HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -62,7 +62,7 @@ class Answer:
 
 
 def send_raw(environment: dict[str, str], method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
-    """Sign and send a request whose path and query go out exactly as given; header names have underscores."""
+    """Sign and send a request with exactly the given path and query; underscores in header names become dashes."""
     url = urlsplit(environment["AWS_ENDPOINT_URL"])
     keys = (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], environment["AWS_SESSION_TOKEN"])
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -72,7 +72,7 @@ def send_raw(environment: dict[str, str], method: str, path: str, body: bytes = 
 
 
 def send_unsigned(environment: dict[str, str], method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
-    """Send a request with nothing added."""
+    """Send a request without adding any headers."""
     connection = HTTPConnection(urlsplit(environment["AWS_ENDPOINT_URL"]).netloc, timeout=30)
     try:
         connection.request(method, path, body, headers)
@@ -86,7 +86,7 @@ CLIENTS = ThreadPoolExecutor(32)
 
 
 async def in_thread(call: Callable[[], Any]) -> Any:
-    """Run a blocking client in a thread of its own: the server under test runs in this loop and its default threads."""
+    """Run a blocking client in a separate thread pool: the tested server uses this loop and its default threads."""
     return await asyncio.get_running_loop().run_in_executor(CLIENTS, call)
 
 
@@ -127,7 +127,7 @@ class Storage:
 
 
 def s3_client(environment: dict[str, str], **changes: Any) -> Any:
-    """A boto3 client from a issued environment, without touching this process's own."""
+    """Return a boto3 client for issued environment variables, without changing this process's environment."""
     config = {"retries": {"max_attempts": 1}, "signature_version": "s3v4", "s3": {"addressing_style": "path"}}
     session = boto3.session.Session(
         environment["AWS_ACCESS_KEY_ID"],
@@ -139,12 +139,12 @@ def s3_client(environment: dict[str, str], **changes: Any) -> Any:
 
 
 def prefix_of(environment: dict[str, str]) -> str:
-    """The launch's own prefix, without a slash."""
+    """Return the launch's prefix, without a slash."""
     return environment["SCRATCH_BUCKET"].removeprefix("s3://scratch/")
 
 
 def session_environment(environment: dict[str, str]) -> dict[str, str]:
-    """The environment of a session: this one without anything of AWS's, and what was issued."""
+    """Return a session's environment: this process's without AWS variables, plus the issued ones."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return kept | environment
 
@@ -160,14 +160,14 @@ def closing_client(environment: dict[str, str], **changes: Any) -> Iterator[Any]
 
 @dataclass(frozen=True)
 class Session:
-    """One launch as its own code sees it."""
+    """One launch from the view of its own code."""
 
     environment: dict[str, str]
     client: Any
     prefix: str
 
     async def do(self, operation: str, **arguments: Any) -> Any:
-        """Call boto3; the bucket is scratch if none is named."""
+        """Call boto3; the default bucket is scratch."""
         call: Callable[..., Any] = getattr(self.client, operation)
         return await in_thread(lambda: call(**{"Bucket": "scratch"} | arguments))
 
@@ -181,7 +181,7 @@ class Session:
 
 
 async def refusal(session: Session, operation: str, **arguments: Any) -> tuple[str, int]:
-    """Return the code and status a call is refused with."""
+    """Return the error code and status with which a call is refused."""
     with pytest.raises(ClientError) as error:
         await session.do(operation, **arguments)
     answer = error.value.response

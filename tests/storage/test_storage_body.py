@@ -1,4 +1,4 @@
-"""Bodies framed as aws-chunked, signed and unsigned, and checksums in headers and trailers; and broken ones."""
+"""Bodies framed as aws-chunked, signed and unsigned, with checksums in headers and trailers, valid and invalid."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHECKSUMS = {
 
 
 class FramedAuth(S3SigV4Auth):
-    """Signs the form of the body in place of its hash."""
+    """A signer that signs the form of the body instead of its hash."""
 
     def payload(self, request: AWSRequest) -> str:
         return str(request.headers["x-amz-content-sha256"])
@@ -47,7 +47,7 @@ class FramedAuth(S3SigV4Auth):
 
 
 class Chunked:
-    """A PUT whose body is framed as the SDKs frame it."""
+    """A PUT with a body framed as by the AWS SDKs."""
 
     def __init__(self, session: Session, form: str, trailer: str = "", chunk: int = 65536) -> None:
         self.environment, self.form, self.trailer, self.chunk = session.environment, form, trailer, chunk
@@ -86,7 +86,7 @@ class Chunked:
         return framed + b"\r\n"
 
 
-async def test_signed_chunks_arrive(session: Session) -> None:
+async def test_a_body_of_signed_chunks_is_stored(session: Session) -> None:
     answer = await in_thread(Chunked(session, sigv4.STREAMING_SIGNED).send)
     assert answer.status == 200, answer
     assert await session.read(Key=f"{session.prefix}/x") == DATA
@@ -135,24 +135,24 @@ async def test_broken_frames_are_refused(session: Session, storage: Storage, cha
 
 
 @pytest.mark.parametrize("size", [0, 1, len(DATA) - 1, len(DATA) + 1])
-async def test_a_body_must_be_as_long_as_was_said(session: Session, size: int) -> None:
+async def test_a_body_must_have_its_declared_length(session: Session, size: int) -> None:
     answer = await in_thread(lambda: Chunked(session, sigv4.STREAMING_SIGNED).send(size=size))
     assert b"<Code>IncompleteBody</Code>" in answer.body
 
 
-async def test_a_trailer_must_be_signed_where_the_chunks_are(session: Session) -> None:
+async def test_a_trailer_after_signed_chunks_must_be_signed(session: Session) -> None:
     chunked = Chunked(session, sigv4.STREAMING_SIGNED_TRAILER, f"x-amz-checksum-crc32:{CHECKSUMS['crc32']}")
     answer = await in_thread(lambda: chunked.send(lambda framed: framed.replace(b"trailer-signature:", b"trailer-x:")))
     assert b"<Code>SignatureDoesNotMatch</Code>" in answer.body
 
 
-async def test_a_promised_trailer_must_come(session: Session) -> None:
+async def test_a_declared_trailer_must_be_sent(session: Session) -> None:
     chunked = Chunked(session, sigv4.STREAMING_UNSIGNED_TRAILER, f"x-amz-checksum-crc32:{CHECKSUMS['crc32']}")
     answer = await in_thread(lambda: chunked.send(lambda framed: framed.replace(b"x-amz-checksum", b"x-amz-other")))
     assert b"<Code>BadDigest</Code>" in answer.body
 
 
-async def test_a_signed_body_cannot_be_swapped(session: Session) -> None:
+async def test_a_signed_body_cannot_be_replaced(session: Session) -> None:
     headers = {"x-amz-content-sha256": hashlib.sha256(b"good").hexdigest()}
     keys = [session.environment[n] for n in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")]
     path = f"/scratch/{session.prefix}/x"

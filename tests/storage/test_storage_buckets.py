@@ -1,4 +1,4 @@
-"""What the front needs of a store, asked of every driver alike."""
+"""The same tests of the bucket interface for every driver."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def read(bucket: Bucket, key: str, span: Span | None = None) -> bytes | No
 
 
 @pytest.mark.parametrize("size", [0, 1, MEMORY_BYTES, 2 * MEMORY_BYTES + 3])
-async def test_what_is_written_is_read(bucket: Bucket, tmp_path: Path, size: int) -> None:
+async def test_a_written_object_can_be_read(bucket: Bucket, tmp_path: Path, size: int) -> None:
     data = bytes(range(256)) * (size // 256 + 1)
     etag = await put(bucket, tmp_path, "a/b", data[:size])
     assert await read(bucket, "a/b") == data[:size]
@@ -63,7 +63,7 @@ async def test_what_is_written_is_read(bucket: Bucket, tmp_path: Path, size: int
     assert list((tmp_path / "staging").iterdir()) == []
 
 
-async def test_spans_and_their_limits(bucket: Bucket, tmp_path: Path) -> None:
+async def test_spans_are_read_and_limited_to_the_object(bucket: Bucket, tmp_path: Path) -> None:
     await put(bucket, tmp_path, "a", b"0123456789")
     assert await read(bucket, "a", Span(2, 5)) == b"234"
     assert await read(bucket, "a", Span(8)) == b"89"
@@ -74,7 +74,7 @@ async def test_spans_and_their_limits(bucket: Bucket, tmp_path: Path) -> None:
     assert error.value.code == "InvalidRange"
 
 
-async def test_what_is_not_there(bucket: Bucket, tmp_path: Path) -> None:
+async def test_missing_objects_are_none_and_can_be_deleted(bucket: Bucket, tmp_path: Path) -> None:
     await put(bucket, tmp_path, "a/b", b"x")
     for key in ("b", "a", "a/c", "a/b/c"):
         assert await bucket.head(key) is None
@@ -84,7 +84,7 @@ async def test_what_is_not_there(bucket: Bucket, tmp_path: Path) -> None:
     assert await read(bucket, "a/b") == b"x"
 
 
-async def test_creating_happens_once(bucket: Bucket, tmp_path: Path) -> None:
+async def test_a_second_create_only_write_is_refused(bucket: Bucket, tmp_path: Path) -> None:
     for size in (1, 2 * MEMORY_BYTES):
         await put(bucket, tmp_path, f"{size}", bytes(size), create=True)
         with pytest.raises(S3Error) as error:
@@ -92,7 +92,7 @@ async def test_creating_happens_once(bucket: Bucket, tmp_path: Path) -> None:
         assert error.value.code == "PreconditionFailed"
 
 
-async def test_an_open_object_is_one_version(bucket: Bucket, tmp_path: Path) -> None:
+async def test_an_open_object_stays_one_version(bucket: Bucket, tmp_path: Path) -> None:
     await put(bucket, tmp_path, "a", b"1" * 3_000_000)
     opened = await bucket.open("a", None)
     assert opened is not None
@@ -103,12 +103,12 @@ async def test_an_open_object_is_one_version(bucket: Bucket, tmp_path: Path) -> 
     assert set(first + rest) == {ord("1")}
 
 
-async def test_dropping_leaves_the_neighbours(bucket: Bucket, tmp_path: Path) -> None:
+async def test_deleting_a_prefix_leaves_similar_prefixes(bucket: Bucket, tmp_path: Path) -> None:
     for key in ("a/1", "a/b/2", "ab/3", "c"):
         await put(bucket, tmp_path, key, b"1")
     assert await measure(bucket, "a/") == 2
-    await bucket.drop("a/")
-    await bucket.drop("a/")
+    await bucket.delete_prefix("a/")
+    await bucket.delete_prefix("a/")
     assert {found.key for found in (await bucket.scan(Query())).objects} == {"ab/3", "c"}
 
 
@@ -116,7 +116,7 @@ KEYS = st.lists(st.text("ab/-.0é", min_size=1, max_size=6).filter(lambda key: n
 
 
 def expected(keys: list[str], prefix: str, delimiter: bool) -> list[str]:
-    """What S3 lists, from its definition."""
+    """Return what S3 lists, by its definition."""
     found = {key for key in keys if key.startswith(prefix)}
     if delimiter:
         cuts = {key: key.find("/", len(prefix)) for key in found}
@@ -126,7 +126,7 @@ def expected(keys: list[str], prefix: str, delimiter: bool) -> list[str]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(KEYS, st.text("ab/-.0é", max_size=3), st.booleans(), st.integers(1, 4))
-async def test_listings_are_what_s3_says(
+async def test_listings_match_the_definition_of_s3(
     tmp_path_factory: pytest.TempPathFactory, keys: list[str], prefix: str, delimiter: bool, limit: int
 ) -> None:
     tmp_path = tmp_path_factory.mktemp("listing")

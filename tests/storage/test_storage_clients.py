@@ -1,4 +1,4 @@
-"""The libraries people use, each in a process of its own that knows nothing but the issued environment variables."""
+"""Popular S3 libraries, each in a separate process that gets only the issued environment variables."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SCRIPTS = {
         except PermissionError as error:
             assert "read only" in str(error)
         try:
-            fs.cat(f"{scratch}/missing"); raise SystemExit("read what is not there")
+            fs.cat(f"{scratch}/missing"); raise SystemExit("read a missing object")
         except FileNotFoundError:
             pass
         fs.rm(f"{scratch}/folder", recursive=True)
@@ -104,7 +104,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-async def test_a_library_works_from_the_environment_alone(
+async def test_a_library_works_with_only_the_environment_variables(
     session: Session, storage: Storage, name: str, tmp_path: Path
 ) -> None:
     environment = session_environment(session.environment) | {"HOME": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""The front's issuers keeps the contract of all issuers."""
+"""The issuer of the S3 front fulfils the contract of all issuers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.contracts.issuer import IssuerContract, Issuing
 from tests.storage.process import OWNER, Storage, closing_client, in_thread
 
 
-class TestFrontVend(IssuerContract):
-    """Keys of our own S3 front."""
+class TestFrontIssuer(IssuerContract):
+    """Tests of the issuer of the S3 front."""
 
     @pytest.fixture
     def issuing(self, storage: Storage) -> Issuing:

@@ -1,4 +1,4 @@
-"""A launch's storage from issuing to pruning: over HTTP, over a killed process, over a hub that says nothing."""
+"""A launch's storage from issuing to pruning: over HTTP, after a kill, and with a hub that does not answer."""
 
 from __future__ import annotations
 
@@ -46,30 +46,30 @@ def body(grant: StorageGrant, **changes: Any) -> dict[str, Any]:
     return {"grant": to_wire(grant), "expires_at": time.time() + 3600, "owner": OWNER} | changes
 
 
-async def test_vending_again_gives_the_same_keys(storage: Storage) -> None:
+async def test_issuing_again_gives_the_same_keys(storage: Storage) -> None:
     launch_id = names.new_launch_id()
     first = await storage.admin.issue(storage.grant, launch_id)
     assert await storage.admin.issue(storage.grant, launch_id) == first
     assert first["SCRATCH_BUCKET"] == first["PANGEO_SCRATCH"] == f"s3://scratch/{launch_id}"
 
 
-async def test_a_revoked_launch_cannot_come_back(storage: Storage) -> None:
+async def test_a_revoked_launch_cannot_be_granted_again(storage: Storage) -> None:
     path = f"/launches/{names.new_launch_id()}"
     assert (await storage.admin.call("PUT", path, json=body(storage.grant)))[0] == 200
     assert (await storage.admin.call("DELETE", path))[0] == 204
     assert (await storage.admin.call("DELETE", path))[0] == 204
     status, answer = await storage.admin.call("PUT", path, json=body(storage.grant))
     assert status == 409
-    assert answer["error"] == "This launch's storage was given up and cannot come back."
+    assert answer["error"] == "This launch's storage was revoked and cannot be granted again."
 
 
-async def test_a_launch_cannot_be_taken_over(storage: Storage) -> None:
+async def test_a_launch_cannot_be_granted_to_another_owner(storage: Storage) -> None:
     path = f"/launches/{names.new_launch_id()}"
     await storage.admin.call("PUT", path, json=body(storage.grant))
     assert (await storage.admin.call("PUT", path, json=body(storage.grant, owner="eve/")))[0] == 409
 
 
-async def test_the_vending_api_needs_one_of_its_tokens(storage: Storage) -> None:
+async def test_the_credentials_api_needs_one_of_its_tokens(storage: Storage) -> None:
     for token in ("", "wrong", "\u00e9"):
         stranger = replace(storage.admin, token=token)
         assert (await stranger.call("GET", "/launches"))[0] == 401
@@ -81,7 +81,7 @@ async def test_the_vending_api_needs_one_of_its_tokens(storage: Storage) -> None
 BAD = [{}, {"grant": {}}, {"owner": "a/"}, [], "x", {"grant": None, "owner": "a/", "expires_at": 1}]
 
 
-async def test_bad_vending_requests_are_refused_with_a_sentence(storage: Storage) -> None:
+async def test_invalid_grant_requests_are_refused_with_a_sentence(storage: Storage) -> None:
     path = f"/launches/{names.new_launch_id()}"
     http = replace(storage.grant, read=(CatalogueEntry("x", "http://host/"),))
     for wrong in (*BAD, body(storage.grant, expires_at="NaN"), body(http)):
@@ -92,7 +92,7 @@ async def test_bad_vending_requests_are_refused_with_a_sentence(storage: Storage
     assert (await storage.admin.call("GET", path))[0] == 404
 
 
-async def test_usage_can_be_looked_up(storage: Storage, session: Session) -> None:
+async def test_usage_can_be_read(storage: Storage, session: Session) -> None:
     await session.do("put_object", Key=f"{session.prefix}/x", Body=b"12345")
     await session.read(Key=f"{session.prefix}/x")
     status, about = await storage.admin.call("GET", f"/launches/{session.prefix}")
@@ -104,7 +104,7 @@ async def test_usage_can_be_looked_up(storage: Storage, session: Session) -> Non
     assert session.environment["AWS_SECRET_ACCESS_KEY"] not in json.dumps(about) + metrics
 
 
-async def test_revoking_ends_the_credentials_at_once(storage: Storage, session: Session) -> None:
+async def test_revoking_invalidates_the_credentials_at_once(storage: Storage, session: Session) -> None:
     await session.do("put_object", Key=f"{session.prefix}/x", Body=b"1")
     upload = (await session.do("create_multipart_upload", Key=f"{session.prefix}/y"))["UploadId"]
     await session.do("upload_part", Key=f"{session.prefix}/y", UploadId=upload, PartNumber=1, Body=b"2" * 100)
@@ -124,7 +124,7 @@ async def test_expired_launches_are_refused_and_then_revoked(storage: Storage) -
     assert (await storage.admin.call("GET", f"/launches/{prefix_of(environment)}"))[1]["revoked"]
 
 
-async def test_revoking_cuts_a_running_download(storage: Storage, session: Session) -> None:
+async def test_revoking_aborts_a_running_download(storage: Storage, session: Session) -> None:
     key, size = f"{session.prefix}/big", 64 * 1024 * 1024
     await session.do("put_object", Key=key, Body=bytes(size))
     link = session.client.generate_presigned_url("get_object", {"Bucket": "scratch", "Key": key})
@@ -138,7 +138,7 @@ async def test_revoking_cuts_a_running_download(storage: Storage, session: Sessi
     assert launch.usage.egress < size
 
 
-async def test_revoking_cuts_a_running_upload(storage: Storage, session: Session) -> None:
+async def test_revoking_aborts_a_running_upload(storage: Storage, session: Session) -> None:
     key = f"{session.prefix}/big"
     link = session.client.generate_presigned_url("put_object", {"Bucket": "scratch", "Key": key})
 
@@ -153,7 +153,7 @@ async def test_revoking_cuts_a_running_upload(storage: Storage, session: Session
     assert list((storage.settings.state_dir / "staging").iterdir()) == []
 
 
-async def test_scratch_outlives_its_launch_as_long_as_granted(storage: Storage) -> None:
+async def test_scratch_is_kept_for_the_granted_time(storage: Storage) -> None:
     environment = await storage.admin.issue(replace(storage.grant, keep_seconds=100))
     with closing_client(environment) as client:
         session = Session(environment, client, prefix_of(environment))
@@ -169,7 +169,7 @@ async def test_scratch_outlives_its_launch_as_long_as_granted(storage: Storage) 
     assert (about["pruned"], about["used_bytes"]) == (True, 0)
 
 
-async def test_scratch_that_is_not_kept_goes_with_the_launch(storage: Storage) -> None:
+async def test_scratch_without_a_keep_time_is_removed_at_revocation(storage: Storage) -> None:
     environment = await storage.admin.issue(replace(storage.grant, keep_seconds=0))
     home = storage.settings.state_dir / "objects" / prefix_of(environment)
     home.mkdir()
@@ -181,7 +181,7 @@ async def test_scratch_that_is_not_kept_goes_with_the_launch(storage: Storage) -
 @pytest.mark.parametrize(
     ("answers", "ends"), [([False, False], True), ([False, True, False], False), ([None] * 3, False)]
 )
-async def test_a_launch_whose_server_is_gone_twice_ends(
+async def test_a_launch_is_revoked_if_its_server_is_missing_twice(
     tmp_path: Path, grant: StorageGrant, answers: list[bool | None], ends: bool
 ) -> None:
     asked: list[str] = []
@@ -206,7 +206,7 @@ async def test_a_launch_whose_server_is_gone_twice_ends(
 
 @asynccontextmanager
 async def hub_answering(status: int, text: str) -> AsyncIterator[str]:
-    """A server that answers as JupyterHub's API would."""
+    """Serve the given answer at JupyterHub's API path for a server."""
 
     async def answer(request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "token hub-token"
@@ -238,12 +238,12 @@ HUB_ANSWERS = [
 
 
 @pytest.mark.parametrize(("status", "text", "alive"), HUB_ANSWERS)
-async def test_what_the_hub_says_about_a_server(status: int, text: str, alive: bool | None) -> None:
+async def test_liveness_follows_the_hubs_answer(status: int, text: str, alive: bool | None) -> None:
     async with hub_answering(status, text) as url:
         assert await HubIsAlive(url, "hub-token")("ada@x/") is alive
 
 
-async def test_a_hub_that_is_not_there_says_nothing() -> None:
+async def test_liveness_is_unknown_without_a_hub() -> None:
     assert await HubIsAlive(f"http://127.0.0.1:{free_port()}/hub/api", "hub-token")("ada/") is None
 
 
@@ -258,7 +258,7 @@ run(StorageSettings(Path(state), f"http://127.0.0.1:{data}", "key", (AdminCaller
 
 
 class Process:
-    """The storage process as an operator runs it."""
+    """The storage process, run as an operator does."""
 
     def __init__(self, state: Path) -> None:
         self.state, self.data, self.port = state, free_port(), free_port()
@@ -274,7 +274,7 @@ class Process:
                 return
             except aiohttp.ClientError:
                 await asyncio.sleep(0.1)
-        raise AssertionError("the storage process did not come up")
+        raise AssertionError("the storage process did not start")
 
     def stop(self, number: signal.Signals) -> int:
         assert self.process is not None
@@ -290,7 +290,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
         process.stop(signal.SIGKILL)
 
 
-async def test_a_killed_process_finds_everything_again(process: Process, grant: StorageGrant) -> None:
+async def test_a_killed_process_restores_its_state(process: Process, grant: StorageGrant) -> None:
     await process.start()
     environment, gone = await process.admin.issue(grant), await process.admin.issue(replace(grant, keep_seconds=1))
     with closing_client(environment) as client, closing_client(gone) as other:
@@ -337,7 +337,7 @@ RIGHTS = {
 
 
 @pytest.mark.parametrize("token", RIGHTS)
-async def test_each_caller_may_do_its_own_part_alone(storage: Storage, token: str) -> None:
+async def test_each_caller_has_only_its_own_rights(storage: Storage, token: str) -> None:
     id_ = names.new_launch_id()
     await storage.admin.issue(storage.grant, id_)
     caller = Admin(storage.admin.url, token)
@@ -350,7 +350,7 @@ async def test_each_caller_may_do_its_own_part_alone(storage: Storage, token: st
     assert {status for status, _ in asked.values()} <= {200, 403}
 
 
-async def test_the_environment_is_told_again_until_the_launch_ends(storage: Storage) -> None:
+async def test_the_environment_can_be_read_until_the_launch_ends(storage: Storage) -> None:
     id_ = names.new_launch_id()
     environment = await storage.admin.issue(storage.grant, id_)
     assert await storage.admin.call("GET", f"/launches/{id_}/environment") == (200, {"environment": environment})
@@ -358,7 +358,7 @@ async def test_the_environment_is_told_again_until_the_launch_ends(storage: Stor
     assert (await storage.admin.call("GET", f"/launches/{id_}/environment"))[0] == 404
 
 
-def test_settings_do_not_show_their_secrets() -> None:
+def test_the_repr_of_settings_has_no_secrets() -> None:
     settings = StorageSettings(
         Path(os.devnull),
         "http://x",

@@ -17,7 +17,7 @@ MEBI = 1024 * 1024
 
 
 @pytest.mark.parametrize("name", KEYS)
-async def test_a_key_comes_back_as_it_was_written(session: Session, name: str) -> None:
+async def test_a_key_is_listed_and_read_unchanged(session: Session, name: str) -> None:
     key = f"{session.prefix}/{name}"
     await session.do("put_object", Key=key, Body=name.encode())
     got = await session.do("head_object", Key=key)
@@ -30,7 +30,7 @@ async def test_a_key_comes_back_as_it_was_written(session: Session, name: str) -
     assert await refusal(session, "get_object", Key=key) == ("NoSuchKey", 404)
 
 
-async def test_ranges_are_cut_out_exactly(session: Session) -> None:
+async def test_ranges_are_read_exactly(session: Session) -> None:
     key, data = f"{session.prefix}/x", os.urandom(3 * MEBI + 17)
     await session.do("put_object", Key=key, Body=data)
     for text, piece in {
@@ -48,11 +48,11 @@ async def test_ranges_are_cut_out_exactly(session: Session) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "bytes=-", "bytes=5-2", "lines=1-2", "bytes=1-2,4-5", "bytes=a-b"])
-def test_what_is_no_range_means_the_whole_object(text: str) -> None:
+def test_an_invalid_range_means_the_whole_object(text: str) -> None:
     assert parse_span(text) is None
 
 
-async def test_reading_under_conditions(session: Session) -> None:
+async def test_conditions_on_reads(session: Session) -> None:
     key = f"{session.prefix}/x"
     etag = (await session.do("put_object", Key=key, Body=b"1"))["ETag"]
     await session.do("get_object", Key=key, IfMatch=etag)
@@ -61,13 +61,13 @@ async def test_reading_under_conditions(session: Session) -> None:
     assert (await refusal(session, "head_object", Key=key, IfNoneMatch=etag))[1] == 304
 
 
-async def test_compressed_content_stays_as_it_is(session: Session) -> None:
+async def test_compressed_content_is_stored_unchanged(session: Session) -> None:
     data = gzip.compress(b"text" * 1000)
     await session.do("put_object", Key=f"{session.prefix}/x.gz", Body=data, ContentEncoding="gzip")
     assert await session.read(Key=f"{session.prefix}/x.gz") == data
 
 
-async def test_create_only_and_compare_and_swap(session: Session) -> None:
+async def test_create_only_and_compare_and_swap_writes(session: Session) -> None:
     key = f"{session.prefix}/ref"
     etag = (await session.do("put_object", Key=key, Body=b"1", IfNoneMatch="*"))["ETag"]
     assert await refusal(session, "put_object", Key=key, Body=b"2", IfNoneMatch="*") == ("PreconditionFailed", 412)
@@ -78,22 +78,22 @@ async def test_create_only_and_compare_and_swap(session: Session) -> None:
     assert await session.read(Key=key) == b"2"
 
 
-async def test_of_many_creators_one_wins(session: Session) -> None:
+async def test_one_of_many_concurrent_creates_succeeds(session: Session) -> None:
     puts = [session.do("put_object", Key=f"{session.prefix}/r", Body=b"%d" % n, IfNoneMatch="*") for n in range(8)]
     results = await asyncio.gather(*puts, return_exceptions=True)
     assert sum(isinstance(result, dict) for result in results) == 1
 
 
-async def test_an_object_and_a_beginning_of_others_cannot_share_a_name(session: Session) -> None:
+async def test_a_key_cannot_be_an_object_and_a_prefix(session: Session) -> None:
     await session.do("put_object", Key=f"{session.prefix}/a/b", Body=b"1")
     assert (await refusal(session, "put_object", Key=f"{session.prefix}/a", Body=b"1"))[0] == "InvalidArgument"
     assert (await refusal(session, "put_object", Key=f"{session.prefix}/a/b/c", Body=b"1"))[0] == "InvalidArgument"
     await session.do("delete_object", Key=f"{session.prefix}/a")
     await session.do("delete_object", Key=f"{session.prefix}/a/b")
-    await session.do("put_object", Key=f"{session.prefix}/a", Body=b"now it can")
+    await session.do("put_object", Key=f"{session.prefix}/a", Body=b"no longer a prefix")
 
 
-async def test_copies_check_their_source_as_a_read(session: Session, storage: Storage) -> None:
+async def test_a_copy_needs_read_access_to_its_source(session: Session, storage: Storage) -> None:
     key = f"{session.prefix}/copy"
     await session.do("copy_object", Key=key, CopySource={"Bucket": "cmip6", "Key": "tas/1.bin"})
     assert await session.read(Key=key) == b"warm" * 1000
@@ -129,7 +129,7 @@ async def multipart(session: Session, key: str, parts: list[bytes]) -> tuple[str
     return upload, done
 
 
-async def test_a_multipart_upload_puts_its_parts_together(session: Session, storage: Storage) -> None:
+async def test_a_multipart_upload_joins_its_parts(session: Session, storage: Storage) -> None:
     key, parts = f"{session.prefix}/big", [os.urandom(2 * MEBI), b"", os.urandom(100)]
     upload, done = await multipart(session, key, parts)
     listed = await session.do("list_parts", Key=key, UploadId=upload, MaxParts=2)
@@ -161,7 +161,7 @@ async def test_an_upload_belongs_to_its_launch_and_key(session: Session, storage
     assert storage.runner.service.table.get(session.prefix).usage.stored == 0
 
 
-async def test_a_part_can_be_sent_again(session: Session, storage: Storage) -> None:
+async def test_a_part_can_be_replaced(session: Session, storage: Storage) -> None:
     key = f"{session.prefix}/big"
     upload, _ = await multipart(session, key, [b"first try"])
     part = await session.do("upload_part", Key=key, UploadId=upload, PartNumber=1, Body=b"second")
@@ -181,7 +181,7 @@ NAMES = ["a/1", "a/2", "a-b", "a.b", "a0", "b/c/d", "b/c/e", "é", "z"]
 
 @pytest.mark.parametrize("operation", ["list_objects_v2", "list_objects"])
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-async def test_listings_come_in_byte_order_whatever_the_page(session: Session, operation: str, size: int) -> None:
+async def test_listings_are_in_byte_order_for_every_page_size(session: Session, operation: str, size: int) -> None:
     await fill(session, NAMES)
     root = f"{session.prefix}/"
 
@@ -199,7 +199,7 @@ async def test_listings_come_in_byte_order_whatever_the_page(session: Session, o
     assert sorted(rolled) == sorted(["a/", "a-b", "a.b", "a0", "b/", "é", "z"])
 
 
-async def test_prefixes_may_end_within_a_name(session: Session) -> None:
+async def test_a_prefix_may_end_inside_a_name(session: Session) -> None:
     await fill(session, NAMES)
 
     async def listed(prefix: str, **arguments: Any) -> list[str]:

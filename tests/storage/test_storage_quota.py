@@ -1,4 +1,4 @@
-"""Byte limits on scratch and on reading: exact, and refused with a sentence that names the limit."""
+"""Byte limits on scratch and on reading are exact, and a refusal names the limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = 1000
 
 @pytest.fixture
 async def small(storage: Storage) -> Any:
-    """A launch with little room."""
+    """A launch with small limits."""
     environment = await storage.admin.issue(replace(storage.grant, scratch_bytes=LIMIT, egress_bytes=LIMIT))
     with closing_client(environment) as client:
         yield Session(environment, client, prefix_of(environment))
@@ -30,11 +30,11 @@ def usage(storage: Storage, session: Session) -> Usage:
     return launch.usage
 
 
-async def test_scratch_is_full_when_it_is_full(storage: Storage, small: Session) -> None:
+async def test_scratch_is_limited_to_the_byte(storage: Storage, small: Session) -> None:
     key = f"{small.prefix}/x"
     await small.do("put_object", Key=key, Body=b"x" * LIMIT)
-    told = "of this launch's 1000 bytes of scratch storage 1000 bytes are in use. Delete"
-    with pytest.raises(ClientError, match=told) as error:
+    message = "1000 bytes of this launch's 1000 bytes of scratch storage are in use. Delete"
+    with pytest.raises(ClientError, match=message) as error:
         await small.do("put_object", Key=f"{key}2", Body=b"x")
     assert error.value.response["Error"]["Code"] == "QuotaExceeded"
     await small.do("put_object", Key=key, Body=b"y" * (LIMIT - 1))
@@ -44,7 +44,7 @@ async def test_scratch_is_full_when_it_is_full(storage: Storage, small: Session)
     assert usage(storage, small).stored == 1
 
 
-async def test_parts_count_before_they_are_completed(storage: Storage, small: Session) -> None:
+async def test_parts_count_before_the_upload_is_completed(storage: Storage, small: Session) -> None:
     key = {"Key": f"{small.prefix}/x"}
     upload = (await small.do("create_multipart_upload", **key))["UploadId"]
     await small.do("upload_part", **key, UploadId=upload, PartNumber=1, Body=b"x" * 600)
@@ -64,14 +64,14 @@ async def test_copies_count_like_writes(storage: Storage, small: Session) -> Non
     assert usage(storage, small) == Usage()
 
 
-async def test_concurrent_writes_cannot_share_the_last_byte(storage: Storage, small: Session) -> None:
+async def test_concurrent_writes_cannot_exceed_the_limit(storage: Storage, small: Session) -> None:
     puts = [small.do("put_object", Key=f"{small.prefix}/{n}", Body=b"x" * 300) for n in range(10)]
     results = await asyncio.gather(*puts, return_exceptions=True)
     assert sum(isinstance(result, dict) for result in results) == 3
     assert usage(storage, small) == Usage(900, 0, 0)
 
 
-async def test_a_refused_write_takes_no_room(storage: Storage, small: Session) -> None:
+async def test_a_refused_write_does_not_count(storage: Storage, small: Session) -> None:
     wrong = {"ContentMD5": "AAAAAAAAAAAAAAAAAAAAAA=="}
     code = await refusal(small, "put_object", Key=f"{small.prefix}/x", Body=b"x" * 900, **wrong)
     assert code == ("BadDigest", 400)
@@ -79,18 +79,18 @@ async def test_a_refused_write_takes_no_room(storage: Storage, small: Session) -
     assert list((storage.settings.state_dir / "staging").iterdir()) == []
 
 
-async def test_reading_is_counted_and_ends_at_its_limit(storage: Storage, small: Session) -> None:
+async def test_reading_is_counted_and_limited(storage: Storage, small: Session) -> None:
     key = f"{small.prefix}/x"
     await small.do("put_object", Key=key, Body=b"x" * 600)
     assert len(await small.read(Key=key)) == 600
-    with pytest.raises(ClientError, match=r"this launch may read 1000 bytes in all, of which 600 bytes are used"):
+    with pytest.raises(ClientError, match=r"this launch may read 1000 bytes in total, of which 600 bytes are used"):
         await small.read(Key=key)
     assert len(await small.read(Key=key, Range="bytes=0-399")) == 400
     assert (await refusal(small, "get_object", Bucket="cmip6", Key="readme.txt"))[0] == "QuotaExceeded"
     assert usage(storage, small).egress == LIMIT
 
 
-def test_reservations_are_given_back_once() -> None:
+def test_reservations_are_released_once() -> None:
     count = Usage(stored=50)
     with reserve_scratch(count, 100, 40) as reservation:
         with pytest.raises(OverQuota):
@@ -102,7 +102,7 @@ def test_reservations_are_given_back_once() -> None:
     assert count == Usage(stored=60)
 
 
-def test_no_egress_limit_means_none() -> None:
+def test_egress_without_a_limit_is_only_counted() -> None:
     count = Usage()
     reserve_egress(count, None, 10**15)
     assert count.egress == 10**15

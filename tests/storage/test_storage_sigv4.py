@@ -1,4 +1,4 @@
-"""Signatures: what botocore signs is accepted, what was touched afterwards is not."""
+"""Signatures: requests signed by botocore are accepted; requests changed after signing are refused."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def code_of(request: SignedRequest, **arguments: object) -> str:
     return error.value.code
 
 
-def test_botocore_signs_what_we_accept() -> None:
+def test_requests_signed_by_botocore_are_accepted() -> None:
     verify(signed())
     verify(signed(query="list-type=2&prefix=a%2Fb%20c&delimiter=%2F", method="GET"))
     verify(signed(**{"x-amz-copy-source": "/b/k", "content-type": "text/plain;  charset=x"}))
@@ -65,11 +65,11 @@ def test_botocore_signs_what_we_accept() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30))
-def test_any_key_and_query_can_be_signed(text: str) -> None:
+def test_requests_with_any_key_and_query_are_accepted(text: str) -> None:
     verify(signed(path="/scratch/" + quote(text, safe="/~"), query="prefix=" + quote(text, safe="-_.~"), method="GET"))
 
 
-def test_what_was_changed_after_signing_is_refused() -> None:
+def test_requests_changed_after_signing_are_refused() -> None:
     good = signed()
     changes = {"method": "GET", "path": "/scratch/other", "query": "acl"}
     for name, value in changes.items():
@@ -89,26 +89,26 @@ def test_keys_without_their_session_token_are_refused() -> None:
     assert code_of(wire(request)) == "InvalidToken"
 
 
-def test_amz_headers_that_are_not_signed_are_refused() -> None:
+def test_unsigned_amz_headers_are_refused() -> None:
     for good in (signed(), presigned()):
         added = replace(good, headers=(*good.headers, ("x-amz-copy-source", "/scratch/other")))
         assert code_of(added) == "AccessDenied"
 
 
-def test_requests_are_good_for_fifteen_minutes() -> None:
+def test_requests_are_valid_for_fifteen_minutes() -> None:
     now = time.time()
     verify(signed(), now=now + 890)
     assert code_of(signed(), now=now + 910) == "RequestTimeTooSkewed"
     assert code_of(signed(), now=now - 910) == "RequestTimeTooSkewed"
 
 
-def test_presigned_links_expire_as_they_say() -> None:
+def test_presigned_links_expire_at_their_time() -> None:
     verify(presigned(3600), now=time.time() + 3500)
     assert code_of(presigned(3600), now=time.time() + 3700) == "AccessDenied"
     assert code_of(presigned(8 * 24 * 3600)) == "AuthorizationQueryParametersError"
 
 
-def test_version_2_is_refused_with_a_way_out() -> None:
+def test_version_2_is_refused_with_a_hint() -> None:
     request = AWSRequest("GET", f"{HOST}/scratch/a")
     HmacV1QueryAuth(KEYS).add_auth(request)
     for old in (wire(request), SignedRequest("GET", "/", "", (("authorization", "AWS AKID:sig"), ("host", "h")))):
@@ -126,19 +126,19 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("authorization", BROKEN)
-def test_broken_authorizations_are_refused(authorization: str) -> None:
+def test_malformed_authorizations_are_refused(authorization: str) -> None:
     headers = (("authorization", authorization), ("host", "h"), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"))
     with pytest.raises(SignatureError):
         sigv4.read_claim(SignedRequest("GET", "/", "", headers))
 
 
-def test_a_payload_hash_of_no_known_form_is_refused() -> None:
+def test_an_unsupported_payload_hash_is_refused() -> None:
     good = signed()
     headers = tuple((name, "0" * 63 if name == "x-amz-content-sha256" else value) for name, value in good.headers)
     assert code_of(replace(good, headers=headers)) == "InvalidRequest"
 
 
-def test_aws_own_example_of_signed_chunks() -> None:
+def test_the_example_of_aws_for_signed_chunks() -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html"""
     headers = {
         "host": "s3.amazonaws.com",

@@ -9,7 +9,7 @@ import re
 import time
 from datetime import datetime
 
-from ...command import LineCutter
+from ...command import LineSplitter
 
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 _SKEW_SECONDS = 300
@@ -54,7 +54,7 @@ class LogCursor:
             self._catching_up = moment == self._last
         self._told = self._told + 1 if moment == self._last else 1
         self._last = moment
-        return LineCutter().feed((raw[found.end() :] if found else raw) + b"\n")
+        return LineSplitter().feed((raw[found.end() :] if found else raw) + b"\n")
 
 
 def _nanoseconds(found: re.Match[bytes]) -> int:

@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 from repo2docker.engine import BuildError, ContainerEngine
 
-from ...command import LineCutter
+from ...command import LineSplitter
 from .appendix import SESSION_DIR
 
 _TAIL_LINES: Final = 20
@@ -91,14 +91,14 @@ class BuildahEngine(LayoutEngine):
 
 def _lines(command: list[str]) -> Iterator[str]:
     """Yield what `command` writes, in clean lines. Raises BuildError."""
-    cutter, tail = LineCutter(), deque[str](maxlen=_TAIL_LINES)
+    splitter, tail = LineSplitter(), deque[str](maxlen=_TAIL_LINES)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
         assert run.stdout is not None
         while chunk := run.stdout.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]  # a buffered reader
-            for line in cutter.feed(chunk):
+            for line in splitter.feed(chunk):
                 tail.append(line)
                 yield f"{line}\n"
-        for line in cutter.flush():
+        for line in splitter.flush():
             tail.append(line)
             yield f"{line}\n"
     if run.returncode:

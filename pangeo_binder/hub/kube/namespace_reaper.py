@@ -21,7 +21,7 @@ from kubernetes_asyncio.client.rest import ApiException
 
 from ... import names
 from ...kube.api import KubeApi, gone
-from ...liveness import HubIsAlive, IsAlive, Missing
+from ...liveness import HubIsAlive, IsAlive, MissingServers
 from .manifests import SERVER_ANNOTATION
 from .namespaces import remove_shared
 from .settings import shared_name
@@ -89,7 +89,7 @@ class NamespaceReaper:
         self._surroundings = surroundings
         self._next = ""
         self._number = 0
-        self._missing: defaultdict[int, Missing] = defaultdict(lambda: Missing(is_alive))
+        self._missing: defaultdict[int, MissingServers] = defaultdict(lambda: MissingServers(is_alive))
         """Who was found gone before, by the number of the page."""
 
     async def loop(self) -> None:
@@ -107,7 +107,7 @@ class NamespaceReaper:
         found = defaultdict(list)
         for each in await self._page():
             found[each.metadata.annotations[SERVER_ANNOTATION]].append(each)
-        for owner in await self._missing[number].among(found):
+        for owner in await self._missing[number].find(found):
             for each in found[owner]:
                 log.warning("Removing what is left of launch %s", each.metadata.labels[names.LAUNCH_LABEL])
                 await self._surroundings.remove(each)

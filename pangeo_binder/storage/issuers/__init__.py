@@ -1,1 +1,1 @@
-"""Drivers that issue credentials of one launch. One file per kind of store; they do not know each other."""
+"""Drivers that issue the credentials of a launch: one file per kind of store, independent of each other."""

@@ -1,7 +1,7 @@
-"""What an issuer is: it turns a launch's scope into an environment that any S3 client understands, and back.
+"""The interface of issuers: they turn a launch's scope into environment variables for S3 clients, and revoke them.
 
-A driver either makes credentials of a cloud's own, or keys of our S3 front (`front`). In the storage process; not for
-keeping the table of launches (`launches`).
+A driver issues either a cloud's own credentials or keys of our S3 front (`front`). Runs in the storage process; not for
+the launch table (`launches`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..scope import Scope
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a session needs to reach its storage."""
+    """The location of a session's scratch, and the environment variables that give access."""
 
     scratch: str
-    """`s3://bucket/prefix`, without a slash at its end."""
+    """`s3://bucket/prefix`, without a trailing slash."""
     environment: Mapping[str, str]
     """Environment variables; secret."""
     expires_at: float
@@ -29,15 +29,15 @@ class Credentials:
 
 
 class Issuer(ABC):
-    """Gives launches their credentials and takes them away again."""
+    """Issues and revokes the credentials of launches."""
 
     @abstractmethod
     async def issue(self, scope: Scope, expires_at: float) -> Credentials:
-        """Return credentials for `scope`, good until `expires_at` (seconds since the epoch); repeating it is harmless.
+        """Return credentials for `scope`, valid until `expires_at` (seconds since the epoch); idempotent.
 
-        Raises StorageUnavailable where the store behind does not give any.
+        Raises StorageUnavailable if the store does not issue any.
         """
 
     @abstractmethod
     async def revoke(self, launch_id: str) -> None:
-        """Make the launch's credentials useless, and break off what runs with them; no error where there are none."""
+        """Revoke the launch's credentials and abort its requests; no error if there are none."""

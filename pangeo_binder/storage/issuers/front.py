@@ -1,7 +1,7 @@
-"""Issues keys of our own S3 front: a static triple in the environment, which even clients that never refresh can use.
+"""Issues keys of our own S3 front: static environment variables, which also work for clients that never refresh.
 
-The keys live as long as the launch and die at once with it, because the front asks the launch table at every request.
-The names of the variables are those boto3, s3fs, obstore, zarr, pandas, GDAL, rclone and arrow read by themselves.
+The keys are valid exactly as long as the launch, because the front reads the launch table at every request.
+The variables are those that boto3, s3fs, obstore, zarr, pandas, GDAL, rclone and arrow read by default.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..keys import triple_of
+from ..keys import derive_keys
 from ..scope import Scope
 from .base import Credentials, Issuer
 
 REGION = "us-east-1"
 _AWS_CONFIG = "[default]\ns3 =\n    signature_version = s3v4\n    addressing_style = path\n"
-"""Without it boto3 and the AWS CLI presign with version 2 in us-east-1, and ask for `bucket.host`."""
+"""Without it boto3 and the AWS CLI presign with version 2 in us-east-1, and connect to `bucket.host`."""
 
 
 class FrontIssuer(Issuer):
-    """Issues keys for the S3 front at `endpoint`, an http(s) URL without a path."""
+    """Issuer of keys for the S3 front at `endpoint`, an http(s) URL without a path."""
 
     def __init__(
         self, endpoint: str, master_key: str, config_file: Path, abort_requests: Callable[[str], None]
     ) -> None:
-        """Write `config_file` for clients that read AWS_CONFIG_FILE; `abort_requests` ends a launch's requests."""
+        """Write `config_file` for clients that read AWS_CONFIG_FILE; `abort_requests` aborts a launch's requests."""
         self._endpoint = endpoint.rstrip("/")
         self._master_key = master_key
         self._config_file = config_file
@@ -33,24 +33,24 @@ class FrontIssuer(Issuer):
         config_file.write_text(_AWS_CONFIG)
 
     async def issue(self, scope: Scope, expires_at: float) -> Credentials:
-        """Return the launch's keys; always the same ones."""
-        keys = triple_of(self._master_key, scope.launch_id)
+        """Return the launch's keys; the same ones at every call."""
+        keys = derive_keys(self._master_key, scope.launch_id)
         scratch = f"s3://{scope.scratch.bucket}/{scope.scratch.bare}"
         environment = {
             "AWS_ACCESS_KEY_ID": keys.access_key_id,
             "AWS_SECRET_ACCESS_KEY": keys.secret,
             "AWS_SESSION_TOKEN": keys.session_token,
-            **self._where(),
+            **self._endpoint_variables(),
             "SCRATCH_BUCKET": scratch,
             "PANGEO_SCRATCH": scratch,
         }
         return Credentials(scratch, environment, expires_at)
 
     async def revoke(self, launch_id: str) -> None:
-        """Break off what the launch is doing now; its keys are dead already, by the launch table."""
+        """Abort the launch's running requests; the launch table already refuses its keys."""
         self._abort_requests(launch_id)
 
-    def _where(self) -> dict[str, str]:
+    def _endpoint_variables(self) -> dict[str, str]:
         url = urlsplit(self._endpoint)
         plain = url.scheme == "http"
         return {

@@ -1,1 +1,1 @@
-"""The S3 front: the S3 protocol over obstore, bounded by a launch's scope. Knows nothing of launches' lives."""
+"""The S3 front: the S3 protocol over obstore, limited to a launch's scope. Not for granting or revoking."""

@@ -1,7 +1,7 @@
-"""Reads a request's body into a spool, undoing aws-chunked framing, and checks everything the client said about it.
+"""Reads a request's body into a spool, removes aws-chunked framing, and verifies what the client declared about it.
 
-Form: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html. Raises S3Error where the length,
-the payload hash, a chunk's signature, a checksum or Content-MD5 is not right. Not for what the bytes mean.
+Format: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html. Raises S3Error if the length,
+the payload hash, a chunk's signature, a checksum or Content-MD5 is wrong. Not for interpreting the content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from aiohttp import StreamReader
 
 from ...metrics import STORAGE_BYTES
-from .checksums import Checksum, claimed
+from .checksums import Checksum, declared_checksums
 from .errors import S3Error
 from .sigv4 import (
     STREAMING,
@@ -26,7 +26,7 @@ from .sigv4 import (
     ChunkSigner,
     Claim,
     SignedRequest,
-    same,
+    equal_in_constant_time,
 )
 from .spool import Spool
 
@@ -40,7 +40,7 @@ _HEX = re.compile(rb"[0-9a-fA-F]{1,8}")
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A body that is still to be read, with what was said and verified about it so far."""
+    """An unread body, with its request, the request's claim, and the signer of its chunks."""
 
     content: StreamReader
     request: SignedRequest
@@ -53,60 +53,60 @@ class Body:
         return self.claim.payload_hash in STREAMING
 
     def size(self, limit: int = MAX_BODY_BYTES) -> int:
-        """Return its length without framing, in bytes. Raises S3Error where that is not said or over `limit`."""
+        """Return its declared length without framing, in bytes. Raises S3Error if it is missing or over `limit`."""
         text = self.request.header("x-amz-decoded-content-length" if self.chunked else "content-length")
         if not (text.isascii() and text.isdecimal() and len(text) < 16):
-            raise S3Error("MissingContentLength", "The request must say how long its body is.")
+            raise S3Error("MissingContentLength", "The request must declare the length of its body.")
         if int(text) > limit:
-            raise S3Error("EntityTooLarge", f"The body is longer than the {limit} bytes one request may carry.")
+            raise S3Error("EntityTooLarge", f"The body is longer than {limit} bytes, the limit of one request.")
         return int(text)
 
 
 @dataclass(slots=True)
 class _Trailer:
-    """What came after the last chunk."""
+    """The headers after the last chunk."""
 
     headers: list[tuple[str, str]] = field(default_factory=list)
 
 
 async def receive(body: Body, spool: Spool, limit: int = MAX_BODY_BYTES) -> None:
-    """Read `body` into `spool` and check it. Raises S3Error."""
+    """Read `body` into `spool` and verify it. Raises S3Error."""
     size, trailer, check = body.size(limit), _Trailer(), _Check(body)
     batch = bytearray()
     async for piece in _pieces(body, trailer):
         batch += piece
         if spool.size + len(batch) > size:
-            raise S3Error("IncompleteBody", "The body is longer than the request said.")
+            raise S3Error("IncompleteBody", "The body is longer than the request declared.")
         if len(batch) >= _BATCH_BYTES:
-            await asyncio.to_thread(check.take, bytes(batch), spool)
+            await asyncio.to_thread(check.feed, bytes(batch), spool)
             batch.clear()
     if len(batch) > _BATCH_BYTES // 8:
-        await asyncio.to_thread(check.take, bytes(batch), spool)
-    else:  # not worth a thread
-        check.take(bytes(batch), spool)
+        await asyncio.to_thread(check.feed, bytes(batch), spool)
+    else:  # a thread would cost more than the write
+        check.feed(bytes(batch), spool)
     if spool.size != size:
-        raise S3Error("IncompleteBody", "The body is shorter than the request said.")
+        raise S3Error("IncompleteBody", "The body is shorter than the request declared.")
     check.finish(spool, trailer)
     STORAGE_BYTES.labels("in").inc(size)
 
 
 class _Check:
-    """Feeds a body to its spool, its payload hash and its checksums."""
+    """Writer that feeds a body to its spool, its payload hash and its checksums."""
 
     def __init__(self, body: Body) -> None:
         self._request = body.request
         named = body.claim.payload_hash
         self._expected_sha256 = "" if named in (UNSIGNED_PAYLOAD, *STREAMING) else named
         self._sha256 = hashlib.sha256()
-        self._claimed = claimed(body.request.headers)
-        self._trailing = claimed([(name.strip().lower(), "") for name in self._trailer_names()])
+        self._claimed = declared_checksums(body.request.headers)
+        self._trailing = declared_checksums([(name.strip().lower(), "") for name in self._trailer_names()])
         self._checksums = [Checksum(name) for name in {**self._claimed, **self._trailing}]
 
     def _trailer_names(self) -> list[str]:
         return self._request.header("x-amz-trailer").split(",")
 
-    def take(self, data: bytes, spool: Spool) -> None:
-        """Take `data` in; blocks on the disk."""
+    def feed(self, data: bytes, spool: Spool) -> None:
+        """Append `data` to the spool and update the hashes; blocks on the disk."""
         spool.append(data)
         if self._expected_sha256:
             self._sha256.update(data)
@@ -114,16 +114,16 @@ class _Check:
             checksum.update(data)
 
     def finish(self, spool: Spool, trailer: _Trailer) -> None:
-        """Compare everything. Raises S3Error."""
-        if self._expected_sha256 and not same(self._sha256.hexdigest(), self._expected_sha256):
-            raise S3Error("XAmzContentSHA256Mismatch", "The body does not have the SHA-256 that was signed.")
-        expected = {**self._trailing, **self._claimed, **claimed(trailer.headers)}
+        """Compare hash, checksums and MD5 with the declared ones. Raises S3Error."""
+        if self._expected_sha256 and not equal_in_constant_time(self._sha256.hexdigest(), self._expected_sha256):
+            raise S3Error("XAmzContentSHA256Mismatch", "The SHA-256 of the body is not the signed one.")
+        expected = {**self._trailing, **self._claimed, **declared_checksums(trailer.headers)}
         for checksum in self._checksums:
             if checksum.base64() != expected[checksum.name]:
-                raise S3Error("BadDigest", f"The body does not have the {checksum.name} checksum sent with it.")
+                raise S3Error("BadDigest", f"The {checksum.name} checksum of the body is not the one sent with it.")
         md5 = self._request.header("content-md5")
         if md5 and md5 != base64.b64encode(spool.md5.digest()).decode():
-            raise S3Error("BadDigest", "The body does not have the Content-MD5 that was sent with it.")
+            raise S3Error("BadDigest", "The MD5 of the body is not the Content-MD5 sent with it.")
 
 
 async def _pieces(body: Body, trailer: _Trailer) -> AsyncIterator[bytes]:
@@ -135,7 +135,7 @@ async def _pieces(body: Body, trailer: _Trailer) -> AsyncIterator[bytes]:
         async for data in _chunks(body, trailer):
             yield data
     except asyncio.IncompleteReadError:
-        raise S3Error("IncompleteBody", "The body ended within a chunk.") from None
+        raise S3Error("IncompleteBody", "The body ended inside a chunk.") from None
 
 
 async def _chunks(body: Body, trailer: _Trailer) -> AsyncIterator[bytes]:
@@ -182,8 +182,8 @@ async def _read_trailer(body: Body, trailer: _Trailer, previous: str) -> None:
 
 
 def _check_signature(expected: str, named: str) -> None:
-    if not same(expected, named):
-        raise S3Error("SignatureDoesNotMatch", "A chunk of the body is not signed as it must be.")
+    if not equal_in_constant_time(expected, named):
+        raise S3Error("SignatureDoesNotMatch", "The signature of a chunk of the body is missing or wrong.")
 
 
 async def _line(content: StreamReader) -> bytes:

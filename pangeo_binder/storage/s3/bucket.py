@@ -1,8 +1,8 @@
-"""What the S3 front needs of a store: a few operations on keys, and the nouns they speak in.
+"""The interface of a store for the S3 front: operations on keys, and the types they use.
 
-Drivers: `directory` (plain files) and `remote` (any obstore store). A bucket knows neither launches nor S3's wire form;
-keys that reach it have passed `scope.key_problem`. Reading opens one version of an object: nothing written meanwhile is
-mixed in.
+Drivers: `directory` (plain files) and `remote` (any obstore store). A bucket knows neither launches nor S3's wire
+format; its callers have checked each key with `scope.key_problem`. Reading opens one version of an object: later writes
+do not change its bytes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from .errors import S3Error
 from .spool import Spool
 
 WINDOW_BYTES = 1024 * 1024
-"""How much is read at a time; with one window read ahead this is within reach of sendfile."""
+"""How much is read at a time; with one window read ahead this is almost as fast as sendfile."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An object that is there."""
+class ObjectInfo:
+    """Metadata of an existing object."""
 
     key: str
     size: int
@@ -40,86 +40,86 @@ class Span:
     suffix: int | None = None
 
     def within(self, size: int) -> tuple[int, int]:
-        """Return start and end (exclusive) in an object of `size` bytes. Raises S3Error where they lie outside."""
+        """Return start and end (exclusive) in an object of `size` bytes. Raises S3Error if they are outside of it."""
         start, end = self.start, size if self.end is None else min(self.end, size)
         if self.suffix is not None:
             start, end = max(0, size - self.suffix), size
         if start >= end:
-            raise S3Error("InvalidRange", f"The range lies outside of the object's {size} bytes.")
+            raise S3Error("InvalidRange", f"The range is outside of the object's {size} bytes.")
         return start, end
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenObject:
     """One version of an object, opened for reading the bytes from `start` to `end`."""
 
-    found: Found
+    found: ObjectInfo
     start: int
     end: int
     chunks: AsyncIterator[bytes]
     close: Callable[[], Awaitable[None]]
-    """Must be called at the end, whether `chunks` was read or not."""
+    """Must be called at the end, even if `chunks` was not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a listing, in the order of the keys' UTF-8 bytes."""
+    """One page of a listing, in the order of the keys' UTF-8 bytes."""
 
-    objects: tuple[Found, ...]
+    objects: tuple[ObjectInfo, ...]
     prefixes: tuple[str, ...]
     """Common prefixes, each ending in the delimiter."""
     more_after: str = ""
-    """The last key or prefix of this page where there are more; else empty."""
+    """The last key or prefix of this page if more follow; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which part of which listing is wanted."""
+    """A request for one page of a listing."""
 
     prefix: str = ""
     delimiter: bool = False
-    """Whether to roll up what lies behind the next slash."""
+    """Whether to group keys by the next slash into common prefixes."""
     after: str = ""
     limit: int = 1000
 
 
 class Bucket(ABC):
-    """A flat set of objects. Raises S3Error where a request cannot be served."""
+    """A flat set of objects. Its methods raise S3Error if a request cannot be served."""
 
     @abstractmethod
-    async def head(self, key: str) -> Found | None:
-        """Return what is at `key`, or None."""
+    async def head(self, key: str) -> ObjectInfo | None:
+        """Return the metadata of the object at `key`; None if there is none."""
 
     @abstractmethod
-    async def open(self, key: str, span: Span | None) -> Opened | None:
-        """Open the object at `key`, or a span of it; None where there is none."""
+    async def open(self, key: str, span: Span | None) -> OpenObject | None:
+        """Open the object at `key`, or a span of it; None if there is none."""
 
     @abstractmethod
-    async def write(self, key: str, spool: Spool, create: bool) -> Found:
-        """Put the spool's content at `key`, wholly or not at all; with `create` only where nothing is there."""
+    async def write(self, key: str, spool: Spool, create: bool) -> ObjectInfo:
+        """Write the spool's content to `key` atomically; with `create` only if `key` has no object."""
 
     @abstractmethod
     async def delete(self, key: str) -> None:
-        """Remove what is at `key`; no error where nothing is."""
+        """Delete the object at `key`; no error if there is none."""
 
     @abstractmethod
     async def scan(self, query: Query) -> Page:
         """Return the first objects and common prefixes after `query.after`."""
 
-    async def drop(self, prefix: str) -> None:
-        """Remove everything under `prefix`, which ends in a slash."""
+    async def delete_prefix(self, prefix: str) -> None:
+        """Delete everything under `prefix`, which ends in a slash."""
         while (page := await self.scan(Query(prefix))).objects:
             for found in page.objects:
                 await self.delete(found.key)
 
 
 def exists_already(key: str) -> S3Error:
-    """Return the error for a conditional write that lost."""
-    return S3Error("PreconditionFailed", f"There is an object {key!r} already.")
+    """Return the error for a create-only write to an existing object."""
+    return S3Error("PreconditionFailed", f"The object {key!r} already exists.")
 
 
 async def measure(bucket: Bucket, prefix: str) -> int:
-    """Return how many bytes the objects under `prefix` hold."""
+    """Return the total size in bytes of the objects under `prefix`."""
     total, after = 0, ""
     while True:
         page = await bucket.scan(Query(prefix, after=after))

@@ -1,6 +1,6 @@
-"""One verified request to the S3 front, and the things all operations share.
+"""One verified request to the S3 front, and the state all operations share.
 
-A Call exists only for a live launch whose signature held; operations ask it for buckets and never build locations
+A Call exists only for a live launch and a valid signature. Operations get buckets from it and never build locations
 themselves. Not for HTTP (`front`) nor for single operations (`objects`, `multipart`, `listing`).
 """
 
@@ -29,7 +29,7 @@ from .remote import RemoteBucket
 
 
 class Locks:
-    """One lock per name, for as long as somebody holds or awaits it."""
+    """One lock per name, kept while a task holds or awaits it."""
 
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -57,7 +57,7 @@ class Catalogue:
         self._open: dict[tuple[str, str, bool], Bucket] = {}
 
     def bucket(self, entry: CatalogueEntry) -> Bucket:
-        """Return the bucket `entry` lies in."""
+        """Return the bucket of `entry`."""
         url = urlsplit(entry.url)
         source = entry.url if url.scheme == "file" else f"{url.scheme}://{url.netloc}"
         name = (source, entry.region, entry.anonymous)
@@ -76,7 +76,7 @@ def _opened(source: str, entry: CatalogueEntry) -> Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where bytes lie: scratch, catalogue, and the staging and upload directories of this process."""
+    """The stores of this process: scratch, catalogue, and the staging and upload directories."""
 
     scratch: Bucket
     staging: Path
@@ -85,7 +85,7 @@ class Stores:
     locks: Locks = field(default_factory=Locks)
 
     def at(self, location: Location) -> Bucket:
-        """Return the bucket `location` is in."""
+        """Return the bucket of `location`."""
         return self.scratch if location.entry is None else self.catalogue.bucket(location.entry)
 
 
@@ -103,13 +103,13 @@ class Call:
     now: Callable[[], float] = time.time
 
     def header(self, name: str) -> str:
-        """Return the header `name` (in lower case); empty where there is none."""
+        """Return the header `name` (in lower case); empty if absent."""
         return self.body.request.header(name)
 
     def check(self, operation: Operation, key: str | None = None, bucket: str | None = None) -> Location:
         """Return the location of `key` (default: this call's). Raises S3Error unless the launch may do `operation`."""
         name, wanted = self.bucket_name if bucket is None else bucket, self.key if key is None else key
-        location, decision = self.launch.scope.location(name, wanted), self.launch.scope.may(operation, name, wanted)
+        location, decision = self.launch.scope.location(name, wanted), self.launch.scope.decide(operation, name, wanted)
         if decision.allowed and location is not None:
             return location
         known = name in self.launch.scope.buckets
@@ -122,14 +122,14 @@ class Call:
         return self.stores.at(self.check(operation))
 
     def reserve(self, size: int, replaces: int = 0) -> Reservation:
-        """Return room on this launch's scratch. Raises S3Error where there is not enough."""
+        """Reserve `size` bytes of this launch's scratch. Raises S3Error over its limit."""
         try:
             return reserve_scratch(self.launch.usage, self.launch.scope.scratch_bytes, size, replaces)
         except OverQuota as error:
             raise S3Error("QuotaExceeded", error.args[0]) from None
 
     def reserve_egress(self, size: int) -> None:
-        """Count `size` bytes as read. Raises S3Error where that is over the launch's limit."""
+        """Count `size` bytes as read. Raises S3Error over the launch's limit."""
         try:
             reserve_egress(self.launch.usage, self.launch.scope.egress_bytes, size)
         except OverQuota as error:

@@ -27,31 +27,31 @@ _SHA: dict[str, Callable[[], hashlib._Hash]] = {
 
 
 class Checksum:
-    """One checksum, fed piece by piece."""
+    """One checksum, computed incrementally."""
 
     def __init__(self, name: str) -> None:
-        """Raises S3Error where S3 has no checksum called `name`."""
+        """Start the checksum `name`. Raises S3Error if S3 has none of that name."""
         if name not in _CRC and name not in _SHA:
-            raise S3Error("InvalidRequest", "The checksum's algorithm is not one of S3's.")
+            raise S3Error("InvalidRequest", "S3 does not support this checksum algorithm.")
         self.name = name
         self._value = 0
         self._hash = _SHA[name]() if name in _SHA else None
 
     def update(self, data: bytes) -> None:
-        """Take `data` in."""
+        """Add `data`."""
         if self._hash is not None:
             self._hash.update(data)
         else:
             self._value = _CRC[self.name][0](data, self._value)
 
     def base64(self) -> str:
-        """Return the checksum as headers carry it."""
+        """Return the checksum in base64, as in headers."""
         raw = self._hash.digest() if self._hash is not None else self._value.to_bytes(_CRC[self.name][1], "big")
         return base64.b64encode(raw).decode()
 
 
-def claimed(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the checksums among `headers` (names in lower case), by algorithm."""
+def declared_checksums(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the checksums in `headers` (names in lower case), by algorithm."""
     other = ("algorithm", "type", "mode")
     pairs = ((name.removeprefix(HEADER), value) for name, value in headers if name.startswith(HEADER))
     return {name: value.strip() for name, value in pairs if name not in other}

@@ -1,7 +1,7 @@
 """The S3 front's errors: S3's codes and statuses, and a sentence for the person who reads the traceback.
 
-Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (`QuotaExceeded` is Ceph's). Not for turning
-them into answers (`answers`).
+Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (`QuotaExceeded` is Ceph's). Not for
+converting errors to answers (`answers`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STATUS = {
 
 
 class S3Error(Exception):
-    """A request that is answered with an S3 error: `code` is a key of STATUS, `message` a sentence."""
+    """A failed request: `code` is a key of STATUS, `message` a sentence."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -54,5 +54,5 @@ class S3Error(Exception):
 
 
 def no_such_key(key: str) -> S3Error:
-    """Return the error for an object that is not there."""
-    return S3Error("NoSuchKey", f"There is no object {key!r}.")
+    """Return the error for an object that does not exist."""
+    return S3Error("NoSuchKey", f"The object {key!r} does not exist.")

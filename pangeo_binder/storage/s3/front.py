@@ -1,7 +1,7 @@
-"""The S3 front: from an HTTP request to one operation, and from any failure to an S3 error.
+"""The S3 front: maps an HTTP request to one operation, and every failure to an S3 error.
 
-Every request is parsed, its signature verified, its launch looked up (that is the revocation), and only then routed;
-what is not in the table is answered 501. Secrets stay out of the log: paths are logged without their query. Runs on the
+It parses a request, verifies its signature, checks that its launch is live (this enforces revocation), and then routes
+it. A request that is not in ROUTES gets 501. The log has no secrets: paths are logged without their query. Runs on the
 data port of the storage process; not for issuing credentials (`app`).
 """
 
@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from ...metrics import STORAGE_REQUESTS
-from ..keys import launch_of, triple_of
+from ..keys import derive_keys, launch_of
 from ..launches import LaunchTable, StoredLaunch
 from . import listing, multipart, objects, sigv4
 from .answers import SERVER, error_answer
@@ -30,7 +30,7 @@ from .sigv4 import SignatureError, SignedRequest
 log = logging.getLogger(__name__)
 
 MAX_REQUESTS = 256
-"""Requests of one launch at a time; beyond, clients are told to slow down, which they do by themselves."""
+"""Concurrent requests of one launch; more get `SlowDown`, which S3 clients retry with backoff."""
 _REFUSED_HEADERS = (
     "x-amz-bucket-object-lock-enabled",
     "x-amz-expected-bucket-owner",
@@ -42,8 +42,8 @@ _REFUSED_HEADERS = (
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 )
-_GONE_STATUS = 499
-"""What nginx logs for a client that closed its connection."""
+_CLIENT_CLOSED_STATUS = 499
+"""nginx's status for a client that closed its connection."""
 _PRIVATE_ACLS = ("", "private", "bucket-owner-full-control")
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
@@ -51,7 +51,7 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An operation, and what a request must look like to be it."""
+    """An operation, and the form of its requests."""
 
     operation: str
     method: str
@@ -59,11 +59,11 @@ class Route:
     """`service`, `bucket` or `object`."""
     handler: Handler
     needs: frozenset[str] = frozenset()
-    """Query parameters it has."""
+    """Query parameters it requires."""
     takes: frozenset[str] = frozenset()
-    """Query parameters it may have."""
+    """Optional query parameters."""
     copies: bool = False
-    """Whether it has `x-amz-copy-source`."""
+    """Whether it requires the header `x-amz-copy-source`."""
 
 
 def _set(text: str) -> frozenset[str]:
@@ -97,7 +97,7 @@ ROUTES = (
 
 
 def route_of(method: str, level: str, parameters: frozenset[str], copies: bool) -> Route | None:
-    """Return the operation a request is, or None where it is none that is known here."""
+    """Return the route of a request; None if its operation is not supported."""
     for route in ROUTES:
         shape = (route.method, route.level, route.copies) == (method, level, copies)
         if shape and route.needs <= parameters <= route.needs | route.takes:
@@ -106,7 +106,7 @@ def route_of(method: str, level: str, parameters: frozenset[str], copies: bool) 
 
 
 class S3Front:
-    """Serves S3 to the launches of `table`, whose keys derive from `master_key`."""
+    """Server of S3 for the launches of `table`, whose keys derive from `master_key`."""
 
     def __init__(self, table: LaunchTable, stores: Stores, master_key: str) -> None:
         self._table = table
@@ -115,7 +115,7 @@ class S3Front:
         self._running: dict[str, dict[asyncio.Task[object], web.BaseRequest]] = {}
 
     def abort_requests(self, launch_id: str) -> None:
-        """Break off everything the launch is reading or writing now."""
+        """Abort all running requests of the launch."""
         for task, request in self._running.pop(launch_id, {}).items():
             if request.transport is not None:
                 request.transport.abort()
@@ -131,41 +131,43 @@ class S3Front:
             answer = await self._run(route, call)
         except S3Error as error:
             answer = error_answer(error, request_id)
-        except ConnectionError:  # the client went away: nobody hears this answer
-            answer = web.Response(status=_GONE_STATUS)
+        except ConnectionError:  # the client closed the connection: this answer is only counted and logged
+            answer = web.Response(status=_CLIENT_CLOSED_STATUS)
         except asyncio.CancelledError:
             STORAGE_REQUESTS.labels(operation, "aborted").inc()
             raise
         except Exception:
             log.exception("request %s failed", request_id)
-            answer = error_answer(S3Error("InternalError", f"Something failed here, see {request_id}."), request_id)
+            answer = error_answer(
+                S3Error("InternalError", f"Internal error; its id in the log is {request_id}."), request_id
+            )
         STORAGE_REQUESTS.labels(operation, str(answer.status)).inc()
         path, seconds = request.raw_path.partition("?")[0], time.monotonic() - started
         log.info("%s %s %s %s %.3fs %s", request.method, path, operation, answer.status, seconds, request_id)
-        return _finished(request, answer, request_id)
+        return _with_headers(request, answer, request_id)
 
     def _verify(self, request: web.BaseRequest) -> Call:
-        """Return the call `request` is, once its signature holds and its launch lives. Raises S3Error."""
+        """Return `request` as a Call. Raises S3Error unless its signature is valid and its launch is live."""
         signed = _signed(request)
         try:
             claim = sigv4.read_claim(signed)
             launch = self._launch(claim.access_key_id)
-            keys = triple_of(self._master_key, launch.id)
+            keys = derive_keys(self._master_key, launch.id)
             signer = sigv4.verify(signed, claim, keys.secret, keys.session_token, time.time())
             query = dict(sigv4.parse_query(signed.query))
         except SignatureError as error:
             code = error.code if error.code in STATUS else "AccessDenied"
             raise S3Error(code, str(error)) from None
         if not launch.live(time.time()):
-            raise S3Error("AccessDenied", "This launch has ended, and its storage credentials with it.")
-        bucket, key = _names(signed.path)
+            raise S3Error("AccessDenied", "This launch has ended, so its storage credentials are no longer valid.")
+        bucket, key = _bucket_and_key(signed.path)
         return Call(request, launch, self._stores, bucket, key, query, Body(request.content, signed, claim, signer))
 
     def _launch(self, access_key_id: str) -> StoredLaunch:
         launch_id = launch_of(access_key_id)
         launch = self._table.get(launch_id) if launch_id else None
         if launch is None:
-            raise S3Error("InvalidAccessKeyId", "These are not the credentials of any launch here.")
+            raise S3Error("InvalidAccessKeyId", "The access key id does not belong to a launch.")
         return launch
 
     def _route(self, call: Call) -> Route:
@@ -175,7 +177,7 @@ class S3Front:
         copies = bool(call.header("x-amz-copy-source"))
         route = route_of(call.request.method, level, parameters, copies)
         if route is None:
-            raise S3Error("NotImplemented", "This S3 operation, or one of its parameters, is not known here.")
+            raise S3Error("NotImplemented", "This S3 operation, or one of its parameters, is not supported.")
         return route
 
     async def _run(self, route: Route, call: Call) -> web.StreamResponse:
@@ -183,7 +185,7 @@ class S3Front:
         assert task is not None
         running = self._running.setdefault(call.launch.id, {})
         if len(running) >= MAX_REQUESTS:
-            raise S3Error("SlowDown", f"This launch has more than {MAX_REQUESTS} requests at a time.")
+            raise S3Error("SlowDown", f"This launch has more than {MAX_REQUESTS} concurrent requests.")
         running[task] = call.request
         try:
             return await route.handler(call)
@@ -193,12 +195,12 @@ class S3Front:
                 self._running.pop(call.launch.id, None)
 
 
-def _finished(request: web.BaseRequest, answer: web.StreamResponse, request_id: str) -> web.StreamResponse:
+def _with_headers(request: web.BaseRequest, answer: web.StreamResponse, request_id: str) -> web.StreamResponse:
     if not answer.prepared:
         answer.headers["Server"] = SERVER
         answer.headers["x-amz-request-id"] = request_id
         if request.headers.get("Expect") and answer.status >= 400:
-            answer.force_close()  # the body was never asked for, so nobody knows whether it comes
+            answer.force_close()  # the client may or may not still send the body
     return answer
 
 
@@ -210,7 +212,7 @@ def _signed(request: web.BaseRequest) -> SignedRequest:
     return SignedRequest(request.method, path, query, headers)
 
 
-def _names(path: str) -> tuple[str, str]:
+def _bucket_and_key(path: str) -> tuple[str, str]:
     try:
         bucket, _, key = unquote_to_bytes(path.encode("utf-8", "surrogateescape")).decode()[1:].partition("/")
     except UnicodeDecodeError:
@@ -219,9 +221,9 @@ def _names(path: str) -> tuple[str, str]:
 
 
 def _check_headers(call: Call) -> None:
-    """Refuse what would cost somebody money, or what would be promised but not done. Raises S3Error."""
+    """Refuse headers that cause costs for the requester, or that the front does not implement. Raises S3Error."""
     names = [name for name, _ in call.body.request.headers]
     if "x-amz-request-payer" in names:
-        raise S3Error("AccessDenied", "Buckets whose requester pays cannot be read here.")
+        raise S3Error("AccessDenied", "Requester-pays buckets are not supported.")
     if any(name.startswith(_REFUSED_HEADERS) for name in names) or call.header("x-amz-acl") not in _PRIVATE_ACLS:
-        raise S3Error("NotImplemented", "A header of this request asks for something that is not known here.")
+        raise S3Error("NotImplemented", "A header of this request is not supported.")

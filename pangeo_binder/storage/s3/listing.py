@@ -1,7 +1,7 @@
-"""Listings: of buckets, and of objects in both of S3's versions. Nothing outside the launch's scope is ever shown.
+"""Lists buckets, and objects in both of S3's versions; never anything outside the launch's scope.
 
-Order and paging are by the keys' UTF-8 bytes; a continuation token is the last key shown. The only delimiter is the
-slash. Form: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+Order and paging are by the keys' UTF-8 bytes; a continuation token is the last listed key. The only delimiter is the
+slash. Format: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from ..scope import Location, Operation
 from .answers import Node, iso, xml
-from .bucket import Bucket, Found, Page, Query
+from .bucket import Bucket, ObjectInfo, Page, Query
 from .call import Call
 from .errors import S3Error
 
@@ -24,7 +24,7 @@ _EPOCH = "2020-01-01T00:00:00.000Z"
 
 
 async def list_buckets(call: Call) -> web.StreamResponse:
-    """ListBuckets: those in scope, whatever else exists."""
+    """ListBuckets: only the buckets in scope."""
     names = call.launch.scope.buckets
     buckets: list[Node] = [("Bucket", [("Name", name), ("CreationDate", _EPOCH)]) for name in names]
     owner: Node = ("Owner", [("ID", call.launch.id), ("DisplayName", call.launch.id)])
@@ -74,19 +74,19 @@ async def list_objects_v1(call: Call) -> web.StreamResponse:
 async def _page(call: Call, after: str) -> tuple[Query, Page]:
     delimiter = call.query.get("delimiter", "")
     if delimiter not in ("", "/"):
-        raise S3Error("NotImplemented", "The only delimiter known here is the slash.")
+        raise S3Error("NotImplemented", "The only supported delimiter is the slash.")
     prefix = call.query.get("prefix", "")
     query = Query(prefix, delimiter == "/", after, _limit(call))
     location = call.check(Operation.LIST, prefix)
     bucket = call.stores.at(location)
     if query.limit == 0:
         return query, Page((), ())
-    page = await (bucket.scan(query) if location.holds(prefix) else _bare(bucket, location, query))
-    return query, _shown(call, page)
+    page = await (bucket.scan(query) if location.contains(prefix) else _scan_bare_prefix(bucket, location, query))
+    return query, _visible(call, page)
 
 
-async def _bare(bucket: Bucket, location: Location, query: Query) -> Page:
-    """Answer for a location's prefix without its slash, which clients list to see whether it is there."""
+async def _scan_bare_prefix(bucket: Bucket, location: Location, query: Query) -> Page:
+    """List a location's prefix without its slash, as clients do to check whether it exists."""
     deep = Query(location.prefix, False, query.after, query.limit)
     if query.delimiter:
         some = (await bucket.scan(Query(location.prefix, limit=1))).objects
@@ -94,10 +94,10 @@ async def _bare(bucket: Bucket, location: Location, query: Query) -> Page:
     return await bucket.scan(deep)
 
 
-def _shown(call: Call, page: Page) -> Page:
-    shows = call.launch.scope.shows
-    objects = tuple(found for found in page.objects if shows(call.bucket_name, found.key))
-    prefixes = tuple(prefix for prefix in page.prefixes if shows(call.bucket_name, prefix))
+def _visible(call: Call, page: Page) -> Page:
+    is_visible = call.launch.scope.is_visible
+    objects = tuple(found for found in page.objects if is_visible(call.bucket_name, found.key))
+    prefixes = tuple(prefix for prefix in page.prefixes if is_visible(call.bucket_name, prefix))
     return Page(objects, prefixes, page.more_after)
 
 
@@ -111,12 +111,12 @@ def _limit(call: Call) -> int:
 def _encoder(call: Call) -> _Encoder:
     kind = call.query.get("encoding-type", "")
     if kind not in ("", "url"):
-        raise S3Error("InvalidArgument", "The only encoding-type is url.")
+        raise S3Error("InvalidArgument", "The only supported encoding-type is url.")
     return _Encoder(kind == "url")
 
 
 class _Encoder:
-    """Writes keys as the client asked for them."""
+    """Encoder of keys, in the encoding the client requested."""
 
     def __init__(self, url: bool) -> None:
         self._url = url
@@ -139,7 +139,7 @@ def _entries(call: Call, page: Page) -> list[Node]:
     return nodes + [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in page.prefixes]
 
 
-def _contents(found: Found, encode: _Encoder) -> list[Node]:
+def _contents(found: ObjectInfo, encode: _Encoder) -> list[Node]:
     fields: list[Node] = [("Key", encode(found.key)), ("LastModified", iso(found.modified))]
     return [*fields, ("ETag", f'"{found.etag}"'), ("Size", str(found.size)), ("StorageClass", "STANDARD")]
 
@@ -152,4 +152,4 @@ def _from_token(token: str) -> str:
     try:
         return base64.urlsafe_b64decode(token.encode()).decode()
     except (binascii.Error, ValueError):
-        raise S3Error("InvalidArgument", "The continuation token is not one of ours.") from None
+        raise S3Error("InvalidArgument", "The continuation token is not valid.") from None

@@ -1,8 +1,8 @@
 """Multipart uploads: create, upload and copy parts, list, complete, abort.
 
-Form: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html. Parts are checked and counted as they
-come; completing puts them together and in place at once. Checksums a client sends with Complete are not
-checked again, since every part's was.
+Format: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html. Each part is verified and counted on
+arrival; Complete joins the parts and writes the object atomically. It does not check the checksums sent with Complete,
+because each part's was checked.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ async def _upload(call: Call) -> Upload:
 def _number(call: Call) -> int:
     text = call.query["partNumber"]
     if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= uploads.MAX_PARTS):
-        raise S3Error("InvalidArgument", f"Part numbers go from 1 to {uploads.MAX_PARTS}.")
+        raise S3Error("InvalidArgument", f"The part number must be between 1 and {uploads.MAX_PARTS}.")
     return int(text)
 
 
@@ -56,7 +56,7 @@ async def upload_part(call: Call) -> web.StreamResponse:
     with call.reserve(size) as reservation, Spool(call.stores.staging) as spool:
         await continue_body(call)
         await receive(call.body, spool)
-        md5 = await _keep(call, upload, number, spool)
+        md5 = await _store_part(call, upload, number, spool)
         reservation.commit(0)
     return web.Response(headers={"ETag": f'"{md5}"'})
 
@@ -67,28 +67,28 @@ async def upload_part_copy(call: Call) -> web.StreamResponse:
     text = call.header("x-amz-copy-source-range")
     span = parse_span(text)
     if text and span is None:
-        raise S3Error("InvalidArgument", "The copy source range is not of the form bytes=first-last.")
+        raise S3Error("InvalidArgument", "The copy source range must have the form bytes=first-last.")
     opened = await open_source(call, span)
     try:
         if opened.end - opened.start > MAX_BODY_BYTES:
-            raise S3Error("InvalidRequest", "One part copies at most 5 GiB.")
+            raise S3Error("InvalidRequest", "The source of a part must be at most 5 GiB.")
         with call.reserve(opened.end - opened.start) as reservation, Spool(call.stores.staging) as spool:
             await fill(spool, opened)
-            md5 = await _keep(call, upload, number, spool)
+            md5 = await _store_part(call, upload, number, spool)
             reservation.commit(0)
     finally:
         await opened.close()
     return xml(("CopyPartResult", [("ETag", f'"{md5}"'), ("LastModified", iso(opened.found.modified))]))
 
 
-async def _keep(call: Call, upload: Upload, number: int, spool: Spool) -> str:
-    """Keep `spool` as a part, and count what the upload grew by."""
+async def _store_part(call: Call, upload: Upload, number: int, spool: Spool) -> str:
+    """Store `spool` as a part, and count the bytes by which the upload grew."""
     async with call.stores.locks.hold(upload.id):
         try:
             old = await asyncio.to_thread(upload.part, number)
-            md5 = await asyncio.to_thread(upload.keep, number, spool)
+            md5 = await asyncio.to_thread(upload.store, number, spool)
         except FileNotFoundError:
-            raise S3Error("NoSuchUpload", "The upload was finished or aborted meanwhile.") from None
+            raise S3Error("NoSuchUpload", "The upload was completed or aborted during this request.") from None
         call.launch.usage.stored += spool.size - (old.size if old else 0)
     return md5
 
@@ -119,7 +119,7 @@ def _count(call: Call, name: str, default: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A part as Complete names it."""
+    """A part named by Complete."""
 
     number: int
     etag: str
@@ -141,17 +141,17 @@ def _wanted(body: bytes) -> list[_Wanted]:
     for node in document:
         number = child_text(node, "PartNumber")
         if local(node) != "Part" or not (number.isascii() and number.isdecimal() and len(number) < 6):
-            raise S3Error("MalformedXML", "Complete must name parts, each with its number and ETag.")
+            raise S3Error("MalformedXML", "The body must list parts, each with its number and ETag.")
         wanted.append(_Wanted(int(number), child_text(node, "ETag").strip('"')))
     if not wanted:
-        raise S3Error("MalformedXML", "Complete must name at least one part.")
+        raise S3Error("MalformedXML", "The body must list at least one part.")
     if any(one.number >= other.number for one, other in pairwise(wanted)):
-        raise S3Error("InvalidPartOrder", "The parts must be named in ascending order.")
+        raise S3Error("InvalidPartOrder", "The parts must be listed in ascending order.")
     return wanted
 
 
 async def _finish(call: Call, upload: Upload, wanted: list[_Wanted]) -> str:
-    """Put the wanted parts together at the upload's key; return the object's ETag."""
+    """Join the wanted parts into the object at the upload's key; return its ETag."""
     parts = {part.number: part for part in await asyncio.to_thread(upload.parts)}
     chosen = [parts.get(one.number) for one in wanted]
     good = [part for part, one in zip(chosen, wanted, strict=True) if part is not None and part.md5 == one.etag]
@@ -160,22 +160,22 @@ async def _finish(call: Call, upload: Upload, wanted: list[_Wanted]) -> str:
     bucket = call.bucket(Operation.WRITE)
     held = sum(part.size for part in parts.values())
     async with call.stores.locks.hold(call.lock()):
-        there = await bucket.head(call.key)
-        check_conditions(call, there)
+        existing = await bucket.head(call.key)
+        check_conditions(call, existing)
         with Spool(call.stores.staging, upload.content_type) as spool:
-            await asyncio.to_thread(spool.adopt, [part.path for part in good])
+            await asyncio.to_thread(spool.join, [part.path for part in good])
             try:
                 found = await bucket.write(call.key, spool, create=call.header("if-none-match") == "*")
-            except S3Error:  # its parts are used up, so nothing of it can be kept
-                await _drop(call, upload, held)
+            except S3Error:  # joining consumed the parts, so the upload cannot continue
+                await _delete_upload(call, upload, held)
                 raise
-        await _drop(call, upload, held)
-        call.launch.usage.stored += found.size - (there.size if there else 0)
+        await _delete_upload(call, upload, held)
+        call.launch.usage.stored += found.size - (existing.size if existing else 0)
     return found.etag
 
 
-async def _drop(call: Call, upload: Upload, held: int) -> None:
-    await asyncio.to_thread(upload.drop)
+async def _delete_upload(call: Call, upload: Upload, held: int) -> None:
+    await asyncio.to_thread(upload.delete)
     call.launch.usage.stored = max(0, call.launch.usage.stored - held)
 
 
@@ -183,5 +183,5 @@ async def abort_upload(call: Call) -> web.StreamResponse:
     """AbortMultipartUpload."""
     async with call.stores.locks.hold(call.query["uploadId"]):
         upload = await _upload(call)
-        await _drop(call, upload, await asyncio.to_thread(upload.size))
+        await _delete_upload(call, upload, await asyncio.to_thread(upload.size))
     return web.Response(status=204)

@@ -1,7 +1,7 @@
 """Operations on single objects: get, head, put, copy, delete one or many.
 
-Writes are checked, reserved, spooled, and only then put in place, under the key's lock with their conditions. Form:
-https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
+A write is checked, reserved and spooled; then its conditions are checked and it is moved to its key, under the key's
+lock. Format: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..quota import Reservation
 from ..scope import Operation
 from .answers import MAX_XML_BYTES, Node, child_text, iso, local, object_headers, read_xml, xml
 from .body import MAX_BODY_BYTES, receive
-from .bucket import WINDOW_BYTES, Bucket, Found, Opened, Span
+from .bucket import WINDOW_BYTES, Bucket, ObjectInfo, OpenObject, Span, exists_already
 from .call import Call
 from .errors import S3Error, no_such_key
 from .spool import Spool
@@ -30,7 +30,7 @@ _SPAN = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 def parse_span(text: str) -> Span | None:
-    """Return what a Range header asks for; None (the whole object) where it is none, as HTTP has it."""
+    """Return the span of a Range header; None (the whole object) if absent or malformed, as HTTP requires."""
     match = _SPAN.fullmatch(text.replace(" ", ""))
     if match is None or match.group(0) == "bytes=-":
         return None
@@ -56,7 +56,7 @@ async def get_object(call: Call) -> web.StreamResponse:
         await opened.close()
 
 
-async def _send(call: Call, opened: Opened, partial: bool) -> web.StreamResponse:
+async def _send(call: Call, opened: OpenObject, partial: bool) -> web.StreamResponse:
     length = opened.end - opened.start
     headers = object_headers(opened.found)
     if partial:
@@ -65,11 +65,11 @@ async def _send(call: Call, opened: Opened, partial: bool) -> web.StreamResponse
     call.reserve_egress(length)
     sent = 0
     try:
-        if length <= WINDOW_BYTES:  # head and body in one packet
+        if length <= WINDOW_BYTES:  # headers and body in one packet
             body = b"".join([chunk async for chunk in opened.chunks])
             sent = len(body)
             if sent != length:
-                raise S3Error("ServiceUnavailable", "The object changed while it was read; try again.")
+                raise S3Error("ServiceUnavailable", "The object changed during the read; try again.")
             return web.Response(status=status, headers=headers, body=body)
         response = web.StreamResponse(status=status, headers=headers)
         response.content_length = length
@@ -80,7 +80,7 @@ async def _send(call: Call, opened: Opened, partial: bool) -> web.StreamResponse
             await response.write(chunk)
             sent += len(chunk)
         if sent != length and call.request.transport is not None:
-            call.request.transport.abort()  # the length is promised already: a cut is the only way to say it failed
+            call.request.transport.abort()  # the length was already sent: only a closed connection signals failure
         return response
     finally:
         call.launch.usage.egress -= length - sent
@@ -106,7 +106,7 @@ async def head_object(call: Call) -> web.StreamResponse:
 
 
 def _missing(call: Call) -> S3Error:
-    """Return 404 where the launch may see that nothing is there: zarr takes a 403 for a broken store."""
+    """Return 404 if the launch may list the key: zarr reports a 403 as a broken store."""
     call.check(Operation.LIST)
     return no_such_key(call.key)
 
@@ -115,14 +115,14 @@ def _tags(header: str) -> list[str]:
     return [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
 
 
-def _not_modified(call: Call, found: Found) -> bool:
-    """Return whether the client has it already. Raises S3Error where it wants another version."""
+def _not_modified(call: Call, found: ObjectInfo) -> bool:
+    """Return whether the client already has this version. Raises S3Error if it requires another one."""
     match, none_match = call.header("if-match"), call.header("if-none-match")
     if match and match != "*" and found.etag not in _tags(match):
         raise S3Error("PreconditionFailed", "The object has another ETag.")
     unmodified = _date(call.header("if-unmodified-since"))
     if not match and unmodified and found.modified.replace(microsecond=0) > unmodified:
-        raise S3Error("PreconditionFailed", "The object was modified since.")
+        raise S3Error("PreconditionFailed", "The object was modified after the given date.")
     if none_match:
         return none_match == "*" or found.etag in _tags(none_match)
     modified = _date(call.header("if-modified-since"))
@@ -141,10 +141,10 @@ async def put_object(call: Call) -> web.StreamResponse:
     """PutObject, with `If-None-Match: *` and `If-Match`."""
     bucket = call.bucket(Operation.WRITE)
     size = call.body.size()
-    there = await bucket.head(call.key)
-    check_conditions(call, there)
+    existing = await bucket.head(call.key)
+    check_conditions(call, existing)
     with (
-        call.reserve(size, there.size if there else 0) as reservation,
+        call.reserve(size, existing.size if existing else 0) as reservation,
         Spool(call.stores.staging, call.header("content-type")) as spool,
     ):
         await continue_body(call)
@@ -154,47 +154,47 @@ async def put_object(call: Call) -> web.StreamResponse:
 
 
 async def continue_body(call: Call) -> None:
-    """Tell a client that waits for it to send its body: only now, when the request is known to be allowed."""
+    """Send `100 Continue` to a client that waits for it; called only after the request was allowed."""
     if call.header("expect").lower() == "100-continue":
         writer = call.request.writer
         await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         writer.output_size = 0
 
 
-async def commit(call: Call, bucket: Bucket, spool: Spool, reservation: Reservation) -> Found:
-    """Put `spool` in place at the call's key, if its conditions hold then, and turn its reservation into use."""
+async def commit(call: Call, bucket: Bucket, spool: Spool, reservation: Reservation) -> ObjectInfo:
+    """Write `spool` to the call's key if its conditions hold, and commit its reservation."""
     async with call.stores.locks.hold(call.lock()):
-        there = await bucket.head(call.key)
-        check_conditions(call, there)
+        existing = await bucket.head(call.key)
+        check_conditions(call, existing)
         found = await bucket.write(call.key, spool, create=call.header("if-none-match") == "*")
-        reservation.commit(found.size, there.size if there else 0)
+        reservation.commit(found.size, existing.size if existing else 0)
     return found
 
 
-def check_conditions(call: Call, there: Found | None) -> None:
-    """Raise S3Error where a write's conditions do not hold against what is there now."""
+def check_conditions(call: Call, existing: ObjectInfo | None) -> None:
+    """Raise S3Error if a write's conditions do not hold for the existing object (None: there is none)."""
     none_match, match = call.header("if-none-match"), call.header("if-match")
     if none_match and none_match != "*":
-        raise S3Error("NotImplemented", "On writes, If-None-Match is only known as '*'.")
-    if none_match and there is not None:
-        raise S3Error("PreconditionFailed", f"There is an object {call.key!r} already.")
-    if match and there is None:
+        raise S3Error("NotImplemented", "On writes, If-None-Match must be '*'.")
+    if none_match and existing is not None:
+        raise exists_already(call.key)
+    if match and existing is None:
         raise no_such_key(call.key)
-    if match and there is not None and match != "*" and there.etag not in _tags(match):
-        raise S3Error("PreconditionFailed", "The object has another ETag: somebody else wrote it.")
+    if match and existing is not None and match != "*" and existing.etag not in _tags(match):
+        raise S3Error("PreconditionFailed", "The object has another ETag: it was written since.")
 
 
 async def copy_object(call: Call) -> web.StreamResponse:
     """CopyObject; its source is checked as a read."""
     bucket = call.bucket(Operation.WRITE)
-    there = await bucket.head(call.key)
+    existing = await bucket.head(call.key)
     with Spool(call.stores.staging, call.header("content-type")) as spool:
         opened = await open_source(call, None)
         try:
             size = opened.found.size
             if size > MAX_BODY_BYTES:
-                raise S3Error("InvalidRequest", "Objects over 5 GiB are copied in parts.")
-            with call.reserve(size, there.size if there else 0) as reservation:
+                raise S3Error("InvalidRequest", "Objects over 5 GiB must be copied in parts.")
+            with call.reserve(size, existing.size if existing else 0) as reservation:
                 await fill(spool, opened)
                 found = await commit(call, bucket, spool, reservation)
         finally:
@@ -202,12 +202,12 @@ async def copy_object(call: Call) -> web.StreamResponse:
     return xml(("CopyObjectResult", [("ETag", f'"{found.etag}"'), ("LastModified", iso(found.modified))]))
 
 
-async def open_source(call: Call, span: Span | None) -> Opened:
-    """Open what `x-amz-copy-source` names, if the launch may read it, and count it as read where it is catalogue."""
+async def open_source(call: Call, span: Span | None) -> OpenObject:
+    """Open the object in `x-amz-copy-source` if the launch may read it; count catalogue objects as read."""
     path, _, version = call.header("x-amz-copy-source").partition("?")
     conditions = {name for name, _ in call.body.request.headers if name.startswith("x-amz-copy-source-if")}
     if version or conditions - {_SOURCE_IF_MATCH}:
-        raise S3Error("NotImplemented", "Copying a version, or under any condition but If-Match, is not known here.")
+        raise S3Error("NotImplemented", "Copies support neither versions nor conditions other than If-Match.")
     try:
         bucket, _, key = unquote_to_bytes(path).decode().removeprefix("/").partition("/")
     except UnicodeDecodeError:
@@ -218,7 +218,7 @@ async def open_source(call: Call, span: Span | None) -> Opened:
         raise no_such_key(key)
     try:
         if conditions and opened.found.etag not in _tags(call.header(_SOURCE_IF_MATCH)):
-            raise S3Error("PreconditionFailed", "The copy source has another ETag: it changed meanwhile.")
+            raise S3Error("PreconditionFailed", "The copy source has another ETag: it was written since.")
         if location.entry is not None:
             call.reserve_egress(opened.end - opened.start)
     except S3Error:
@@ -227,18 +227,18 @@ async def open_source(call: Call, span: Span | None) -> Opened:
     return opened
 
 
-async def fill(spool: Spool, opened: Opened) -> None:
+async def fill(spool: Spool, opened: OpenObject) -> None:
     """Read `opened` into `spool`."""
     async for chunk in opened.chunks:
         await asyncio.to_thread(spool.append, chunk)
     if spool.size != opened.end - opened.start:
-        raise S3Error("ServiceUnavailable", "The source changed while it was read; try again.")
+        raise S3Error("ServiceUnavailable", "The source changed during the read; try again.")
 
 
 async def delete_object(call: Call) -> web.StreamResponse:
-    """DeleteObject; deleting what is not there succeeds."""
+    """DeleteObject; deleting a missing object succeeds."""
     if call.header("if-match"):
-        raise S3Error("NotImplemented", "Conditional deletes are not known here.")
+        raise S3Error("NotImplemented", "Conditional deletes are not supported.")
     if call.key.endswith("/"):  # a directory marker, which is never stored
         call.check(Operation.DELETE, call.key.rstrip("/") + "/x")
     else:
@@ -249,25 +249,25 @@ async def delete_object(call: Call) -> web.StreamResponse:
 async def _delete(call: Call, key: str) -> None:
     bucket = call.stores.at(call.check(Operation.DELETE, key))
     async with call.stores.locks.hold(call.lock(key)):
-        there = await bucket.head(key)
-        if there is not None:
+        existing = await bucket.head(key)
+        if existing is not None:
             await bucket.delete(key)
-            call.launch.usage.stored = max(0, call.launch.usage.stored - there.size)
+            call.launch.usage.stored = max(0, call.launch.usage.stored - existing.size)
 
 
 async def delete_objects(call: Call) -> web.StreamResponse:
-    """DeleteObjects: each key is checked for itself, and one that is refused does not stop the others."""
+    """DeleteObjects: each key is checked separately, and a refused key does not stop the others."""
     document = read_xml(await read_body(call), "Delete")
     items = [child for child in document if local(child) == "Object"]
     if not 0 < len(items) <= MAX_DELETE_KEYS:
-        raise S3Error("MalformedXML", f"A bulk delete names 1 to {MAX_DELETE_KEYS} objects.")
+        raise S3Error("MalformedXML", f"A bulk delete must list 1 to {MAX_DELETE_KEYS} objects.")
     quiet = child_text(document, "Quiet").lower() == "true"
     results: list[Node] = []
     for item in items:
         key = child_text(item, "Key")
         try:
             if child_text(item, "VersionId"):
-                raise S3Error("NotImplemented", "Versions are not known here.")
+                raise S3Error("NotImplemented", "Versions are not supported.")
             await _delete(call, key)
         except S3Error as error:
             results.append(("Error", [("Key", key), ("Code", error.code), ("Message", error.message)]))
@@ -277,7 +277,7 @@ async def delete_objects(call: Call) -> web.StreamResponse:
 
 
 async def read_body(call: Call) -> bytes:
-    """Return the call's XML body, checked. Raises S3Error."""
+    """Return the call's XML body, verified. Raises S3Error."""
     call.body.size(MAX_XML_BYTES)
     with Spool(call.stores.staging) as spool:
         await continue_body(call)

@@ -1,7 +1,7 @@
-"""A bucket that is an obstore store: S3, Google Cloud Storage, memory, or any other obstore speaks to.
+"""A bucket that is an obstore store: S3, Google Cloud Storage, memory, or any other obstore supports.
 
-Conditional creation is the store's own for what is held in memory, and checked just before for larger bodies. Listings
-rely on the store's order, which is by UTF-8 bytes on S3 and Google Cloud Storage.
+The store itself enforces create-only writes of bodies in memory; for larger bodies this module checks just before the
+write. Listings rely on the store's order, which is by UTF-8 bytes on S3 and Google Cloud Storage.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 
 from ..scope import key_problem
-from .bucket import WINDOW_BYTES, Bucket, Found, Opened, Page, Query, Span, exists_already
+from .bucket import WINDOW_BYTES, Bucket, ObjectInfo, OpenObject, Page, Query, Span, exists_already
 from .errors import S3Error
 from .spool import Spool
 
@@ -26,16 +26,16 @@ class RemoteBucket(Bucket):
     def __init__(self, store: Any) -> None:
         self._store = store
 
-    async def head(self, key: str) -> Found | None:
-        """Return what is at `key`, or None."""
+    async def head(self, key: str) -> ObjectInfo | None:
+        """Return the metadata of the object at `key`; None if there is none."""
         try:
-            return _found(await obstore.head_async(self._store, key))
+            return _object_info(await obstore.head_async(self._store, key))
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
             raise _unavailable() from error
 
-    async def open(self, key: str, span: Span | None) -> Opened | None:
+    async def open(self, key: str, span: Span | None) -> OpenObject | None:
         """Open the object at `key` with one request to the store."""
         try:
             result = await obstore.get_async(self._store, key, options={"range": _range(span)} if span else {})
@@ -45,14 +45,14 @@ class RemoteBucket(Bucket):
             await self._check_span(key, span)
             raise _unavailable() from error
         start, end = result.range
-        found = _found(result.meta, str(result.attributes.get("Content-Type", "")))
+        found = _object_info(result.meta, str(result.attributes.get("Content-Type", "")))
 
         async def close() -> None:
-            """Do nothing: dropping the stream ends the request."""
+            """Do nothing: garbage collection of the stream ends the request."""
 
-        return Opened(found, start, end, _stream(result), close)
+        return OpenObject(found, start, end, _stream(result), close)
 
-    async def write(self, key: str, spool: Spool, create: bool) -> Found:
+    async def write(self, key: str, spool: Spool, create: bool) -> ObjectInfo:
         """Send the spool's content to `key`."""
         small = spool.in_memory
         attributes: Any = {"Content-Type": spool.content_type} if spool.content_type else None
@@ -72,7 +72,7 @@ class RemoteBucket(Bucket):
         return found
 
     async def delete(self, key: str) -> None:
-        """Remove what is at `key`."""
+        """Delete the object at `key`."""
         try:
             await obstore.delete_async(self._store, key)
         except FileNotFoundError:
@@ -84,28 +84,28 @@ class RemoteBucket(Bucket):
         """Return the first objects and common prefixes after `query.after`."""
         try:
             if query.delimiter:
-                return _abort_requests(await self._level(query), query.limit)
-            return _abort_requests(await self._deep(query), query.limit)
+                return _to_page(await self._scan_level(query), query.limit)
+            return _to_page(await self._scan_deep(query), query.limit)
         except FileNotFoundError:
             return Page((), ())
         except (BaseError, OSError) as error:
             raise _unavailable() from error
 
-    async def _level(self, query: Query) -> list[Found | str]:
+    async def _scan_level(self, query: Query) -> list[ObjectInfo | str]:
         folder = query.prefix.rpartition("/")[0]
         level = await obstore.list_with_delimiter_async(self._store, folder or None)
-        items: list[Found | str] = [_found(meta) for meta in level["objects"]]
+        items: list[ObjectInfo | str] = [_object_info(meta) for meta in level["objects"]]
         items += [f"{prefix.rstrip('/')}/" for prefix in level["common_prefixes"]]
         return sorted((item for item in items if _wanted(_key(item), query)), key=lambda item: _key(item).encode())
 
-    async def _deep(self, query: Query) -> list[Found | str]:
-        # an obstore prefix ends at a slash, an S3 prefix anywhere: list the folder from near the prefix on
+    async def _scan_deep(self, query: Query) -> list[ObjectInfo | str]:
+        # an obstore prefix ends at a slash, an S3 prefix anywhere: list the folder, starting just before the prefix
         folder = query.prefix.rpartition("/")[0]
         start = max(query.after, query.prefix[:-1])
-        offset = None if key_problem(start) else start  # obstore takes a key only; without one it lists from the start
-        items: list[Found | str] = []
+        offset = None if key_problem(start) else start  # obstore accepts only valid keys; None lists from the start
+        items: list[ObjectInfo | str] = []
         async for batch in obstore.list(self._store, folder or None, offset=offset, chunk_size=_BATCH):
-            items += [_found(meta) for meta in batch if _wanted(meta["path"], query)]
+            items += [_object_info(meta) for meta in batch if _wanted(meta["path"], query)]
             past = batch and batch[-1]["path"].encode() > query.prefix.encode()
             if len(items) > query.limit or (past and not batch[-1]["path"].startswith(query.prefix)):
                 break
@@ -121,20 +121,20 @@ def _wanted(key: str, query: Query) -> bool:
     return key.startswith(query.prefix) and key.encode() > query.after.encode()
 
 
-def _key(item: Found | str) -> str:
+def _key(item: ObjectInfo | str) -> str:
     return item if isinstance(item, str) else item.key
 
 
-def _abort_requests(items: list[Found | str], limit: int) -> Page:
+def _to_page(items: list[ObjectInfo | str], limit: int) -> Page:
     shown = items[:limit]
     more = _key(shown[-1]) if shown and len(items) > limit else ""
-    objects = tuple(item for item in shown if isinstance(item, Found))
+    objects = tuple(item for item in shown if isinstance(item, ObjectInfo))
     return Page(objects, tuple(item for item in shown if isinstance(item, str)), more)
 
 
-def _found(meta: Any, content_type: str = "") -> Found:
+def _object_info(meta: Any, content_type: str = "") -> ObjectInfo:
     etag = (meta["e_tag"] or f"{meta['size']:x}-{meta['last_modified'].timestamp():.0f}").strip('"')
-    return Found(meta["path"], meta["size"], etag, meta["last_modified"], content_type or "binary/octet-stream")
+    return ObjectInfo(meta["path"], meta["size"], etag, meta["last_modified"], content_type or "binary/octet-stream")
 
 
 def _range(span: Span) -> Any:
@@ -149,4 +149,4 @@ async def _stream(result: Any) -> AsyncIterator[bytes]:
 
 
 def _unavailable() -> S3Error:
-    return S3Error("ServiceUnavailable", "The store behind this bucket does not answer as it should; try again.")
+    return S3Error("ServiceUnavailable", "The store of this bucket failed or gave an invalid answer; try again.")

@@ -1,8 +1,8 @@
-"""Verifies AWS Signature Version 4: in the Authorization header, in a presigned URL, and chunk by chunk in a body.
+"""Verifies AWS Signature Version 4: in the Authorization header, in a presigned URL, and in each chunk of a body.
 
-Form: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html. Pure: takes what came over
-the wire and the time, returns or raises. Stricter than S3: a session token is required and every `x-amz-*` header must
-be signed. Not for what the signer may do (`scope`) nor for whether the keys still live (`launches`).
+Format: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html. Pure: its input is the
+request and the time. Stricter than S3: a session token is required and every `x-amz-*` header must be signed. Not for
+authorization (`scope`) nor for revocation (`launches`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEX = set("0123456789abcdef")
 
 
 class SignatureError(Exception):
-    """A request that is not signed as it must be: `code` is S3's error code, the message a sentence."""
+    """A missing or invalid signature: `code` is S3's error code, the message a sentence."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class SignatureError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request as it came over the wire."""
+    """A request as received."""
 
     method: str
     path: str
@@ -45,16 +45,16 @@ class SignedRequest:
     query: str
     """Still percent-encoded, without the question mark."""
     headers: tuple[tuple[str, str], ...]
-    """Names in lower case, in the order they came."""
+    """Names in lower case, in the received order."""
 
     def header(self, name: str) -> str:
-        """Return the values of the header `name`, joined as S3 signs them; empty where there is none."""
+        """Return the values of the header `name`, joined as S3 signs them; empty if absent."""
         return ",".join(" ".join(value.split()) for key, value in self.headers if key == name)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a request says about its own signature; nothing of it is checked yet."""
+    """A request's statements about its own signature, not yet verified."""
 
     access_key_id: str
     date: str
@@ -70,7 +70,7 @@ class Claim:
 
     @property
     def credential_scope(self) -> str:
-        """The part of the string to sign that binds day, region and service."""
+        """The part of the string to sign that contains day, region and service."""
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
     def __repr__(self) -> str:
@@ -79,7 +79,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSigner:
-    """Continues a verified request's signature over the chunks of its body."""
+    """Signer of the chunks of a verified request's body."""
 
     key: bytes
     timestamp: str
@@ -90,7 +90,7 @@ class ChunkSigner:
         return "ChunkSigner()"
 
     def chunk(self, previous: str, chunk_sha256: str) -> str:
-        """Return the signature of the chunk after the one signed `previous` (the first: after `seed`)."""
+        """Return the signature of the chunk that follows the signature `previous` (for the first chunk: `seed`)."""
         lines = (f"{ALGORITHM}-PAYLOAD", self.timestamp, self.credential_scope, previous, _EMPTY_SHA256, chunk_sha256)
         return _hex_hmac(self.key, "\n".join(lines))
 
@@ -101,15 +101,15 @@ class ChunkSigner:
         return _hex_hmac(self.key, "\n".join(lines))
 
 
-def same(one: str, other: str) -> bool:
-    """Return whether two texts are equal, in a time that tells nothing about where they differ."""
+def equal_in_constant_time(one: str, other: str) -> bool:
+    """Return whether two texts are equal, in a time that does not depend on where they differ."""
     return hmac.compare_digest(one.encode("utf-8", "surrogateescape"), other.encode("utf-8", "surrogateescape"))
 
 
 def parse_query(query: str) -> tuple[tuple[str, str], ...]:
-    """Return the decoded pairs of a raw query; a plus is a plus, as S3 clients mean it.
+    """Return the decoded pairs of a raw query; a plus is not a space, as in S3 clients.
 
-    Raises SignatureError where it is not UTF-8.
+    Raises SignatureError if it is not UTF-8.
     """
     pairs = (part.partition("=") for part in query.split("&") if part)
     try:
@@ -123,7 +123,7 @@ def _unquote(text: str) -> str:
 
 
 def read_claim(request: SignedRequest) -> Claim:
-    """Return how `request` says it is signed. Raises SignatureError where it does not say so."""
+    """Return the signature claim of `request`. Raises SignatureError if it has none or it is malformed."""
     authorization = request.header("authorization")
     query = dict(parse_query(request.query))
     if authorization.startswith("AWS ") or "AWSAccessKeyId" in query:
@@ -137,7 +137,7 @@ def read_claim(request: SignedRequest) -> Claim:
         return _query_claim(query)
     raise SignatureError(
         "AccessDenied",
-        "Unsigned requests are refused here; use the credentials in this session's environment (not `anon=True`).",
+        "Unsigned requests are refused. Use the credentials in this session's environment (not `anon=True`).",
     )
 
 
@@ -146,7 +146,7 @@ def _header_claim(authorization: str, request: SignedRequest) -> Claim:
     payload_hash = request.header("x-amz-content-sha256")
     known = payload_hash in (UNSIGNED_PAYLOAD, *STREAMING) or (len(payload_hash) == 64 and set(payload_hash) <= _HEX)
     if not known:
-        raise SignatureError("InvalidRequest", "The header x-amz-content-sha256 is missing or not a known form.")
+        raise SignatureError("InvalidRequest", "The header x-amz-content-sha256 is missing or not supported.")
     return _claim(
         fields.get("Credential", ""),
         fields.get("SignedHeaders", ""),
@@ -184,7 +184,7 @@ def _claim(
 ) -> Claim:
     parts = credential.split("/")
     if len(parts) != 5 or parts[3:] != ["s3", "aws4_request"] or not signature or not signed_headers:
-        raise SignatureError("AuthorizationHeaderMalformed", "The signature is not of the form S3 clients send.")
+        raise SignatureError("AuthorizationHeaderMalformed", "The signature is malformed or not for S3.")
     return Claim(
         access_key_id=parts[0],
         date=parts[1],
@@ -201,20 +201,20 @@ def _claim(
 
 
 def verify(request: SignedRequest, claim: Claim, secret: str, session_token: str, now: float) -> ChunkSigner:
-    """Return the signer for the body's chunks where `request` was signed with `secret` and `session_token`.
+    """Return the signer of the body's chunks if `request` was signed with `secret` and `session_token`.
 
-    `now` is in seconds since the epoch. Raises SignatureError.
+    `now` is in seconds since the epoch. Raises SignatureError otherwise.
     """
     _check_time(claim, now)
     _check_headers(request, claim)
     key = signing_key(secret, claim)
     lines = (ALGORITHM, claim.timestamp, claim.credential_scope, _sha256(canonical_request(request, claim)))
     expected = _hex_hmac(key, "\n".join(lines))
-    good_token = same(claim.session_token, session_token)
-    if not same(expected, claim.signature):
-        raise SignatureError("SignatureDoesNotMatch", "The request's signature does not match; are the keys complete?")
+    good_token = equal_in_constant_time(claim.session_token, session_token)
+    if not equal_in_constant_time(expected, claim.signature):
+        raise SignatureError("SignatureDoesNotMatch", "The signature does not match. Check that the keys are complete.")
     if not good_token:
-        raise SignatureError("InvalidToken", "The session token is missing or not the one of these keys.")
+        raise SignatureError("InvalidToken", "The session token is missing or does not belong to these keys.")
     return ChunkSigner(key, claim.timestamp, claim.credential_scope, claim.signature)
 
 
@@ -222,9 +222,9 @@ def _check_time(claim: Claim, now: float) -> None:
     try:
         signed_at = calendar.timegm(time.strptime(claim.timestamp, "%Y%m%dT%H%M%SZ"))
     except ValueError:
-        raise SignatureError("AccessDenied", "The request has no X-Amz-Date.") from None
+        raise SignatureError("AccessDenied", "The request has no valid X-Amz-Date.") from None
     if claim.timestamp[:8] != claim.date:
-        raise SignatureError("AuthorizationHeaderMalformed", "The signature's day is not the request's.")
+        raise SignatureError("AuthorizationHeaderMalformed", "The signature's date is not the request's date.")
     if signed_at > now + SKEW_SECONDS:
         raise SignatureError("RequestTimeTooSkewed", "The request was signed in the future; check the clock.")
     if claim.presigned and now > signed_at + claim.expires_seconds:
@@ -241,7 +241,7 @@ def _check_headers(request: SignedRequest, claim: Claim) -> None:
 
 
 def signing_key(secret: str, claim: Claim) -> bytes:
-    """Return the key of one day, region and service."""
+    """Return the signing key for the claim's day, region and service."""
     key = f"AWS4{secret}".encode()
     for part in (claim.date, claim.region, claim.service, "aws4_request"):
         key = hmac.new(key, part.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
@@ -249,7 +249,7 @@ def signing_key(secret: str, claim: Claim) -> bytes:
 
 
 def canonical_request(request: SignedRequest, claim: Claim) -> str:
-    """Return the text whose hash is signed."""
+    """Return the canonical request, whose hash is signed."""
     names = claim.signed_headers
     headers = "".join(f"{name}:{request.header(name)}\n" for name in names)
     query = _canonical_query(request.query)

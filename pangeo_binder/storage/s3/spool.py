@@ -1,6 +1,6 @@
-"""Holds one request's body until it is checked: small ones in memory, others in a file of the staging directory.
+"""Holds a request's body until it is verified: small ones in memory, others in a file of the staging directory.
 
-Nothing reaches a bucket before its length, hash and checksums are known to be right. In the storage process; not for
+Nothing reaches a bucket before its length, hash and checksums are verified. Runs in the storage process; not for
 decoding bodies (`body`).
 """
 
@@ -19,7 +19,7 @@ _COPY_BYTES = 4 * 1024 * 1024
 
 
 class Spool:
-    """Bytes on their way into a bucket. Close it in the end; a file that was taken stays."""
+    """The bytes of one write to a bucket. Must be closed; that deletes its file unless it was moved."""
 
     def __init__(self, staging: Path, content_type: str = "") -> None:
         self._staging = staging
@@ -41,8 +41,8 @@ class Spool:
         else:
             self._memory += data
 
-    def adopt(self, parts: list[Path]) -> None:
-        """Add the files `parts`, using them up: the first one becomes the spool's own file; blocks on the disk."""
+    def join(self, parts: list[Path]) -> None:
+        """Move the files `parts`, joined, into this empty spool: the first becomes its file; blocks on the disk."""
         self._path = self._fresh_path()
         parts[0].rename(self._path)
         self._file = self._path.open("ab")
@@ -54,23 +54,23 @@ class Spool:
 
     @property
     def in_memory(self) -> bytes | None:
-        """The content where it is held in memory, else None."""
+        """The content if it is in memory, else None."""
         return bytes(self._memory) if self._file is None else None
 
     def file(self) -> Path:
-        """Return the content as a file, flushed; it still belongs to the spool."""
+        """Return the content as a flushed file, which the spool still owns."""
         if self._file is None:
             self._spill()
         assert self._file is not None and self._path is not None
         self._file.flush()
         return self._path
 
-    def taken(self) -> None:
-        """Say that the file was moved elsewhere."""
+    def release_file(self) -> None:
+        """Give up ownership of the file, which the caller moved."""
         self._path = None
 
     def close(self) -> None:
-        """Drop what is still here."""
+        """Delete the file, unless it was released, and the bytes in memory."""
         if self._file is not None:
             self._file.close()
         if self._path is not None:
@@ -78,7 +78,7 @@ class Spool:
         self._memory.clear()
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the content for sending it on."""
+        """Yield the content in pieces."""
         if self._file is None:
             yield bytes(self._memory)
             return

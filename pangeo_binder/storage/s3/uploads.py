@@ -1,7 +1,7 @@
-"""The parts of unfinished multipart uploads, as files: they survive a restart and count against scratch meanwhile.
+"""The parts of unfinished multipart uploads, as files: they survive a restart and count against scratch.
 
 Layout: `<uploads>/<launch id>/<upload id>/upload.json` and one `<number>.<md5>` file per part. An upload id is
-good only for the launch and key it was made for. Blocking; not for S3's wire form (`multipart`).
+valid only for its launch and key. Blocking; not for S3's wire format (`multipart`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .spool import Spool
 
 MAX_PARTS = 10_000
 MAX_UPLOADS = 1000
-"""Unfinished uploads of one launch: more is a client that forgets to finish."""
+"""Unfinished uploads of one launch; a client with more leaks uploads."""
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _ABOUT = "upload.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part that is there."""
+    """One stored part of an upload."""
 
     number: int
     md5: str
@@ -45,7 +45,7 @@ class Upload:
     folder: Path
 
     def parts(self) -> list[Part]:
-        """Return its parts by number."""
+        """Return its parts, sorted by number."""
         found = []
         for path in self.folder.iterdir():
             number, _, md5 = path.name.partition(".")
@@ -56,30 +56,30 @@ class Upload:
         return sorted(found, key=lambda part: part.number)
 
     def part(self, number: int) -> Part | None:
-        """Return the part called `number`, or None."""
+        """Return the part `number`; None if there is none."""
         return next((part for part in self.parts() if part.number == number), None)
 
-    def keep(self, number: int, spool: Spool) -> str:
-        """Take the spool's file as the part `number`, in place of one that was there; return its MD5."""
+    def store(self, number: int, spool: Spool) -> str:
+        """Move the spool's file to the part `number`, replacing an older one; return its MD5."""
         old, source, md5 = self.part(number), spool.file(), spool.md5.hexdigest()
         target = self.folder / f"{number:05d}.{md5}"
         source.replace(target)
-        spool.taken()
+        spool.release_file()
         if old is not None and old.path != target:
             old.path.unlink(missing_ok=True)
         return md5
 
     def size(self) -> int:
-        """Return how many bytes its parts hold."""
+        """Return the total size of its parts, in bytes."""
         return sum(part.size for part in self.parts())
 
-    def drop(self) -> None:
-        """Remove it with its parts."""
+    def delete(self) -> None:
+        """Delete the upload and its parts."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def begin(uploads: Path, launch_id: str, key: str, content_type: str) -> Upload:
-    """Return a new upload to `key`. Raises S3Error where the launch has too many."""
+    """Create an upload to `key`. Raises S3Error if the launch has MAX_UPLOADS."""
     home = uploads / launch_id
     home.mkdir(mode=0o700, exist_ok=True)
     if sum(1 for _ in home.iterdir()) >= MAX_UPLOADS:
@@ -92,9 +92,9 @@ def begin(uploads: Path, launch_id: str, key: str, content_type: str) -> Upload:
 
 
 def find(uploads: Path, launch_id: str, upload_id: str, key: str) -> Upload:
-    """Return the launch's upload `upload_id` to `key`. Raises S3Error where there is none."""
+    """Return the launch's upload `upload_id` to `key`. Raises S3Error if there is none."""
     folder = uploads / launch_id / upload_id
-    missing = S3Error("NoSuchUpload", "There is no such upload: it was finished, aborted, or is another key's.")
+    missing = S3Error("NoSuchUpload", "There is no such upload: it was completed, aborted, or has another key.")
     if not _UPLOAD_ID.fullmatch(upload_id):
         raise missing
     try:
@@ -107,12 +107,12 @@ def find(uploads: Path, launch_id: str, upload_id: str, key: str) -> Upload:
 
 
 def measure_uploads(uploads: Path, launch_id: str) -> int:
-    """Return how many bytes the launch's unfinished uploads hold."""
+    """Return the total size of the launch's unfinished uploads, in bytes."""
     home = uploads / launch_id
     files = home.glob("*/*.*") if home.is_dir() else iter(())
     return sum(path.stat().st_size for path in files if path.name != _ABOUT)
 
 
-def drop_uploads(uploads: Path, launch_id: str) -> None:
+def abort_uploads(uploads: Path, launch_id: str) -> None:
     """Abort all of the launch's uploads."""
     shutil.rmtree(uploads / launch_id, ignore_errors=True)
