@@ -1,4 +1,4 @@
-"""BuildKit in a build pod, without the pod: what people are told of it, and of a BuildKit that is not there."""
+"""BuildKit in a build pod, without the pod: its log as people see it, and the errors if it cannot be used."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def programs(folder: Path, **scripts: str) -> None:
         (folder / name).chmod(0o755)
 
 
-def test_lines_are_told_as_the_steps_wrote_them_and_once():
+def test_each_line_of_the_steps_is_shown_once():
     lines = [line.rstrip("\n") for line in told(iter(PROGRESS.splitlines(keepends=True)))]
     assert lines[2:6] == ["[2/2] RUN echo before; exit 3", "before", "", "1.5 ------"]
     assert lines[-2].startswith("ERROR: process") and lines[-1].startswith("error: failed to solve")
     assert len(lines) == 8
 
 
-def test_an_image_without_buildkit_is_told_in_a_sentence(engine, tmp_path, monkeypatch, capfd):
+def test_an_image_without_buildkit_is_reported(engine, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildFailed, match="builds have no BuildKit"):
         list(engine.build(path=str(tmp_path)))
@@ -63,7 +63,7 @@ def test_an_image_without_buildkit_is_told_in_a_sentence(engine, tmp_path, monke
 
 
 @pytest.mark.processes
-def test_a_buildkit_that_cannot_start_is_told_with_its_reasons(engine, tmp_path, monkeypatch, capfd):
+def test_a_buildkit_that_cannot_start_is_reported_with_its_output(engine, tmp_path, monkeypatch, capfd):
     daemon = "echo 'buildkitd: read-only file system' >&2; echo 'main.main' >&2; exit 1"
     programs(tmp_path, unshare='while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"', buildkitd=daemon)
     programs(tmp_path, buildctl="exit 1")

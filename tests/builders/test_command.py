@@ -1,4 +1,4 @@
-"""Commands end, whole and in time, and their output comes as clean lines."""
+"""Commands end in time with all their children, and their output is clean lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(tmp_path: Path):
 
 
 def marked(tmp_path: Path) -> list[str]:
-    """Return the command lines of what carries this test's mark."""
+    """Return the command lines of the processes with this test's mark."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -104,7 +104,7 @@ async def test_closing_and_cancelling_kill_the_tree(run, tmp_path):
     assert marked(tmp_path) == []
 
 
-async def test_output_that_nobody_reads_does_not_keep_a_command(run, tmp_path):
+async def test_unread_output_does_not_keep_a_command_running(run, tmp_path):
     async with aclosing(stream(run("yes"))) as lines:
         assert await anext(lines) == "y"
     assert marked(tmp_path) == []

@@ -1,4 +1,4 @@
-"""The commands of a build pod, without the pod: what they refuse, and what they run."""
+"""The commands of a build pod, without the pod: what they refuse and what they run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ needs_tools = pytest.mark.skipif(bool(TOOLS), reason=f"LEFT OUT: no {', '.join(T
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    """The pod's directories, below one of the test's own."""
+    """The pod's directories, below a directory of the test."""
     made = Places(*(tmp_path / name for name in ("image", "build", "report", "session")))
     for folder in (made.image, made.build, made.session):
         folder.mkdir()
@@ -40,7 +40,7 @@ def places(tmp_path: Path) -> Places:
 
 @pytest.fixture
 def layout(places: Places) -> Path:
-    """An image layout with an image of no layers in it."""
+    """An image layout that holds an image without layers."""
     image = places.image
     config = b'{"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}'
     (image / "blobs/sha256").mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_an_image_is_pushed_with_the_password_from_the_file(layout, places, tmp_
 
 
 @pytest.mark.parametrize("where", ["index.json", "blobs/sha256/x", "link"])
-def test_a_link_left_for_the_half_with_the_password_is_not_followed(layout, places, tmp_path, where):
+def test_a_link_left_for_the_container_with_the_password_is_not_followed(layout, places, tmp_path, where):
     secret = tmp_path / "secret"
     secret.write_text("s3cret")
     (layout / where).unlink(missing_ok=True)
@@ -81,7 +81,7 @@ def test_a_link_left_for_the_half_with_the_password_is_not_followed(layout, plac
     assert "no image" in places.report.read_text()
 
 
-def test_a_pipe_left_for_it_is_not_waited_for(layout, places):
+def test_a_pipe_left_for_it_does_not_block(layout, places):
     os.mkfifo(layout / "blobs/sha256/pipe")
     assert container.main(["push", "--", "127.0.0.1:1/x:y"], places) == 1
     assert "no image" in places.report.read_text()
@@ -93,11 +93,11 @@ def test_an_address_that_is_an_option_is_refused(places, url):
     assert "no commit of a repository" in places.report.read_text()
 
 
-def test_a_commit_that_is_none_is_refused(places):
+def test_a_malformed_commit_is_refused(places):
     assert container.main(["build", "--ref=main", "--", "https://example.org/x", "HEAD"], places) == 1
 
 
-def test_what_cannot_be_fetched_is_told_in_a_sentence(places, git_server, monkeypatch):
+def test_a_repository_that_cannot_be_fetched_is_reported(places, git_server, monkeypatch):
     for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):  # which a build sets for all it runs
         monkeypatch.setenv(name, os.environ.get(name, ""))
     assert container.main(["build", "--ref=main", "--", f"{git_server}/private/x", "a" * 40], places) == 1
@@ -112,7 +112,7 @@ async def test_the_checkout_is_of_the_commit(places, tmp_path, git_server, repo_
 
 
 @pytest.mark.processes
-def test_what_a_dockerfile_step_says_when_it_fails():
+def test_the_dockerfile_step_that_failed_is_named():
     code = "print('STEP 2/3: RUN false'); print('Error: building at STEP \"RUN false\": exit status 1'); exit(1)"
     with pytest.raises(BuildError, match=r"^RUN false$"):
         list(_lines([sys.executable, "-c", code]))
@@ -124,7 +124,7 @@ def test_what_a_dockerfile_step_says_when_it_fails():
 
 @pytest.mark.processes
 @pytest.mark.parametrize("kind", [BuildahEngine, BuildKitEngine])
-def test_engines_leave_a_layout_and_take_nothing_for_an_option(kind, tmp_path, monkeypatch):
+def test_engines_leave_a_layout_and_take_no_argument_for_an_option(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     engine = kind(parent=None, layout=tmp_path / "out", session=tmp_path)
     words = {"build-arg": {"NB_USER": "jovyan"}, "label": {"a": "--b"}}
@@ -136,14 +136,14 @@ def test_engines_leave_a_layout_and_take_nothing_for_an_option(kind, tmp_path, m
 
 
 class ListingEngine(LayoutEngine):
-    """Tells what it would build."""
+    """Lists its input instead of building it."""
 
     def commands(self, context: Path, dockerfile: Path, words: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
         return [["ls", str(context)], ["cat", str(dockerfile)], ["readlink", str(context / "src" / "link")]]
 
 
 @pytest.mark.processes
-def test_the_session_is_beside_a_dockerfile_of_repo2dockers(places, tmp_path):
+def test_the_session_is_added_to_a_dockerfile_of_repo2docker(places, tmp_path):
     (places.session / "session.whl").touch()
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "link").symlink_to("/data")
@@ -154,8 +154,8 @@ def test_the_session_is_beside_a_dockerfile_of_repo2dockers(places, tmp_path):
         archive.add(tmp_path / "src", "src")
     packed.seek(0)
     engine = ListingEngine(parent=None, layout=places.image, session=places.session)
-    told = list(engine.build(fileobj=packed, custom_context=True, buildargs={}, tag="x"))
-    assert told == ["Dockerfile\n", f"{SESSION_DIR}\n", "src\n", "FROM base\n", "/data\n"]
+    lines = list(engine.build(fileobj=packed, custom_context=True, buildargs={}, tag="x"))
+    assert lines == ["Dockerfile\n", f"{SESSION_DIR}\n", "src\n", "FROM base\n", "/data\n"]
 
 
 def test_the_appendix_is_one_copy_and_one_run():
@@ -166,7 +166,7 @@ def test_the_appendix_is_one_copy_and_one_run():
     subprocess.run(["sh", "-n"], input=install_script("/nowhere"), text=True, check=True)
 
 
-def test_the_appendix_holds_what_is_installed_to_its_version(tmp_path):
+def test_the_appendix_pins_the_installed_packages(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     place = tmp_path / "session"
     place.mkdir()

@@ -1,4 +1,4 @@
-"""One build, however many launches follow it."""
+"""Any number of launches follow one build."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 
 
 class CountedBuilder(Builder):
-    """Makes an environment of nothing but log lines, when told to go on, and counts."""
+    """Makes an environment of log lines once `go_on` is set, and counts its calls."""
 
     def __init__(self, settings, lines: int = 500, error: Exception | None = None) -> None:
         super().__init__(settings)
@@ -99,7 +99,7 @@ async def test_a_failure_reaches_all_and_is_tried_again(settings):
     assert (builder.made, builder.discarded) == (2, 1)
 
 
-async def test_our_own_mistakes_are_told_by_number_only(settings, caplog):
+async def test_an_unexpected_error_is_shown_by_its_id_alone(settings, caplog):
     builder = CountedBuilder(settings, error=KeyError("secret"))
     builder.go_on.set()
     with caplog.at_level(logging.ERROR), pytest.raises(BuildFailed) as caught:
@@ -108,7 +108,7 @@ async def test_our_own_mistakes_are_told_by_number_only(settings, caplog):
     assert "secret" not in str(caught.value) and id_ in caplog.text
 
 
-async def test_stopping_ends_builds_and_tells_followers(settings):
+async def test_stopping_ends_builds_and_informs_followers(settings):
     builder = CountedBuilder(settings)
     builds = SharedBuilds(builder)
     following = asyncio.create_task(follow(builds))
@@ -121,7 +121,7 @@ async def test_stopping_ends_builds_and_tells_followers(settings):
         await follow(builds)
 
 
-async def test_stopping_before_a_build_began_tells_its_followers(settings):
+async def test_stopping_before_a_build_began_informs_its_followers(settings):
     builds = SharedBuilds(CountedBuilder(settings))
     following = builds.follow(REPO)
     first = asyncio.ensure_future(anext(following))

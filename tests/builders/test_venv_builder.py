@@ -1,4 +1,4 @@
-"""Real environments made with uv from the package index, and what is left when making them fails."""
+"""Real environments made with uv from the package index, and what is left if that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chart's values: what is generated of them is fresh, examples are right, and mistakes are told by their keys."""
+"""The chart's values: generated files are fresh, examples are valid, and mistakes are reported by their keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMED = [pytest.param(path, id=path.stem) for path in EXAMPLES]
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    """The tool that generates, which is no package of ours."""
+    """The tool that generates the files; it is not part of a package."""
     spec = importlib.util.spec_from_file_location("reference", ROOT / "helm-chart" / "tools" / "reference.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -45,7 +45,7 @@ def _parts(schema: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _parts(value, f"{at}/{key}")
 
 
-def test_every_part_of_ours_is_closed_and_every_key_described(tool: ModuleType) -> None:
+def test_every_part_of_the_schema_is_closed_and_every_key_described(tool: ModuleType) -> None:
     parts = [(at, part) for at, part in _parts(tool.schema()) if isinstance(part.get("properties"), dict)]
     assert len(parts) > 20
     assert [at for at, part in parts if part.get("additionalProperties") is not False] == []
@@ -58,7 +58,7 @@ def test_every_part_of_ours_is_closed_and_every_key_described(tool: ModuleType) 
 
 
 @pytest.mark.parametrize("example", NAMED)
-def test_an_example_fits_the_schema_and_its_policy_is_right(example: Path, tool: ModuleType) -> None:
+def test_an_example_fits_the_schema_and_its_policy_is_valid(example: Path, tool: ModuleType) -> None:
     import jsonschema  # here, because importing it compiles grammars for seconds
 
     jsonschema.validate(yaml.safe_load(example.read_text()), tool.schema())
@@ -66,7 +66,7 @@ def test_an_example_fits_the_schema_and_its_policy_is_right(example: Path, tool:
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in INVALID])
-def test_a_mistake_is_told_by_its_key(path: Path, helm: Helm, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_by_its_key(path: Path, helm: Helm, tmp_path: Path) -> None:
     expected = path.read_text().splitlines()[0].removeprefix("# ")
     base = [] if "'policy'" in expected else ["-f", EXAMPLES[-1]]
     done = helm.run("template", "binder", helm.chart, "--kube-version", "1.34.0", *base, "-f", path)
@@ -85,7 +85,7 @@ def _check(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_command_checks_the_policy_within_values_and_tells_lines_of_that_file(tmp_path: Path) -> None:
+def test_the_command_checks_the_policy_within_values_and_shows_the_lines_of_that_file(tmp_path: Path) -> None:
     good = _check(EXAMPLES[0])
     assert good.returncode == 0 and "no problems" in good.stdout
     path = tmp_path / "values.yaml"
@@ -94,8 +94,8 @@ def test_the_command_checks_the_policy_within_values_and_tells_lines_of_that_fil
     bad = _check(path)
     assert bad.returncode == 1
     lines = path.read_text().splitlines()
-    told = [int(line.split(":")[1]) for line in bad.stdout.splitlines()[:2]]
-    assert ["cpu: much" in lines[told[0] - 1], "tier: smal" in lines[told[1] - 1]] == [True, True]
+    shown = [int(line.split(":")[1]) for line in bad.stdout.splitlines()[:2]]
+    assert ["cpu: much" in lines[shown[0] - 1], "tier: smal" in lines[shown[1] - 1]] == [True, True]
 
 
 @pytest.mark.parametrize("text", ["binder: {}\n", "- policy\n", "", "policy: {tiers: {a: *b}}\n", "policy: {\n"])

@@ -150,7 +150,7 @@ def test_only_the_hub_ends_a_launchs_clusters(
     until("the cluster is gone", lambda: not session.clusters(), 60)
 
 
-def test_only_the_operator_looks_at_all_clusters(stack: LocalStack, session: Session) -> None:
+def test_only_the_operator_lists_all_clusters(stack: LocalStack, session: Session) -> None:
     for refused in (token(session), stack.values.secrets.launches_token):
         assert ask(stack, refused, "GET", "launches/").status == 403
     assert ask(stack, stack.values.secrets.status_token, "GET", "launches/").status == 200
@@ -227,7 +227,7 @@ def test_many_requests_at_once_get_two_clusters(session: Session) -> None:
 
 
 def workers(session: Session) -> int:
-    """How many worker processes the launch has (without the children that each starts)."""
+    """Return the number of the launch's worker processes, without their children."""
     return len(session.stack.running("dask_worker", session.id))
 
 

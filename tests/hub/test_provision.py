@@ -1,4 +1,4 @@
-"""The story of provisioning, for any kind of cluster: required or not, on request or not, and given back."""
+"""Provisioning for any kind of cluster: required or not, on request or not, and released."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def gateway() -> AsyncIterator[GatewayClusters]:
     await clusters.close()
 
 
-async def test_a_launch_gets_its_cluster_and_what_finds_it():
+async def test_a_launch_gets_its_cluster_and_the_variables_that_find_it():
     given = await provisioner(SmallClusters()).provision(LAUNCH, "token")
     assert (given.cluster, dict(given.environment), given.notes) == ("first", {"WHERE": "here", "NAME": "first"}, ())
 
@@ -115,7 +115,7 @@ async def test_a_cluster_that_is_required_ends_the_launch():
 
 
 @pytest.mark.parametrize(("kind", "outcome"), [(SmallClusters, "released"), (FailingClusters, "left_to_the_reaper")])
-async def test_what_becomes_of_clusters_is_counted(kind, outcome):
+async def test_releases_of_clusters_are_counted(kind, outcome):
     before = metrics.CULLED.labels("clusters", outcome)._value.get()
     await provisioner(kind()).release(LAUNCH)
     assert metrics.CULLED.labels("clusters", outcome)._value.get() == before + 1

@@ -1,4 +1,4 @@
-"""Makes real git repositories for tests."""
+"""Real git repositories for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def git(*args: str, cwd: Path) -> str:
-    """Run git with an author and without this machine's settings, and return what it printed."""
+    """Run git with an author and without this machine's settings; return its output."""
     author = {f"GIT_{who}_{what}": "a@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     env = {"PATH": os.environ["PATH"], "HOME": str(cwd), "GIT_CONFIG_NOSYSTEM": "1", **author}
     done = subprocess.run(["git", *args], cwd=cwd, env=env, check=True, capture_output=True, text=True)
@@ -32,21 +32,21 @@ def make_repository(path: Path, files: dict[str, str]) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A repository as a forge stores it: what forks and requests pushed is in it too, and given out by its id."""
+    """A repository as a forge stores it: it also holds and serves the commits that forks and pull requests pushed."""
 
     path: Path
     tip: str
     """The branch main's commit."""
     old: str
-    """The commit before, which is on the branch as well."""
+    """The commit before, also on the branch."""
     tagged: str
-    """The commit before the one that the annotated tag v1 stands for; both are on no branch."""
+    """The parent of the commit that the annotated tag v1 names; neither is on a branch."""
     foreign: str
-    """A commit of a fork, which an open request (`refs/pull/1/head`) names; request 2 (`old`) was merged."""
+    """A commit of a fork, named by an open pull request (`refs/pull/1/head`); pull request 2 (`old`) was merged."""
 
 
 def make_parent(path: Path, filters: bool = True) -> Parent:
-    """Make a bare repository at `path` with the commits a Parent has; it leaves files out where it `filters`."""
+    """Make a bare repository at `path` with the commits of a Parent; if it `filters`, it can leave files out."""
     work = make_repository(path.with_name(f"{path.name}-work"), {"readme.md": "parent\n"})
 
     def commit(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A commit counts as a repository's own only where it is on a branch or tag of it, whatever its host gives out."""
+"""A commit is a repository's own only if a branch or tag of it has the commit, whatever its host serves."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def url(git_server: str) -> str:
 
 
 async def provenance(url: str, ref: str) -> Provenance:
-    """Return what a new binder's provider says of the link to `ref`."""
+    """Return the provenance of `ref` that the provider of a new binder finds."""
     provider = GitProvider()
     repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
     return provider.known_provenance(repo) or await provider.find_provenance(repo)
 
 
 @both_kinds_of_host
-async def test_a_host_gives_out_a_forks_commit_at_its_parents_address(parent: Parent, url: str, tmp_path: Path) -> None:
+async def test_a_host_serves_a_forks_commit_at_its_parents_address(parent: Parent, url: str, tmp_path: Path) -> None:
     repo = Repo(RepoRef("git", url, parent.foreign), parent.foreign)
     checkout = Checkout(repo, tmp_path / "into", GitAccess(), time.monotonic() + 60)
     assert [line async for line in checkout.run()]
-    assert (tmp_path / "into" / "miner").exists(), "without this there is nothing to guard against"
+    assert (tmp_path / "into" / "miner").exists(), "otherwise these tests guard against nothing"
 
 
 @both_kinds_of_host
@@ -65,14 +65,14 @@ async def test_what_is_on_a_branch_or_tag_is_own(parent: Parent, url: str) -> No
         assert await provenance(url, commit) == OWN, commit
 
 
-@pytest.mark.parametrize("what", ["a fork's commit", "an open request", "nothing there"])
+@pytest.mark.parametrize("what", ["a fork's commit", "an open pull request", "nothing there"])
 async def test_all_else_is_not(parent: Parent, url: str, what: str) -> None:
-    refs = {"a fork's commit": parent.foreign, "an open request": "refs/pull/1/head", "nothing there": UNKNOWN}
+    refs = {"a fork's commit": parent.foreign, "an open pull request": "refs/pull/1/head", "nothing there": UNKNOWN}
     assert "on no branch or tag of the repository" in (await provenance(url, refs[what])).foreign_reason
 
 
 @pytest.mark.processes
-async def test_a_folder_of_this_machine_has_commits_of_its_own(parent: Parent) -> None:
+async def test_a_directory_of_this_machine_has_own_commits(parent: Parent) -> None:
     histories = Histories(GitAccess(allow_local=True))
     for url in (str(parent.path), parent.path.as_uri()):
         assert await histories.find(url, parent.old) == OWN
@@ -81,12 +81,12 @@ async def test_a_folder_of_this_machine_has_commits_of_its_own(parent: Parent) -
         await Histories(GitAccess()).find(str(parent.path), parent.old)
 
 
-async def test_an_empty_repository_has_none(git_server: str, tmp_path: Path, histories: Histories) -> None:
+async def test_an_empty_repository_has_no_own_commits(git_server: str, tmp_path: Path, histories: Histories) -> None:
     git("init", "-q", "--bare", "empty", cwd=tmp_path)
     assert (await histories.find(f"{git_server}/git/empty", UNKNOWN)).foreign_reason
 
 
-async def test_a_named_ref_costs_no_further_question(parent: Parent, url: str) -> None:
+async def test_a_named_ref_needs_no_further_request(parent: Parent, url: str) -> None:
     provider = GitProvider()
     for ref in ("HEAD", "main", "v1"):
         repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
@@ -97,7 +97,7 @@ async def test_a_named_ref_costs_no_further_question(parent: Parent, url: str) -
 
 
 @both_kinds_of_host
-async def test_what_was_found_is_not_asked_again(parent: Parent, url: str, histories: Histories) -> None:
+async def test_a_found_provenance_is_not_requested_again(parent: Parent, url: str, histories: Histories) -> None:
     await asyncio.gather(*(histories.find(url, commit) for commit in (parent.old, parent.tip, parent.foreign)))
     git("update-ref", "-d", "refs/heads/main", cwd=parent.path)
     for commit in (parent.old, parent.tip, parent.tagged):
@@ -105,13 +105,13 @@ async def test_what_was_found_is_not_asked_again(parent: Parent, url: str, histo
     assert histories.known(url, parent.foreign) is None
 
 
-async def test_a_request_counts_once_it_is_merged(parent: Parent, url: str, histories: Histories) -> None:
+async def test_a_pull_request_counts_once_it_is_merged(parent: Parent, url: str, histories: Histories) -> None:
     assert (await histories.find(url, parent.foreign)).foreign_reason
     git("update-ref", "refs/heads/main", parent.foreign, cwd=parent.path)
     assert await histories.find(url, parent.foreign) == OWN
 
 
-async def test_what_was_found_is_looked_for_again_after_its_time(parent: Parent, url: str) -> None:
+async def test_a_found_provenance_expires(parent: Parent, url: str) -> None:
     histories = Histories(GitAccess(), HistoryLimits(own_seconds=0))
     assert await histories.find(url, parent.old) == OWN
     git("update-ref", "-d", "refs/heads/main", cwd=parent.path)
@@ -141,14 +141,14 @@ async def test_no_files_are_kept(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-async def test_a_host_that_fails_is_told_in_a_sentence(parent: Parent, url: str, histories: Histories) -> None:
+async def test_a_host_that_fails_is_reported(parent: Parent, url: str, histories: Histories) -> None:
     (parent.path / "objects" / parent.old[:2] / parent.old[2:]).unlink()
     with pytest.raises(RepoNotFound, match="did not give the history") as caught:
         await histories.find(url, parent.old)
     assert "name a branch or tag" in caught.value.hint
 
 
-async def test_a_redirect_is_told(parent: Parent, git_server: str) -> None:
+async def test_a_redirect_is_reported(parent: Parent, git_server: str) -> None:
     port = git_server.rpartition(":")[2]
     moved = f"{git_server}/to/localhost/git/parent"
     for ref in ("main", parent.tip, parent.old):
