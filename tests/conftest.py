@@ -1,14 +1,20 @@
-"""Which tests stay together where several processes run them (`make test ARGS='-n 2'`)."""
+"""Which tests are quick, and which stay together where several processes run them (`make test ARGS='-n 2'`)."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.quick import is_quick, refusal
+
 _CLUSTER = ("kube", "chart")
 """Folders whose tests share a cluster, which one process starts."""
+_running = [""]
+"""The quick test that runs."""
 
 
 class FolderScheduling(LoadScopeScheduling):
@@ -22,3 +28,25 @@ class FolderScheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
     """Have xdist give work out in this way."""
     return FolderScheduling(config, log)
+
+
+def pytest_configure() -> None:
+    """Refuse services to quick tests; a hook stays for the life of the process."""
+    sys.addaudithook(refusal(lambda: _running[0]))
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m quick` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the quick tests."""
+    for item in filter(is_quick, items):
+        item.add_marker("quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Note the quick test that runs."""
+    _running[0] = item.nodeid if item.get_closest_marker("quick") else ""
+    try:
+        return (yield)
+    finally:
+        _running[0] = ""

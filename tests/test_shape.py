@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -111,12 +112,31 @@ def test_a_text_for_newcomers_is_read_in_one_go(name: str, lines: int) -> None:
     assert 0 < _length(ROOT / name) <= lines
 
 
+def test_contributing_says_what_each_folder_of_tests_covers() -> None:
+    rows = re.findall(r"^\| (`.*?`) \| \S", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == {path.parent.name for path in (ROOT / "tests").glob("*/*.py")}
+
+
+def test_contributing_names_targets_that_exist() -> None:
+    named = set(re.findall(r"\bmake ([\w-]+)", (ROOT / "CONTRIBUTING.md").read_text()))
+    phony = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
+    assert "quick" in named and named <= set(phony.split())
+
+
 def test_the_makefile_is_a_list_of_single_lines() -> None:
     lines = (ROOT / "Makefile").read_text().splitlines()
     phony = next(line for line in lines if line.startswith(".PHONY:")).split()[1:]
     assert 0 < len(phony) <= MAKE_TARGETS
     assert [line for line in lines if line.startswith("\t") or line.endswith("\\")] == []
     assert all(any(re.match(rf"{target}:.*; ?\S", line) for line in lines) for target in phony)
+
+
+def test_pytest_enters_every_folder_with_tests(pytestconfig: pytest.Config) -> None:
+    skipped = pytestconfig.getini("norecursedirs")
+    folders = {folder for path in (ROOT / "tests").rglob("test_*.py") for folder in path.relative_to(ROOT).parts[:-1]}
+    assert len(folders) > 10
+    assert [each for each in folders if any(fnmatch.fnmatch(each, pattern) for pattern in skipped)] == []
 
 
 def test_nothing_is_left_for_later() -> None:

@@ -62,6 +62,7 @@ def test_an_image_without_buildkit_fails_with_a_clear_message(engine, tmp_path, 
     assert "has no buildkitd and no buildctl" in capfd.readouterr().out
 
 
+@pytest.mark.processes
 def test_a_buildkit_that_cannot_start_shows_its_log(engine, tmp_path, monkeypatch, capfd):
     daemon = "echo 'buildkitd: read-only file system' >&2; echo 'main.main' >&2; exit 1"
     programs(tmp_path, unshare='while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"', buildkitd=daemon)

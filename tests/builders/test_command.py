@@ -22,6 +22,8 @@ from pangeo_binder.command import (
     stream,
 )
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def run(tmp_path: Path):

@@ -111,6 +111,7 @@ async def test_fetch_checks_out_the_commit(paths, tmp_path, git_server, repo_of)
     assert (paths.build / "checkout" / "README.md").read_text() == "Sea"
 
 
+@pytest.mark.processes
 def test_the_error_names_the_failed_dockerfile_step():
     code = "print('STEP 2/3: RUN false'); print('Error: building at STEP \"RUN false\": exit status 1'); exit(1)"
     with pytest.raises(BuildError, match=r"^RUN false$"):
@@ -121,6 +122,7 @@ def test_the_error_names_the_failed_dockerfile_step():
     assert list(_lines([sys.executable, "-c", "print('\\x1b[31mred')"])) == ["red\n"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", [BuildahEngine, BuildKitEngine])
 def test_engines_write_a_layout_and_never_treat_values_as_options(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -140,6 +142,7 @@ class ListingEngine(LayoutEngine):
         return [["ls", str(context)], ["cat", str(dockerfile)], ["readlink", str(context / "src" / "link")]]
 
 
+@pytest.mark.processes
 def test_the_context_of_repo2dockers_dockerfile_holds_the_session(paths, tmp_path):
     (paths.session / "session.whl").touch()
     (tmp_path / "src").mkdir()

@@ -53,6 +53,7 @@ async def follow(builds: SharedBuilds, repo: Repo = REPO) -> list[str]:
     return [f"{event.phase} {event.message}" async for event in builds.follow(repo)]
 
 
+@pytest.mark.processes
 async def test_twenty_followers_share_one_real_build(settings, repo_of):
     builds, repo = SharedBuilds(VenvBuilder(settings)), repo_of({"postBuild": "echo once >> log.txt\n"})
     logs = await asyncio.gather(*(follow(builds, repo) for _ in range(20)))

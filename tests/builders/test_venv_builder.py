@@ -8,19 +8,24 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from pangeo_binder.builders.base import BuildEvent, BuildSettings
 from pangeo_binder.builders.session_needs import NEEDS
 from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.command import BUILD_MARK
 from pangeo_binder.errors import BuildFailed, RepoNotFound
 from pangeo_binder.events import Phase
 from pangeo_binder.git import GitAccess
+from pangeo_binder.model import Repo
 from pangeo_binder.policy.request import RequestInvalid
+from tests.contracts.builder import CORES, LOG_LINE, BuilderBench, BuilderContract
 
+pytestmark = pytest.mark.processes
 START = '#!/bin/sh\nexport GREETING=hello\nexec "$@"\n'
 PACKAGE = """
 [project]
@@ -59,6 +64,35 @@ def leftovers(settings) -> list[str]:
     return left
 
 
+class VenvBench(BuilderBench):
+    """Builders that share one cache directory."""
+
+    failure = "The repository's postBuild failed with exit code 7."
+
+    def __init__(self, settings: BuildSettings, repo_of: Callable[[dict[str, str]], Repo]) -> None:
+        self.settings = settings
+        self.good = repo_of({"binder/pangeo.yaml": f"server: {{cpu: {CORES}}}\n"})
+        self.failing = repo_of({"postBuild": f"#!/bin/sh\necho {LOG_LINE} >&2\nexit 7\n"})
+        self.endless = repo_of({"postBuild": "echo now\nsetsid sleep 1001 &\nsleep 1002\n"})
+
+    def builder(self) -> VenvBuilder:
+        return VenvBuilder(self.settings)
+
+    def is_running(self, event: BuildEvent) -> bool:
+        return event.line == "now"
+
+    def left(self) -> list[str]:
+        return leftovers(self.settings)
+
+
+class TestVenvBuilder(BuilderContract):
+    """Virtual environments made with uv."""
+
+    @pytest.fixture
+    def bench(self, settings: BuildSettings, repo_of: Callable[[dict[str, str]], Repo]) -> VenvBench:
+        return VenvBench(settings, repo_of)
+
+
 async def refusal(builder, repo) -> BuildFailed:
     with pytest.raises(BuildFailed) as caught:
         async for _ in builder.build(repo):
@@ -76,14 +110,12 @@ async def test_pins_are_kept_and_the_session_fits_around_them(builder, repo_of, 
             "uv.toml": "offline = true\n",
         }
     )
-    assert await builder.find(repo) is None
     environment, log = await built(builder, repo)
     assert versions(environment.prefix, "dask", "toolz", "distributed") == ["2024.5.0", "0.12.1", "2024.5.0"]
     assert (Path(environment.checkout) / "made.txt").read_text() == "made\n"
     assert environment.start == ("./start",) and os.access(Path(environment.checkout) / "start", os.X_OK)
     names = [need.partition(">")[0] for need in NEEDS]
     assert len(versions(environment.prefix, *names, "pangeo-binder-session")) == len(names) + 1
-    assert await builder.find(repo) == environment
     assert not (Path(environment.prefix).parent / "home").exists()
     assert "TOKEN" not in log and f"HOME={Path(environment.prefix).parent}/home" in log
 
@@ -154,14 +186,6 @@ async def test_refuses_files_that_need_more_than_python(builder, repo_of):
     assert "needs a Dockerfile" in (await refusal(builder, repo_of({"Dockerfile": "FROM x"}))).message
 
 
-async def test_a_failed_post_build_shows_its_output_and_exit_code(builder, repo_of):
-    lines = []
-    with pytest.raises(BuildFailed, match="postBuild failed with exit code 7"):
-        async for event in builder.build(repo_of({"postBuild": "#!/bin/sh\necho sorry >&2\nexit 7\n"})):
-            lines.append(event.line)
-    assert lines[-1] == "sorry" and leftovers(builder.settings) == []
-
-
 async def test_kills_the_process_tree_of_an_endless_post_build(settings, repo_of):
     builder = VenvBuilder(dataclasses.replace(settings, timeout_seconds=8))
     error = await refusal(builder, repo_of({"postBuild": "setsid sleep 1001 &\nsleep 1002\n"}))
@@ -177,22 +201,6 @@ async def test_reports_an_index_that_does_not_answer(builder, repo_of, built, mo
         builder._store.remove(folder.name)
     error = await refusal(builder, repo_of({"requirements.txt": "toolz"}))
     assert "The package index cannot be reached" in error.message
-
-
-async def test_a_cancelled_build_leaves_nothing(builder, repo_of):
-    repo, running = repo_of({"postBuild": "echo now\nsetsid sleep 1001 &\nsleep 1002\n"}), asyncio.Event()
-
-    async def build() -> None:
-        async for event in builder.build(repo):
-            if event.line == "now":
-                running.set()
-
-    task = asyncio.create_task(build())
-    await running.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await builder.find(repo) is None and leftovers(builder.settings) == []
 
 
 BUILD = """

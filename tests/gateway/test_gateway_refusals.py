@@ -1,17 +1,20 @@
-"""Who may ask the gateway for what: each token against each address of a real stack, the permitted and the refused."""
+"""A real stack's gateway: what the hub does with it, and each token against each address, permitted and refused."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pangeo_binder.hub.dask.gateway import GatewayClusters, GatewayService
 from pangeo_binder.local.processes import STATE_DIR
+from pangeo_binder.model import DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, VirtualEnvironment
+from tests.contracts.clusters import Clustered, ClustersContract
 from tests.stack.kernel import Kernel
 from tests.stack.local import Answer, LocalStack, Session, request, until
 
@@ -62,7 +65,7 @@ def cluster(session: Session) -> Iterator[str]:
 
 
 def hub_token(stack: LocalStack, user: str) -> str:
-    """Return a token of the user's own that is no server's, as the hub's command makes it."""
+    """Return a token of the user that does not belong to a server, as the hub's command makes it."""
     config = stack.state_dir / "config" / "hub_config.py"
     command = [sys.executable, "-m", "jupyterhub", "token", "-f", str(config), user]
     environment = {**os.environ, STATE_DIR: ""}
@@ -70,13 +73,44 @@ def hub_token(stack: LocalStack, user: str) -> str:
     return subprocess.run(command, cwd=cwd, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
+class TestGatewayClusters(ClustersContract):
+    """Clusters that the hub makes and releases at dask-gateway."""
+
+    @pytest.fixture
+    async def clustered(self, stack: LocalStack, session: Session, other: Session) -> AsyncIterator[Clustered]:
+        secret, environment = stack.values.secrets.launches_token, {"DASK_GATEWAY__ADDRESS": stack.values.gateway_url}
+        clusters = GatewayClusters(GatewayService(stack.values.gateway_url, secret, environment))
+        away = GatewayClusters(GatewayService("http://127.0.0.1:1", secret, environment))
+        existing = {each.id: each for each in (session, other)}
+        yield Clustered(
+            clusters,
+            away,
+            launch=launch_of(session),
+            token=token(session),
+            other=launch_of(other),
+            other_token=token(other),
+            existing=lambda launch: [cluster["name"] for cluster in existing[launch.id].clusters()],
+            secrets=(secret,),
+            away_address="127.0.0.1:1/",
+        )
+        await clusters.close()
+        await away.close()
+
+
+def launch_of(session: Session) -> Launch:
+    """Return a session's launch as far as the hub's client of the gateway reads it."""
+    grant = Grant("two", 2, "Rule 2.", ServerGrant(1, 10**9, 3600, 7200), DaskGrant(2, 4, 4, 4 * 10**9, 2, 10**9, 600))
+    repo = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
+    return Launch(session.id, session.user, "", repo, VirtualEnvironment("e", "/e", "/e/checkout"), grant)
+
+
 @pytest.mark.parametrize("bogus", ["", "x", "a" * 64, "../../users", "é"])
-def test_a_bogus_token_is_nobodys(stack: LocalStack, bogus: str) -> None:
+def test_a_bogus_token_is_refused(stack: LocalStack, bogus: str) -> None:
     for method, path in (("GET", "clusters/"), ("POST", "clusters/"), ("GET", "launches/"), ("DELETE", "launches/u/")):
         assert ask(stack, bogus.encode().decode("latin-1"), method, path, {}).status == 401
 
 
-def test_a_token_of_the_user_but_no_server_is_refused(stack: LocalStack, session: Session) -> None:
+def test_a_token_of_the_user_but_of_no_server_is_refused(stack: LocalStack, session: Session) -> None:
     users_own = hub_token(stack, session.user)
     assert stack.hub("GET", "/user", users_own).json["name"] == session.user
     assert ask(stack, users_own, "GET", "clusters/").status == 401
@@ -116,7 +150,7 @@ def test_only_the_hub_ends_a_launchs_clusters(
     until("the cluster is gone", lambda: not session.clusters(), 60)
 
 
-def test_only_the_operator_looks_at_all_clusters(stack: LocalStack, session: Session) -> None:
+def test_only_the_operator_lists_all_clusters(stack: LocalStack, session: Session) -> None:
     for refused in (token(session), stack.values.secrets.launches_token):
         assert ask(stack, refused, "GET", "launches/").status == 403
     assert ask(stack, stack.values.secrets.status_token, "GET", "launches/").status == 200
@@ -128,7 +162,7 @@ def test_services_have_no_clusters(stack: LocalStack) -> None:
         assert refused.status == 422 and "Only a launched session" in refused.json["error"]
 
 
-def test_a_tier_without_dask_is_told_so(stack: LocalStack, without: Session) -> None:
+def test_a_tier_without_dask_says_so(stack: LocalStack, without: Session) -> None:
     refused = make(without)
     assert refused.status == 403
     assert refused.json["error"] == "The tier 'none' of this launch has no Dask clusters."
@@ -193,7 +227,7 @@ def test_many_requests_at_once_get_two_clusters(session: Session) -> None:
 
 
 def workers(session: Session) -> int:
-    """How many worker processes the launch has (without the children that each starts)."""
+    """Return the number of the launch's worker processes, without their children."""
     return len(session.stack.running("dask_worker", session.id))
 
 

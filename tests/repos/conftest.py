@@ -1,4 +1,4 @@
-"""A real git repository, and real git servers."""
+"""A real git repository and real git servers."""
 
 from __future__ import annotations
 

@@ -13,6 +13,9 @@ import pytest
 
 from tests.repos.gitrepo import git
 
+_POLL_SECONDS = 0.02
+"""How long a server takes at most to notice that it is shut down."""
+
 
 class _GitHandler(CGIHTTPRequestHandler):
     """Handler that serves `/git/<name>` through git's own CGI program and requires a login for `/private/`.
@@ -58,7 +61,7 @@ def git_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _GitHandler)
     server.backend = str(Path(git("--exec-path", cwd=tmp_path)) / "git-http-backend")
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

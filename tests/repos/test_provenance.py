@@ -64,6 +64,7 @@ async def test_commits_on_a_branch_or_tag_are_own(parent: Parent, url: str) -> N
         assert await provenance(url, commit) == OWN, commit
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("what", ["a fork's commit", "an open request", "nothing there"])
 async def test_other_commits_are_foreign(parent: Parent, url: str, what: str) -> None:
     refs = {"a fork's commit": parent.foreign, "an open request": "refs/pull/1/head", "nothing there": UNKNOWN}
