@@ -19,7 +19,7 @@ from traitlets import Unicode
 from ..local.layer import layer_of, search_path
 from ..local.processes import LAUNCH, STATE_DIR
 from ..model import Launch
-from .kube.notices import MESSAGE, launch_cluster, tell
+from .kube.notices import MESSAGE, add_message, launch_cluster
 from .launches import LaunchBackendMixin
 from .options import Runtime
 
@@ -41,7 +41,7 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
 
     async def setup(self, app: web.Application) -> None:
         """Take part in answers, so that a cluster's failure has its reason."""
-        app.middlewares.append(tell)
+        app.middlewares.append(add_message)
         await super().setup(app)
 
     async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:

@@ -1,4 +1,4 @@
-"""What Kubernetes says of a build, in sentences."""
+"""The status of a build's Job and pod, in sentences."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def read(kind: str, body: dict[str, Any]) -> Any:
     return client.ApiClient.__new__(client.ApiClient)._ApiClient__deserialize(body, kind)
 
 
-def pod(state: dict[str, Any] | None = None, container: str = "build", **status: Any) -> Any:
+def pod(state: dict[str, Any] | None = None, container: str = "build", **status: Any) -> dict[str, Any]:
     listed = "initContainerStatuses" if container == "build" else "containerStatuses"
-    own = {"name": container, "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": state}
-    return read("V1Pod", {"status": {"phase": "Pending", **({listed: [own]} if state else {}), **status}})
+    own = {"name": container, "restartCount": 0, "state": state}
+    return {"status": {"phase": "Pending", **({listed: [own]} if state else {}), **status}}
 
 
 def job(**condition: str) -> Any:
     return read("V1Job", {"status": {"conditions": [{"status": "True", **condition}]}})
 
 
-def ended(**terminated: Any) -> Any:
+def ended(**terminated: Any) -> dict[str, Any]:
     return pod({"terminated": {"exitCode": 1, **terminated}}, phase="Failed")
 
 
@@ -57,14 +57,14 @@ def test_what_never_starts(reason, container):
 
 def test_why_it_failed():
     assert "removed" in failure(None, "4G", "20G").message
-    assert "more memory" in (told := failure(ended(reason="OOMKilled", exitCode=137), "4G", "20G")).message
-    assert "4G" in told.message
+    assert "more memory" in (killed := failure(ended(reason="OOMKilled", exitCode=137), "4G", "20G")).message
+    assert "4G" in killed.message
     assert "more disk than this binder gives it (20G)" in failure(pod(reason="Evicted"), "4G", "20G").message
     assert "exit code 3" in failure(ended(exitCode=3), "4G", "20G").message
     assert "before it was done" in failure(pod(), "4G", "20G").message
 
 
-def test_what_the_pod_says_of_itself_is_told_and_bounded():
+def test_a_pods_own_message_is_shown_and_bounded():
     said = failure(ended(message=refusal_text(RefNotFound("No commit.", "Push it."))), "4G", "20G")
     assert isinstance(said, RefNotFound) and (said.message, said.hint) == ("No commit.", "Push it.")
     long = failure(ended(message=refusal_text(BuildFailed("x" * 9000, "\x1b[31m" + "y" * 9000))), "4G", "20G")

@@ -79,7 +79,7 @@ async def test_an_image_tells_its_labels(server, guarded, asking, tmp_path):
 
 async def test_an_image_without_what_its_manifest_names_is_told(server, asking, caplog):
     absent = f"sha256:{'0' * 64}"
-    with pytest.raises(RegistryUnavailable, match="does not answer as it should"):
+    with pytest.raises(RegistryUnavailable, match="gives an unexpected answer"):
         await asking(server.address).labels(absent)
     assert absent in caplog.text
     with pytest.raises(RegistryUnavailable):
@@ -105,13 +105,13 @@ async def test_a_password_from_a_file_lets_in(guarded, asking, tmp_path, prefix)
 async def test_without_the_password_it_says_so(guarded, asking, tmp_path, password, caplog):
     file = credentials(tmp_path / "config.json", guarded.address, USER, password) if password else None
     with caplog.at_level(logging.DEBUG):
-        assert "does not let this binder in" in await refused(asking(guarded.address, file))
+        assert "does not accept this binder" in await refused(asking(guarded.address, file))
     assert basic(USER, password) not in caplog.text and guarded.address in caplog.text
 
 
 async def test_a_password_is_for_its_own_registry_only(guarded, asking, tmp_path):
     file = credentials(tmp_path / "config.json", f"{guarded.address}.example.org")
-    assert "does not let this binder in" in await refused(asking(guarded.address, file))
+    assert "does not accept this binder" in await refused(asking(guarded.address, file))
 
 
 async def test_a_changed_password_is_read_anew(guarded, asking, tmp_path):
@@ -139,7 +139,7 @@ async def test_tokens_are_asked_for_once_and_again_when_too_old(asking, tmp_path
 
 async def test_tokens_are_refused_without_a_login(asking, tmp_path):
     with token_server(tmp_path) as tokens, run_registry(tmp_path / "registry", tokens.auth) as server:
-        assert "does not let this binder in" in await refused(asking(server.address))
+        assert "does not accept this binder" in await refused(asking(server.address))
 
 
 async def test_a_password_never_goes_to_a_token_service_in_the_clear(tmp_path):
@@ -194,7 +194,7 @@ async def test_a_registry_that_gives_no_digest_is_asked_for_the_manifest(sparse,
 
 async def test_what_is_no_registry_is_told(sparse, asking):
     sparse.kind = "text/html"
-    assert "does not answer as it should" in await refused(asking(f"127.0.0.1:{sparse.server_port}"))
+    assert "gives an unexpected answer" in await refused(asking(f"127.0.0.1:{sparse.server_port}"))
 
 
 async def test_a_broken_file_of_credentials_is_told_without_its_text(guarded, asking, tmp_path, caplog):

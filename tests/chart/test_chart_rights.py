@@ -11,9 +11,9 @@ import yaml
 from pangeo_binder.builders.kube.job import job_manifest
 from pangeo_binder.builders.kube.jobs import ClusterUnavailable, Jobs
 from pangeo_binder.deploy.kube.binder import build_settings
-from pangeo_binder.deploy.kube.hub import site_of
+from pangeo_binder.deploy.kube.hub import kube_settings
 from pangeo_binder.deploy.kube.values import KubeValues
-from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id
@@ -53,10 +53,11 @@ async def test_the_hub_makes_and_removes_what_surrounds_a_launch(
     values: KubeValues, control_plane: ControlPlane
 ) -> None:
     api, launch = KubeApi(str(control_plane.kubeconfig_for(f"{values.site.namespace}/hub"))), a_launch()
-    around, place = Namespaces(site_of(values), api), site_of(values).namespace(launch)
+    objects = LaunchObjects(kube_settings(values), api)
+    place = objects.settings.placement.namespace(launch)
     try:
-        await around.make(launch)
-        await around.keep("session", launch, {"JUPYTER_TOKEN": "secret"})
+        await objects.make(launch)
+        await objects.keep("session", launch, {"JUPYTER_TOKEN": "secret"})
         names = [
             each["metadata"]["name"] for each in control_plane.get("secrets,networkpolicies", "-n", place)["items"]
         ]
@@ -66,7 +67,7 @@ async def test_the_hub_makes_and_removes_what_surrounds_a_launch(
             "pangeo-binder-gateway",
             "pangeo-binder-dask-controller",
         }
-        await around.remove(launch)
+        await objects.remove(launch)
         until("nothing of the launch is left", lambda: _gone(control_plane, place, launch.id))
     finally:
         await api.close()

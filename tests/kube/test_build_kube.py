@@ -163,7 +163,7 @@ async def test_builds_over_the_quota_wait(full):
 
 
 async def test_builds_over_the_quota_wait_no_longer_than_a_build_takes(full):
-    with pytest.raises(BuildFailed, match="No place to build came free within 2s"):
+    with pytest.raises(BuildFailed, match="There was no room for this build within 2s"):
         await lines(full.builder(timeout_seconds=2))
 
 

@@ -138,7 +138,7 @@ async def test_a_launch_is_told_what_its_pod_waits_for(stand: HubStand) -> None:
 @pytest.mark.parametrize(
     ("phase", "state", "sentence"),
     [
-        ("Pending", {"waiting": {"reason": "ImagePullBackOff"}}, "image could not be fetched"),
+        ("Pending", {"waiting": {"reason": "ImagePullBackOff"}}, "image could not be pulled"),
         ("Failed", {"terminated": {"exitCode": 1, "reason": "Error"}}, "ended while it was starting"),
         ("Failed", {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, "more memory than its tier has"),
     ],
@@ -174,7 +174,9 @@ async def test_a_quota_without_room_is_a_sentence(stand: HubStand) -> None:
 
 async def test_a_pod_that_kubernetes_refuses_is_a_sentence(stand: HubStand) -> None:
     launch = new_launch("odd")
-    with pytest.raises(SpawnFailed, match=r"Kubernetes refused the session's server\.") as refused:
+    with pytest.raises(
+        SpawnFailed, match=r"rules of this Kubernetes cluster do not allow the session's server\."
+    ) as refused:
         await stand.launch(launch)
     assert "there-is-none" not in str(refused.value), "what Kubernetes said is for the log"
     await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)

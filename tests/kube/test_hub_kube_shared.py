@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.hub.kube.namespace_reaper import NamespaceReaper, OwnNamespaces, SharedNamespace
-from pangeo_binder.hub.kube.namespaces import Namespaces
 from pangeo_binder.hub.roles import NAMESPACES
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.liveness import HubIsAlive
 from pangeo_binder.model import Launch
 from tests.kube.hubstand import HubStand, documented_rules, hub_stand, new_launch
-from tests.kube.kubelaunch import a_site
+from tests.kube.kubelaunch import some_settings
 from tests.stack.control_plane import ControlPlane
 from tests.stack.local import until
 
@@ -72,9 +72,9 @@ async def test_the_hub_has_no_right_outside(stand: HubStand) -> None:
 async def test_the_hubs_own_reaper_takes_what_the_hub_forgot(stand: HubStand, api: KubeApi) -> None:
     lost, running = new_launch(), new_launch()
     await started(stand, running)
-    surroundings = Namespaces(a_site(shared_namespace=SHARED, pull_login="{}"), api)
-    await surroundings.make(lost)
-    await surroundings.keep("session", lost, {"TOKEN": "secret"})
+    objects = LaunchObjects(some_settings(shared=SHARED, pull_login="{}"), api)
+    await objects.make(lost)
+    await objects.keep("session", lost, {"TOKEN": "secret"})
     assert len(names(stand, lost)) == 3
     await asyncio.to_thread(until, "it is found", lambda: stand.is_gone(lost), SOON)
     assert len(names(stand, running)) == 5 and stand.is_there(running)
@@ -95,7 +95,7 @@ async def test_a_launch_that_is_starting_is_left_alone(stand: HubStand, api: Kub
 
 async def test_without_the_hub_nothing_is_removed(stand: HubStand, api: KubeApi) -> None:
     launch = new_launch()
-    await Namespaces(a_site(shared_namespace=SHARED), api).make(launch)
+    await LaunchObjects(some_settings(shared=SHARED), api).make(launch)
     reaper = NamespaceReaper(SharedNamespace(api, SHARED), HubIsAlive("http://127.0.0.1:1/hub/api", "t"))
     for _ in range(3):
         await reaper.reap()

@@ -19,9 +19,10 @@ from aiohttp import web
 from pangeo_binder.errors import DaskUnavailable
 from pangeo_binder.hub.dask.operator.clusters import OperatorClusters
 from pangeo_binder.hub.dask.operator.manifests import OperatorSettings, cluster_name, dask_cluster
-from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
 from pangeo_binder.kube.api import KubeApi
+from pangeo_binder.kube.placement import Placement
 from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import DaskGrant, Environment, Grant, Launch, Repo, RepoRef, ServerGrant
 from pangeo_binder.names import new_launch_id
@@ -35,7 +36,7 @@ DASK = DaskGrant(2, workers=6, cores=12, memory_bytes=48 * GIB, worker_cores=2, 
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 ENVIRONMENT = Environment("sea", "environments/sea@sha256:" + "a" * 64)
 TIERS = {each: TierPods(node_selector={"room": each}) for each in ("nowhere", "later")}
-SETTINGS = OperatorSettings(start_seconds=90, tiers=TIERS)
+SETTINGS = OperatorSettings(Placement(tiers=TIERS), start_seconds=90)
 TOKEN = ""
 WORK = """
 import time
@@ -61,14 +62,14 @@ class Stand:
     log: Path
 
     def namespaced(self, launch: Launch, *arguments: str) -> Any:
-        return self.plane.get(*arguments, "-n", SETTINGS.namespace(launch))["items"]
+        return self.plane.get(*arguments, "-n", SETTINGS.placement.namespace(launch))["items"]
 
     def deployments(self, launch: Launch, component: str) -> list[Any]:
         return self.namespaced(launch, "deployments", "-l", f"dask.org/component={component}")
 
     def quota(self, launch: Launch, **hard: str) -> None:
         """Bound what may be in the launch's namespace, and wait until the bound holds."""
-        namespace = SETTINGS.namespace(launch)
+        namespace = SETTINGS.placement.namespace(launch)
         metadata = {"name": "launch", "namespace": namespace}
         spec = {"hard": {name.replace("_", "."): amount for name, amount in hard.items()}}
         self.plane.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec})
@@ -103,7 +104,10 @@ def new_launch(stand: Stand) -> Iterator[Callable[..., Launch]]:
     def make(tier: str = "small", **dask: Any) -> Launch:
         grant = Grant(tier, 1, "Rule 1.", ServerGrant(1, GIB, 600, 3600), replace(DASK, **dask))
         launch = Launch(new_launch_id(), "sea-1", "", REPO, ENVIRONMENT, grant)
-        metadata = {"name": SETTINGS.namespace(launch), "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+        metadata = {
+            "name": SETTINGS.placement.namespace(launch),
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        }
         stand.plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         namespaces.append(metadata["name"])
         until("the account", lambda: stand.namespaced(launch, "serviceaccounts"))
@@ -257,13 +261,13 @@ async def test_it_fits_into_what_the_hub_makes_for_a_launch(stand, clusters, new
     launch = replace(new_launch(clusters=1, start_workers=6), id=new_launch_id())
     nobody = Neighbours(hub={"a": "hub"}, proxy={"a": "proxy"}, storage={"a": "storage"})
     api = KubeApi(str(stand.plane.kubeconfig))
-    surroundings = Namespaces(KubeSettings("default", nobody, cluster_kinds=(kind,)), api)
-    await surroundings.make(launch)
+    objects = LaunchObjects(KubeSettings("default", nobody, cluster_kinds=(kind,)), api)
+    await objects.make(launch)
     made = await clusters.make(launch, TOKEN)
     await clusters.settle(launch, made.name, TOKEN)
     await soon("all it was granted runs", lambda: len(stand.namespaced(launch, "pods")) == 7)
     await clusters.settle(launch, made.name, TOKEN)
-    await surroundings.remove(launch)
+    await objects.remove(launch)
     await api.close()
 
 
@@ -300,7 +304,7 @@ async def test_release_leaves_nothing_and_may_be_repeated(stand, clusters, new_l
 
 @pytest.mark.parametrize("verb", ["create", "patch", "delete", "get"])
 def test_a_session_may_not_touch_its_cluster(stand, new_launch, verb):
-    namespace = SETTINGS.namespace(new_launch())
+    namespace = SETTINGS.placement.namespace(new_launch())
     account = f"--as=system:serviceaccount:{namespace}:default"
     for resource in ("daskclusters", "daskautoscalers", "daskworkergroups"):
         asked = [verb, f"{resource}.kubernetes.dask.org", "-n", namespace]
@@ -310,7 +314,7 @@ def test_a_session_may_not_touch_its_cluster(stand, new_launch, verb):
 
 
 async def test_the_hub_may_do_no_more_than_it_needs(stand, new_launch):
-    namespace = SETTINGS.namespace(new_launch())
+    namespace = SETTINGS.placement.namespace(new_launch())
     for asked in (("get", "secrets"), ("create", "pods"), ("create", "deployments.apps"), ("delete", "namespaces")):
         assert stand.plane.kubectl("auth", "can-i", *asked, "-n", namespace, config=stand.hub, check=False).startswith(
             "no"
