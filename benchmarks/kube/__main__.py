@@ -1,4 +1,4 @@
-"""`python -m benchmarks.kube`: starts a cluster of its own, fills it, counts what launches ask of it."""
+"""`python -m benchmarks.kube`: starts a cluster of its own, fills it, counts the requests of launches."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from .stand import MeteredHub, metered_hub, pretend_nodes
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What was counted with `running` launches in the cluster."""
+    """The counts with `running` launches in the cluster."""
 
     running: int
     launches: int
     seconds: float
     """Of the launches counted."""
     start: Tally
-    """What a hub asks from its start to the end of its first launch, of lists and watches."""
+    """The lists and watches of a hub from its start to the end of its first launch."""
     each: Tally
-    """What `launches` launches asked, all together, from before they started until they were gone."""
+    """The requests of `launches` launches together, from before they started until they were gone."""
     idle: Tally
-    """What the hub asked in `idle_seconds` without any launch."""
+    """The hub's requests in `idle_seconds` without any launch."""
     idle_seconds: float
     reaper: Tally
     """One round of the reaper."""
 
 
 def is_standing(name: str) -> bool:
-    """Whether a request is made by the clock, for the hub as a whole, and not for a launch."""
+    """Whether the hub makes a request periodically, and not for a launch."""
     return name.startswith(("list ", "watch "))
 
 
 async def count(plane: ControlPlane, folder: Path, running: int, sizes: tuple[int, float]) -> Counted:
-    """Return what a fresh hub asks for `launches` launches, one after the other, then in some seconds of rest."""
+    """Return a new hub's requests for `launches` launches, one after the other, then in some seconds of rest."""
     launches, rest = sizes
     async with metered_hub(plane, folder) as hub:
         await hub.one(new_launch())
@@ -75,12 +75,12 @@ async def _reaped(hub: MeteredHub) -> Tally:
 
 
 async def _alive(owner: str) -> bool:
-    """Say of everybody that it lives: the crowd is not the hub's."""
+    """Return true for every server: the hub does not know the crowd."""
     return True
 
 
 async def crowd(plane: ControlPlane, folder: Path) -> Crowd:
-    """Return a crowd of nobody yet, whose pods will be like those the hub makes."""
+    """Return an empty crowd, whose pods will be like those that the hub makes."""
     launch = new_launch()
     async with metered_hub(plane, folder) as hub:
         await hub.launch(launch)
@@ -89,8 +89,8 @@ async def crowd(plane: ControlPlane, folder: Path) -> Crowd:
     return Crowd(plane, pod, launch)
 
 
-def told(counted: Counted) -> str:
-    """Return what was counted, for people."""
+def report(counted: Counted) -> str:
+    """Return the counts as a table for people."""
     n, each = counted.launches, counted.each
     lines = [f"{counted.running} launches running; {n} counted in {counted.seconds:.0f} s"]
     lines.append(f"  {'per launch':<34} {'requests':>9} {'refused':>8} {'sent, B':>9} {'received, B':>12}")
@@ -104,7 +104,7 @@ def told(counted: Counted) -> str:
         (f"in {counted.idle_seconds:.0f} s of rest", counted.idle),
         ("one round of the reaper", counted.reaper),
     ):
-        lines.append(f"  {title:<42} {'requests':>9} {'received, B':>12} {'read, B':>12} {'news':>6}")
+        lines.append(f"  {title:<42} {'requests':>9} {'received, B':>12} {'read, B':>12} {'events':>6}")
         lines += [_standing(name, tally) for name in sorted({*tally.requests, *tally.received}) if is_standing(name)]
     return "\n".join(lines)
 
@@ -115,8 +115,8 @@ def _row(title: str, tally: Tally, names: list[str], n: int) -> str:
 
 
 def _standing(name: str, tally: Tally) -> str:
-    news = tally.lines[name] if name.startswith("watch") else 0
-    return f"    {name:<40} {tally.requests[name]:9} {tally.received[name]:12} {tally.plain[name]:12} {news:6}"
+    events = tally.lines[name] if name.startswith("watch") else 0
+    return f"    {name:<40} {tally.requests[name]:9} {tally.received[name]:12} {tally.plain[name]:12} {events:6}"
 
 
 @click.command()
@@ -125,7 +125,7 @@ def _standing(name: str, tally: Tally) -> str:
 @click.option("--rest", type=float, default=60, show_default=True, help="Seconds without launches, counted too.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the counts here too.")
 def main(running: tuple[int, ...], launches: int, rest: float, json_file: Path | None) -> None:
-    """Count what a launch asks of Kubernetes, with as many launches running as told."""
+    """Count the requests of a launch to Kubernetes, with --running launches running."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     print(surroundings(), flush=True)
     with (
@@ -149,7 +149,7 @@ async def _measure(
         filled = time.monotonic() - began
         found.append(await count(plane, folder / f"at-{size}", size, sizes))
         load = " ".join(f"{each:.1f}" for each in os.getloadavg())
-        print(f"\n{told(found[-1])}\n  filled in {filled:.0f} s; load average afterwards: {load}", flush=True)
+        print(f"\n{report(found[-1])}\n  filled in {filled:.0f} s; load average afterwards: {load}", flush=True)
     return found
 
 

@@ -26,7 +26,7 @@ _SECRETS = {
 
 
 class Crowd:
-    """Launches that run, as many as were asked for; their pods are copies of one that the hub made."""
+    """Running launches, as many as requested; their pods are copies of one that the hub made."""
 
     def __init__(self, plane: ControlPlane, pod: dict[str, Any], of: Launch) -> None:
         self._plane, self._pod, self._of = plane, pod, of

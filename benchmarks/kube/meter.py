@@ -1,6 +1,6 @@
 """A proxy in front of Kubernetes' API that counts what passes, by what is done to which kind of object.
 
-Plain HTTP on loopback, so that bytes are those of HTTP's bodies; whoever asks brings its own token.
+Plain HTTP on loopback, so that bytes are those of HTTP's bodies; each client sends its own token.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Tally:
     plain: Counter[str] = field(default_factory=Counter)
     """Bytes of answers' bodies as the asking side has to read them."""
     lines: Counter[str] = field(default_factory=Counter)
-    """Lines of answers' bodies; one for each piece of news in a watch."""
+    """Lines of answers' bodies; one for each event of a watch."""
     refused: Counter[str] = field(default_factory=Counter)
     """Answers of 400 and above, among the requests."""
 

@@ -67,8 +67,8 @@ def pretend_nodes(plane: ControlPlane) -> None:
     """Give the control plane nodes on which pods run at once, as kwok pretends, until the control plane ends."""
     stages = plane.folder / "stages.yaml"
     stages.write_text("\n---\n".join(json.dumps(each) for each in _stages()))
-    told = [f"--kubeconfig={plane.kubeconfig}", f"--config={stages}", "--manage-all-nodes=true", "--server-address="]
-    plane.run("kwok", [plane.tools.kwok, *told, "--node-lease-duration-seconds=120"])
+    options = [f"--kubeconfig={plane.kubeconfig}", f"--config={stages}", "--manage-all-nodes=true", "--server-address="]
+    plane.run("kwok", [plane.tools.kwok, *options, "--node-lease-duration-seconds=120"])
     plane.apply(*map(_node, range(NODES)))
     plane.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
 

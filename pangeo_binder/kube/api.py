@@ -17,7 +17,7 @@ from kubernetes_asyncio.client.rest import ApiException
 from .refusals import Refusal, Why, refusal_of
 
 NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
-"""What a request raises where the API server does not answer."""
+"""The errors of a request that the API server does not answer."""
 NEW_NAMESPACE_SECONDS: Final = 60.0
 """How long a new namespace may refuse objects. Usually this takes milliseconds. The quota controller looks for kinds of
 objects that are new to the cluster every 30 s only, and counts nothing of a quota that names one before it found it."""

@@ -91,7 +91,7 @@ class Refusal:
 
     @property
     def hint(self) -> str:
-        """What a person can do; empty where the sentence says it all."""
+        """What a person can do; empty if the sentence is enough."""
         if self.why in (Why.QUOTA, Why.ENDING):
             return ""
         return _LATER if self.is_temporary or self.why is Why.CONFLICT else _OPERATOR
@@ -190,7 +190,7 @@ class _StatusObject:
 
 
 def _status_object(body: str | bytes | None) -> _StatusObject:
-    """Return the Status in `body`; a body that is none, such as a proxy's page, is all message."""
+    """Return the Status in `body`; any other body, such as a proxy's page, is the message itself."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     try:
         status = json.loads(text)

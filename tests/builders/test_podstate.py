@@ -40,7 +40,7 @@ def test_a_jobs_end():
 
 def test_what_it_waits_for():
     unscheduled = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
-    assert waits_for(None) == "Waiting for a place to build."
+    assert waits_for(None) == "Waiting for the build's pod."
     assert waits_for(pod(conditions=unscheduled)) == "Waiting for a node with room to build."
     assert waits_for(pod({"waiting": {"reason": "PodInitializing"}})) == "Starting the build."
     assert waits_for(pod({"waiting": {"reason": "ImagePullBackOff"}})).startswith("The image that builds environments")

@@ -82,9 +82,7 @@ def pod(phase: str, component: str = "dask-worker", **status: Any) -> dict[str, 
 
 
 @pytest.mark.parametrize(("wanted", "deleted"), [(4, 0), (3, 1), (2, 2), (0, 4)])
-async def test_as_many_pending_workers_go_as_are_too_many(
-    controller: LaunchController, wanted: int, deleted: int
-) -> None:
+async def test_surplus_pending_workers_are_deleted(controller: LaunchController, wanted: int, deleted: int) -> None:
     core = controller.core_client._client
     info = info_of(controller, "w1", "w2", "w3", "w4")
     assert not await controller.handle_scale_down(cluster(), pod("Running"), info, wanted, wanted - 4)
@@ -118,7 +116,7 @@ async def test_a_worker_without_a_container_counts(controller: LaunchController,
 
 
 @pytest.mark.parametrize(("phase", "looked_at"), [("Failed", True), ("Pending", False)])
-async def test_a_scheduler_that_ended_without_a_container_is_looked_at(
+async def test_a_scheduler_that_ended_without_a_container_is_reconciled(
     controller: LaunchController, phase: str, looked_at: bool
 ) -> None:
     controller.on_pod_update(pod(phase, "dask-scheduler"))
@@ -154,7 +152,7 @@ async def test_a_pod_ends_with_its_launch(controller: LaunchController, left: fl
     assert deadline - 60 <= made["spec"]["activeDeadlineSeconds"] <= deadline
 
 
-async def test_a_list_that_fails_takes_a_while_and_nothing_else_does() -> None:
+async def test_a_failing_list_pauses_and_no_other_request_does() -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(BackoffClient(Core()).list_pods(), 0.2)
     with pytest.raises(ApiException):

@@ -1,4 +1,4 @@
-"""Who may ask the gateway for what: each token against each address of a real stack, the permitted and the refused."""
+"""The gateway's permissions: each token with each address of a real stack, permitted and refused."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def cluster(session: Session) -> Iterator[str]:
 
 
 def hub_token(stack: LocalStack, user: str) -> str:
-    """Return a token of the user's own that is no server's, as the hub's command makes it."""
+    """Return a token of the user that belongs to no server, as the hub's command makes it."""
     config = stack.state_dir / "config" / "hub_config.py"
     command = [sys.executable, "-m", "jupyterhub", "token", "-f", str(config), user]
     environment = {**os.environ, STATE_DIR: ""}
@@ -71,7 +71,7 @@ def hub_token(stack: LocalStack, user: str) -> str:
 
 
 @pytest.mark.parametrize("bogus", ["", "x", "a" * 64, "../../users", "é"])
-def test_a_bogus_token_is_nobodys(stack: LocalStack, bogus: str) -> None:
+def test_an_unknown_token_is_refused(stack: LocalStack, bogus: str) -> None:
     for method, path in (("GET", "clusters/"), ("POST", "clusters/"), ("GET", "launches/"), ("DELETE", "launches/u/")):
         assert ask(stack, bogus.encode().decode("latin-1"), method, path, {}).status == 401
 
@@ -116,7 +116,7 @@ def test_only_the_hub_ends_a_launchs_clusters(
     until("the cluster is gone", lambda: not session.clusters(), 60)
 
 
-def test_only_the_operator_looks_at_all_clusters(stack: LocalStack, session: Session) -> None:
+def test_only_the_operator_sees_all_clusters(stack: LocalStack, session: Session) -> None:
     for refused in (token(session), stack.values.secrets.launches_token):
         assert ask(stack, refused, "GET", "launches/").status == 403
     assert ask(stack, stack.values.secrets.status_token, "GET", "launches/").status == 200
@@ -128,7 +128,7 @@ def test_services_have_no_clusters(stack: LocalStack) -> None:
         assert refused.status == 422 and "Only a launched session" in refused.json["error"]
 
 
-def test_a_tier_without_dask_is_told_so(stack: LocalStack, without: Session) -> None:
+def test_a_tier_without_dask_says_so(stack: LocalStack, without: Session) -> None:
     refused = make(without)
     assert refused.status == 403
     assert refused.json["error"] == "The tier 'none' of this launch has no Dask clusters."
@@ -153,7 +153,9 @@ def test_a_tier_without_dask_is_told_so(stack: LocalStack, without: Session) -> 
         ({"worker_memory": float("inf")}, "worker_memory must be <= 1"),
     ],
 )
-def test_what_is_not_the_launchs_to_choose_is_refused(session: Session, options: dict[str, Any], said: str) -> None:
+def test_options_that_the_launch_may_not_choose_are_refused(
+    session: Session, options: dict[str, Any], said: str
+) -> None:
     refused = make(session, **options)
     assert refused.status == 422, refused
     assert said in refused.json["error"]
@@ -193,13 +195,13 @@ def test_many_requests_at_once_get_two_clusters(session: Session) -> None:
 
 
 def workers(session: Session) -> int:
-    """How many worker processes the launch has (without the children that each starts)."""
+    """Return the number of the launch's worker processes, without their children."""
     return len(session.stack.running("dask_worker", session.id))
 
 
 @pytest.mark.parametrize("lies", ["", "closing_workers", "closed_workers"])
 def test_a_scheduler_that_lies_gets_no_more_workers(session: Session, cluster: str, lies: str) -> None:
-    """`run_on_scheduler` runs the user's code in the scheduler: nothing it says may raise the limit."""
+    """`run_on_scheduler` runs the user's code in the scheduler, so no message of it may raise the limit."""
     attach = (
         f"from dask_gateway import Gateway\ncluster = Gateway().connect({cluster!r})\nclient = cluster.get_client()\n"
     )

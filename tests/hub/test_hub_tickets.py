@@ -1,4 +1,4 @@
-"""A server starts with a good ticket only, gets what the ticket says, and nothing else in the request counts."""
+"""A server starts only with a valid ticket, gets what the ticket says, and ignores the rest of the request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 async def refused(hub: HubProcess, launch: Launch, ticket: str, error: type[TicketInvalid]) -> None:
-    """The binder gets the very error, and nothing was made for the launch."""
+    """Return once the binder got this error and nothing was made for the launch."""
     with pytest.raises(TicketInvalid) as caught:
         await hub.launch(launch, ticket)
     assert type(caught.value) is error
@@ -124,7 +124,7 @@ async def test_the_hubs_own_environment_stays_its_own(
 
 
 async def test_a_killed_hub_finds_its_servers_again(hub: HubProcess, new_launch: NewLaunch) -> None:
-    """The launch is still in the state, the ticket of before is too old, and the end cleans up all the same."""
+    """The state still has the launch, the hub refuses the earlier ticket, and the end cleans up."""
     launch, late = new_launch(), new_launch()
     await hub.launch(launch, hub.ticket(launch))
     unused, before = hub.ticket(late), hub.processes(launch)

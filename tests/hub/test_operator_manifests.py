@@ -98,7 +98,7 @@ def test_the_operator_finds_no_port_to_unpickle_from():
     assert launch == {"from": [{"podSelector": {"matchLabels": {"pangeo-binder/launch": LAUNCH.id}}}]}
 
 
-def test_keys_are_in_the_secret_alone():
+def test_keys_are_only_in_the_secret():
     keys = new_keys(3600)
     variables = session_variables(LAUNCH, SETTINGS, keys)
     assert variables["DASK_SCHEDULER_ADDRESS"] == "tls://dask-abcdefghijkl-scheduler.launch-abcdefghijkl:8786"
@@ -110,7 +110,7 @@ def test_no_two_clusters_have_the_same_keys():
     assert not set(new_keys(60).values()) & set(new_keys(60).values())
 
 
-def test_everything_says_whose_it_is():
+def test_all_objects_have_the_launchs_labels():
     for made in (dask_cluster(LAUNCH, SETTINGS), dask_autoscaler(LAUNCH), keys_secret(LAUNCH, {})):
         labels = made["metadata"]["labels"]
         assert (labels["pangeo-binder/launch"], labels["pangeo-binder/tier"]) == (LAUNCH.id, "small")

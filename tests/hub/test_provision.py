@@ -1,4 +1,4 @@
-"""The story of provisioning, for any kind of cluster: required or not, on request or not, and given back."""
+"""Provisioning for any kind of cluster: required or optional, on request or at once, and its release."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAUNCH = Launch("abcdefghijkl", "sea-abcdefghijkl", "", REPO, Environment("sea",
 
 
 class SmallClusters(Clusters):
-    """Gives a name and a variable to each launch, and remembers what it was asked."""
+    """Gives a name and a variable to each launch, and records its calls."""
 
     on_request = True
     without = "No cluster now."
@@ -55,7 +55,7 @@ class FailingClusters(SmallClusters):
 
 
 class OnlyFirstClusters(SmallClusters):
-    """Makes no cluster that is asked for later."""
+    """Makes clusters with the server only, not on request."""
 
     on_request = False
 
@@ -70,7 +70,7 @@ def provisioner(clusters: Clusters) -> Provisioner:
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[GatewayClusters]:
-    """A gateway that is not there."""
+    """A gateway that does not answer."""
     clusters = GatewayClusters(GatewayService(NOWHERE, "launches-token", {"DASK_GATEWAY__ADDRESS": NOWHERE}))
     yield clusters
     await clusters.close()
@@ -81,7 +81,7 @@ async def test_a_launch_gets_its_cluster_and_what_finds_it():
     assert (given.cluster, dict(given.environment), given.notes) == ("first", {"WHERE": "here", "NAME": "first"}, ())
 
 
-async def test_a_launch_without_dask_is_told_nothing_of_it():
+async def test_a_launch_without_dask_gets_no_variables_of_it():
     clusters = SmallClusters()
     launch = replace(LAUNCH, grant=replace(GRANT, dask=None))
     assert await provisioner(clusters).provision(launch, "token") == Provisioned()
@@ -106,13 +106,13 @@ async def test_a_cluster_that_is_required_ends_the_launch():
 
 
 @pytest.mark.parametrize(("kind", "outcome"), [(SmallClusters, "released"), (FailingClusters, "left_to_the_reaper")])
-async def test_what_becomes_of_clusters_is_counted(kind, outcome):
+async def test_outcomes_of_clusters_are_counted(kind, outcome):
     before = metrics.CULLED.labels("clusters", outcome)._value.get()
     await provisioner(kind()).release(LAUNCH)
     assert metrics.CULLED.labels("clusters", outcome)._value.get() == before + 1
 
 
-async def test_a_storage_service_that_is_away_ends_the_launch_but_not_the_release():
+async def test_an_unreachable_storage_service_ends_the_launch_but_not_the_release():
     launch = replace(LAUNCH, grant=replace(GRANT, dask=None, storage=StorageGrant(2**30, 3600)))
     client = provisioner(SmallClusters())
     with pytest.raises(StorageUnavailable):
@@ -121,7 +121,7 @@ async def test_a_storage_service_that_is_away_ends_the_launch_but_not_the_releas
     await client.close()
 
 
-async def test_a_gateway_that_is_away_is_told_in_a_sentence(gateway):
+async def test_an_unreachable_gateway_is_reported(gateway):
     for asked in (gateway.make(LAUNCH, "token"), gateway.settle(LAUNCH, "first", "token"), gateway.release(LAUNCH)):
         with pytest.raises(DaskUnavailable) as refused:
             await asked

@@ -1,4 +1,4 @@
-"""Launches in one shared namespace, and the reaper in both layouts: each takes what is its launch's and no more."""
+"""Launches in one shared namespace, and the reaper in both layouts: each deletes only its launch's own objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOON = 30
 
 @pytest.fixture(scope="module")
 def stand(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubStand]:
-    """A hub with no right outside of the shared namespace."""
+    """A hub with rights in the shared namespace only."""
     yield from hub_stand(control_plane, tmp_path_factory.mktemp("stand") / "hub", shared=SHARED)
 
 
@@ -47,7 +47,7 @@ def names(stand: HubStand, launch: Launch) -> set[str]:
     return {each["metadata"]["name"] for each in stand.objects(launch, "pods,secrets,networkpolicies")}
 
 
-async def test_each_launch_has_its_own_things_and_takes_them_along(stand: HubStand) -> None:
+async def test_each_launch_has_its_own_objects_and_deletes_only_these(stand: HubStand) -> None:
     launch, other = new_launch(), new_launch()
     await started(stand, launch)
     await started(stand, other)
@@ -69,7 +69,7 @@ async def test_the_hub_has_no_right_outside(stand: HubStand) -> None:
     ]
 
 
-async def test_the_hubs_own_reaper_takes_what_the_hub_forgot(stand: HubStand, api: KubeApi) -> None:
+async def test_the_hubs_own_reaper_deletes_what_the_hub_forgot(stand: HubStand, api: KubeApi) -> None:
     lost, running = new_launch(), new_launch()
     await started(stand, running)
     objects = LaunchObjects(some_settings(shared=SHARED, pull_login="{}"), api)
@@ -102,7 +102,7 @@ async def test_without_the_hub_nothing_is_removed(stand: HubStand, api: KubeApi)
     assert names(stand, launch) == {f"launch-{launch.id}"}
 
 
-async def test_the_reaper_outlives_an_api_server_that_is_away(control_plane: ControlPlane, tmp_path: Path) -> None:
+async def test_the_reaper_survives_an_unreachable_api_server(control_plane: ControlPlane, tmp_path: Path) -> None:
     away = tmp_path / "kubeconfig"
     away.write_text(control_plane.kubeconfig.read_text().replace(f":{control_plane.port}", ":1"))
     api = KubeApi(str(away))

@@ -38,7 +38,7 @@ class KubeBuildSettings(BuildLimits):
     """The image of build pods (`images/builder`)."""
     registry: RegistrySettings
     push_secret: str = ""
-    """The name of a Secret in the namespace, of type kubernetes.io/dockerconfigjson; empty if it needs no password."""
+    """The name of a Secret in the namespace, of type kubernetes.io/dockerconfigjson; empty if no password is needed."""
     engine: str = "buildah"
     """One of ENGINES."""
     cpu_request: float = 0.5

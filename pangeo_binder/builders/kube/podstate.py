@@ -40,7 +40,7 @@ def job_ended(job: Any) -> str | None:
 def waits_for(pod: Json | None) -> str:
     """Return the line that says what a build is waiting for, or nothing if it runs."""
     if pod is None:
-        return "Waiting for a place to build."
+        return "Waiting for the build's pod."
     if pod_status.is_unschedulable(pod):
         return "Waiting for a node with room to build."
     if reason := stuck(pod):

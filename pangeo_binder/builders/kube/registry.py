@@ -55,32 +55,32 @@ class RegistryUnavailable(BuildFailed):
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """Where images of environments are, as each who needs them reaches them."""
+    """The registry of environments' images, with its addresses for nodes, build pods and binder."""
 
     address: str
-    """`host[:port]` under which nodes pull; also the other two addresses where they are empty."""
+    """`host[:port]` from which nodes pull; also the default of the other two addresses."""
     name: str = "environments"
     """The repository in the registry that holds all environments, one tag each, so that they share layers."""
     push_address: str = ""
-    """`host[:port]` under which build pods push."""
+    """`host[:port]` to which build pods push."""
     ask_address: str = ""
-    """`host[:port]` under which the binder asks."""
+    """`host[:port]` at which the binder reads."""
     plain_http: bool = False
-    """Whether the binder and build pods speak http to it; for a registry within the cluster."""
+    """Whether binder and build pods use HTTP without TLS; for a registry within the cluster."""
     credentials: Path | None = field(default=None, repr=False)
-    """A file with credentials that may read, as `docker login` writes it (`{"auths": {…}}`); read anew each time."""
+    """A file with credentials for reading, as `docker login` writes it (`{"auths": {…}}`); read each time."""
 
     def pull_reference(self, digest: str) -> str:
         """Return the reference of an image by which nodes pull it."""
         return f"{self.address}/{self.name}@{digest}"
 
     def push_reference(self, tag: str) -> str:
-        """Return the reference under which a build pod pushes."""
+        """Return the reference to which a build pod pushes."""
         return f"{self.push_address or self.address}/{self.name}:{tag}"
 
     @property
     def asked(self) -> str:
-        """The `host[:port]` that the binder asks."""
+        """The `host[:port]` from which the binder reads."""
         return self.ask_address or self.address
 
 

@@ -97,7 +97,7 @@ def keys_secret(launch: Launch, keys: Mapping[str, str]) -> dict[str, Any]:
 def operator_policy(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
     """Return the NetworkPolicy by which the operator and the launch's own pods reach the scheduler.
 
-    The launch's pods are in it too: where it is the only policy, it would keep them out.
+    The launch's pods are in it too: if it is the only policy, it would keep them out.
     """
     own = {"podSelector": {"matchLabels": {names.LAUNCH_LABEL: launch.id}}}
     operator = {
