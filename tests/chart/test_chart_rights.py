@@ -49,9 +49,7 @@ def values(request: pytest.FixtureRequest, helm: Helm, control_plane: ControlPla
     helm.run("uninstall", name, *common)
 
 
-async def test_the_hub_makes_and_removes_what_surrounds_a_launch(
-    values: KubeValues, control_plane: ControlPlane
-) -> None:
+async def test_the_hub_creates_and_deletes_a_launchs_objects(values: KubeValues, control_plane: ControlPlane) -> None:
     api, launch = KubeApi(str(control_plane.kubeconfig_for(f"{values.site.namespace}/hub"))), a_launch()
     objects = LaunchObjects(kube_settings(values), api)
     place = objects.settings.placement.namespace(launch)
@@ -82,7 +80,8 @@ def _gone(plane: ControlPlane, place: str, launch_id: str) -> bool:
 
 async def test_the_binder_makes_follows_and_removes_builds(values: KubeValues, control_plane: ControlPlane) -> None:
     settings = build_settings(values)
-    jobs = Jobs(settings.namespace, str(control_plane.kubeconfig_for(f"{values.site.namespace}/pangeo-binder-binder")))
+    kubeconfig = str(control_plane.kubeconfig_for(f"{values.site.namespace}/pangeo-binder-binder"))
+    jobs = Jobs(settings.namespace, kubeconfig)
     try:
         job = await jobs.create(job_manifest("some", REPO, settings))
         for _ in range(100):  # the policy for builds lets in the pod that the Job makes
@@ -91,7 +90,7 @@ async def test_the_binder_makes_follows_and_removes_builds(values: KubeValues, c
             await asyncio.sleep(0.2)
         assert found, control_plane.kubectl("describe", "job", "-n", settings.namespace)
         await jobs.delete(job)
-        elsewhere = Jobs(values.site.namespace, jobs._kubeconfig)
+        elsewhere = Jobs(values.site.namespace, kubeconfig)
         with pytest.raises(ClusterUnavailable, match="status 403"):
             await elsewhere.get("build-some")
         await elsewhere.close()
