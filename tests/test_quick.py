@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.web.face import Face
 
 from tests.hub.hubprocess import HubProcess
 from tests.launch.hubserver import small_hub
@@ -19,6 +18,7 @@ from tests.repos.gitserver import git_server
 from tests.stack.browser import browser
 from tests.stack.local import LocalStack, until
 from tests.storage.conftest import storage
+from tests.web.webapp import WebApp
 
 
 class _Starter:
@@ -46,7 +46,7 @@ def test_what_starts_a_service_is_seen(used: Any) -> None:
     assert starts_service(getattr(used, "__wrapped__", used))
 
 
-@pytest.mark.parametrize("used", [Face, git, until, small_hub, _of_itself, len, sys, 1])
+@pytest.mark.parametrize("used", [WebApp, git, until, small_hub, _of_itself, len, sys, 1])
 def test_what_starts_none_is_not(used: Any) -> None:
     assert not starts_service(used)
 

@@ -7,10 +7,10 @@ import copy
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from pangeo_binder.hub.kube.manifests import launch_annotations, launch_labels
-from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
-from pangeo_binder.kube.api import KubeApi
+from pangeo_binder.kube.api import KubeApi, retry_temporary
+from pangeo_binder.kube.labels import launch_annotations, launch_labels
 from pangeo_binder.model import Launch
 from tests.kube.hubstand import SYSTEM, new_launch
 from tests.stack.control_plane import ControlPlane
@@ -26,7 +26,7 @@ _SECRETS = {
 
 
 class Crowd:
-    """Launches that run, as many as were asked for; their pods are copies of one that the hub made."""
+    """Running launches, as many as requested; their pods are copies of one that the hub made."""
 
     def __init__(self, plane: ControlPlane, pod: dict[str, Any], of: Launch) -> None:
         self._plane, self._pod, self._of = plane, pod, of
@@ -37,8 +37,8 @@ class Crowd:
         new = [new_launch() for _ in range(size - len(self.launches))]
         api = KubeApi(str(self._plane.kubeconfig))
         try:
-            around = Namespaces(_SETTINGS, api)
-            await _each(new, lambda launch: _surround(around, launch))
+            objects = LaunchObjects(_SETTINGS, api)
+            await _each(new, lambda launch: _make_objects(objects, launch))
             core = await api.core()
             await _each(new, lambda launch: self._start(core, launch))
             self.launches += new
@@ -47,15 +47,8 @@ class Crowd:
             await api.close()
 
     async def _start(self, core: Any, launch: Launch) -> None:
-        for last in (*[False] * 100, True):
-            try:
-                await core.create_namespaced_pod(_SETTINGS.namespace(launch), _copy(self._pod, self._of, launch))
-                return
-            except Exception as error:
-                # its quota is not counted yet, or it has no service account yet
-                if last or getattr(error, "status", 0) != 403:
-                    raise
-                await asyncio.sleep(0.5)
+        namespace, pod = _SETTINGS.placement.namespace(launch), _copy(self._pod, self._of, launch)
+        await retry_temporary(lambda: core.create_namespaced_pod(namespace, pod))
 
     async def _all_run(self, core: Any) -> None:
         for _ in range(600):
@@ -68,10 +61,10 @@ class Crowd:
         raise AssertionError("the crowd does not run")
 
 
-async def _surround(around: Namespaces, launch: Launch) -> None:
-    await around.make(launch)
+async def _make_objects(objects: LaunchObjects, launch: Launch) -> None:
+    await objects.make(launch)
     for kind, variables in _SECRETS.items():
-        await around.keep(kind, launch, variables)
+        await objects.keep(kind, launch, variables)
 
 
 def _copy(pod: dict[str, Any], of: Launch, launch: Launch) -> dict[str, Any]:

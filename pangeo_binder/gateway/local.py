@@ -19,8 +19,8 @@ from traitlets import Unicode
 from ..local.layer import layer_of, search_path
 from ..local.processes import LAUNCH, STATE_DIR
 from ..model import Launch
-from .kube.notices import MESSAGE, launch_cluster, tell
 from .launches import LaunchBackendMixin
+from .notices import MESSAGE, add_message, launch_cluster
 from .options import Runtime
 
 _FAILED = "The scheduler of cluster {} ended by itself or did not start. Make another cluster: gateway.new_cluster()"
@@ -39,7 +39,7 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
 
     async def setup(self, app: web.Application) -> None:
         """Add the middleware that puts the reason of a cluster's failure into answers, and start the backend."""
-        app.middlewares.append(tell)
+        app.middlewares.append(add_message)
         await super().setup(app)
 
     async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:

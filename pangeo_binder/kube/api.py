@@ -1,6 +1,6 @@
-"""The hub's way to Kubernetes' API: one connection pool, made when first used, with the pod's own service account.
+"""The one client of the Kubernetes API: a connection pool, opened when first used, and how its refusals are met.
 
-Runs in the hub process and in the reaper beside it.
+Runs in the hub, in the namespace reaper that the hub starts, and in the binder. dask-gateway has a client of its own.
 """
 
 from __future__ import annotations
@@ -8,24 +8,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+import aiohttp
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.rest import ApiException
 
-from ..hub.kube.pod_status import is_not_yet
+from .refusals import Refusal, Why, refusal_of
 
-NOT_FOUND, CONFLICT, FORBIDDEN = 404, 409, 403
+NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
+"""The errors of a request that the API server does not answer."""
+NEW_NAMESPACE_SECONDS: Final = 60.0
+"""How long a new namespace may refuse objects. Usually this takes milliseconds. The quota controller looks for kinds of
+objects that are new to the cluster every 30 s only, and counts nothing of a quota that names one before it found it."""
 T = TypeVar("T")
 
-_TRY_SECONDS = 0.25
-NEW_SECONDS = 60.0
-"""As a rule it takes milliseconds; but kinds of objects that are new to a cluster are counted only after its quota
-controller has looked for such, which it does every 30 s, and has found all of them."""
+_RETRY_SECONDS: Final = 0.25
+_LONGEST_RETRY_SECONDS: Final = 2.0
+_LOG_CHARACTERS: Final = 2000
 
 
 class KubeApi:
-    """A client of the API server, by the file `kubeconfig`; without one, as the pod this process runs in."""
+    """A client of the API server in the file `kubeconfig`; without one, of the cluster this process runs in."""
 
     def __init__(self, kubeconfig: str = "") -> None:
         self._kubeconfig = kubeconfig
@@ -39,12 +43,21 @@ class KubeApi:
                 await config.load_kube_config(self._kubeconfig, client_configuration=settings)
             else:
                 config.load_incluster_config(client_configuration=settings)
-            self._client = client.ApiClient(settings)
+            # another task may have connected while this one read the file
+            self._client = self._client or client.ApiClient(settings)
         return self._client
 
     async def core(self) -> Any:
-        """Return the core API."""
+        """Return the API of namespaces, pods, Secrets and quotas."""
         return client.CoreV1Api(await self.client())
+
+    async def apps(self) -> Any:
+        """Return the API of Deployments."""
+        return client.AppsV1Api(await self.client())
+
+    async def batch(self) -> Any:
+        """Return the API of Jobs."""
+        return client.BatchV1Api(await self.client())
 
     async def networking(self) -> Any:
         """Return the API of NetworkPolicies."""
@@ -54,30 +67,51 @@ class KubeApi:
         """Return the API of roles and their bindings."""
         return client.RbacAuthorizationV1Api(await self.client())
 
+    async def custom_objects(self) -> Any:
+        """Return the API of objects whose kind a CustomResourceDefinition defines."""
+        return client.CustomObjectsApi(await self.client())
+
+    async def as_json(self, found: Any) -> Any:
+        """Return an object of the client's as the plain JSON that the API server sent."""
+        return (await self.client()).sanitize_for_serialization(found)
+
     async def close(self) -> None:
-        """Close connections; the next use opens them anew."""
+        """Close the connections; the next use opens new ones."""
         if self._client is not None:
             await self._client.close()
             self._client = None
 
 
-async def once_it_may(make: Callable[[], Awaitable[T]], seconds: float = NEW_SECONDS) -> T:
-    """Return what `make` returns, called again for `seconds` while its namespace is too new. Raises ApiException."""
-    give_up = time.monotonic() + seconds
+def refusal_by(error: ApiException) -> Refusal:
+    """Return why the API server refused the request that raised `error`."""
+    return refusal_of(error.status, error.body)
+
+
+def log_text(error: ApiException) -> str:
+    """Return what the log may say about `error`: not the body about an invalid object, which may repeat a Secret."""
+    refusal = refusal_by(error)
+    body = "" if refusal.why is Why.INVALID else str(error.body or "")[:_LOG_CHARACTERS]
+    return f"{error.status} {error.reason} ({refusal.why}) {body}".rstrip()
+
+
+async def retry_temporary(create: Callable[[], Awaitable[T]], seconds: float = NEW_NAMESPACE_SECONDS) -> T:
+    """Return what `create` returns; call it again for `seconds` while the refusal is temporary. Raises ApiException."""
+    give_up, pause = time.monotonic() + seconds, _RETRY_SECONDS
     while True:
         try:
-            return await make()
+            return await create()
         except ApiException as error:
-            if time.monotonic() > give_up or not is_not_yet(str(error.body)):
+            if time.monotonic() > give_up or not refusal_by(error).is_temporary:
                 raise
-        await asyncio.sleep(_TRY_SECONDS)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_RETRY_SECONDS)
 
 
-async def gone(deletion: Awaitable[Any]) -> None:
-    """Return once what `deletion` deletes is going or gone. Raises ApiException."""
+async def delete_if_present(deletion: Awaitable[Any]) -> None:
+    """Return once the object that `deletion` deletes is being deleted or does not exist. Raises ApiException."""
     try:
         await deletion
     except ApiException as error:
-        # a conflict tells of a namespace that is going already
-        if error.status not in (NOT_FOUND, CONFLICT):
+        # a namespace that is being deleted already answers with a conflict
+        if refusal_by(error).why not in (Why.MISSING, Why.ENDING, Why.CONFLICT):
             raise

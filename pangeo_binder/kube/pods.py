@@ -1,7 +1,7 @@
-"""What pods of launches have in common: where a tier's pods may run, and how little they may do. Pure.
+"""What the pods of launches have in common: the nodes of a tier, and how little a pod may do. Pure.
 
-Used by the hub for servers and by the gateway for schedulers and workers, so that both are bounded alike. The security
-settings are those of the Pod Security Standard *restricted*
+The hub uses it for servers, the gateway for schedulers and workers, and builds for their pods, so that all are bounded
+alike. The security settings are those of the Pod Security Standard *restricted*
 (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
 """
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 USER_ID = 1000
-"""The user and group every launch's processes run as: that of repo2docker's images."""
+"""The user and group of every launch's processes: those of repo2docker's images."""
 
 
 @dataclass(frozen=True, slots=True)
 class TierPods:
-    """Where the pods of one tier run, and how they rank where there is no room for all."""
+    """The nodes on which the pods of one tier run, and their priority when nodes are full."""
 
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
@@ -26,7 +26,7 @@ class TierPods:
     """The name of a PriorityClass; empty for the cluster's default."""
 
     def spec(self) -> dict[str, Any]:
-        """Return the part of a pod's spec that says so."""
+        """Return this as a part of a pod's spec."""
         spec: dict[str, Any] = {}
         if self.node_selector:
             spec["nodeSelector"] = dict(self.node_selector)
@@ -38,7 +38,7 @@ class TierPods:
 
 
 def restricted_pod() -> dict[str, Any]:
-    """Return the part of a pod's spec that makes it *restricted* and keeps the cluster's API out of its reach."""
+    """Return the part of a pod's spec that makes it *restricted* and gives it no credentials for the API."""
     return {
         "securityContext": {
             "runAsNonRoot": True,

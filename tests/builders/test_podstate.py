@@ -16,17 +16,17 @@ def read(kind: str, body: dict[str, Any]) -> Any:
     return client.ApiClient.__new__(client.ApiClient)._ApiClient__deserialize(body, kind)
 
 
-def pod(state: dict[str, Any] | None = None, container: str = "build", **status: Any) -> Any:
+def pod(state: dict[str, Any] | None = None, container: str = "build", **status: Any) -> dict[str, Any]:
     listed = "initContainerStatuses" if container == "build" else "containerStatuses"
-    own = {"name": container, "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": state}
-    return read("V1Pod", {"status": {"phase": "Pending", **({listed: [own]} if state else {}), **status}})
+    own = {"name": container, "restartCount": 0, "state": state}
+    return {"status": {"phase": "Pending", **({listed: [own]} if state else {}), **status}}
 
 
 def job(**condition: str) -> Any:
     return read("V1Job", {"status": {"conditions": [{"status": "True", **condition}]}})
 
 
-def ended(**terminated: Any) -> Any:
+def ended(**terminated: Any) -> dict[str, Any]:
     return pod({"terminated": {"exitCode": 1, **terminated}}, phase="Failed")
 
 
@@ -40,7 +40,7 @@ def test_job_ended_returns_the_reason():
 
 def test_messages_while_a_build_waits():
     unscheduled = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
-    assert waits_for(None) == "Waiting for a place to build."
+    assert waits_for(None) == "Waiting for the build's pod."
     assert waits_for(pod(conditions=unscheduled)) == "Waiting for a node with room to build."
     assert waits_for(pod({"waiting": {"reason": "PodInitializing"}})) == "Starting the build."
     assert waits_for(pod({"waiting": {"reason": "ImagePullBackOff"}})).startswith("The image that builds environments")

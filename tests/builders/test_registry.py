@@ -79,7 +79,7 @@ async def test_reads_an_images_labels(server, guarded, asking, tmp_path):
 
 async def test_a_missing_manifest_raises_registry_unavailable(server, asking, caplog):
     absent = f"sha256:{'0' * 64}"
-    with pytest.raises(RegistryUnavailable, match="does not answer as it should"):
+    with pytest.raises(RegistryUnavailable, match="gives an unexpected answer"):
         await asking(server.address).labels(absent)
     assert absent in caplog.text
     with pytest.raises(RegistryUnavailable):
@@ -105,13 +105,13 @@ async def test_logs_in_with_a_password_from_a_file(guarded, asking, tmp_path, pr
 async def test_reports_a_missing_or_wrong_password(guarded, asking, tmp_path, password, caplog):
     file = credentials(tmp_path / "config.json", guarded.address, USER, password) if password else None
     with caplog.at_level(logging.DEBUG):
-        assert "does not let this binder in" in await refused(asking(guarded.address, file))
+        assert "does not accept this binder" in await refused(asking(guarded.address, file))
     assert basic(USER, password) not in caplog.text and guarded.address in caplog.text
 
 
 async def test_sends_a_password_only_to_its_own_registry(guarded, asking, tmp_path):
     file = credentials(tmp_path / "config.json", f"{guarded.address}.example.org")
-    assert "does not let this binder in" in await refused(asking(guarded.address, file))
+    assert "does not accept this binder" in await refused(asking(guarded.address, file))
 
 
 async def test_reads_a_changed_password_again(guarded, asking, tmp_path):
@@ -139,7 +139,7 @@ async def test_reuses_a_token_until_it_expires(asking, tmp_path):
 
 async def test_gets_no_token_without_a_login(asking, tmp_path):
     with token_server(tmp_path) as tokens, run_registry(tmp_path / "registry", tokens.auth) as server:
-        assert "does not let this binder in" in await refused(asking(server.address))
+        assert "does not accept this binder" in await refused(asking(server.address))
 
 
 async def test_never_sends_a_password_to_a_token_service_without_tls(tmp_path):
@@ -194,7 +194,7 @@ async def test_hashes_the_manifest_if_the_registry_sends_no_digest(sparse, askin
 
 async def test_reports_a_server_that_is_not_a_registry(sparse, asking):
     sparse.kind = "text/html"
-    assert "does not answer as it should" in await refused(asking(f"127.0.0.1:{sparse.server_port}"))
+    assert "gives an unexpected answer" in await refused(asking(f"127.0.0.1:{sparse.server_port}"))
 
 
 async def test_reports_an_invalid_credentials_file_without_its_content(guarded, asking, tmp_path, caplog):

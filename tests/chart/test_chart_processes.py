@@ -189,14 +189,14 @@ Path("chart.py").write_text('c.JupyterHub.hub_connect_url = "http://hub:8081"\\n
 app = JupyterHub()
 app.load_config_file("chart.py")
 spawner = app.config[app.spawner_class.__name__]
-site = spawner.surroundings.site
+settings = spawner.launch_objects.settings
 clusters = spawner.provisioner._clusters
 print(json.dumps([app.hub_connect_url, app.public_url, app.hub_routespec, app.config.Proxy.extra_routes,
     {service["name"]: service.get("url", "") for service in app.services}, [role["name"] for role in app.load_roles],
-    [site.release_namespace, site.namespace_prefix, site.shared_namespace, len(site.blocked_networks)],
-    {name: [dict(pods.node_selector), pods.priority_class] for name, pods in site.tiers.items()},
-    [dict(site.neighbours.proxy), dict(site.neighbours.gateway), list(site.cluster_kinds)],
-    type(clusters).__name__, dict(clusters.environment), bool(site.pull_login)]))
+    [settings.release_namespace, settings.placement.prefix, settings.placement.shared, len(settings.blocked_networks)],
+    {name: [dict(pods.node_selector), pods.priority_class] for name, pods in settings.placement.tiers.items()},
+    [dict(settings.neighbours.proxy), dict(settings.neighbours.gateway), list(settings.cluster_kinds)],
+    type(clusters).__name__, dict(clusters.environment), bool(settings.pull_login)]))
 """
 
 

@@ -11,9 +11,9 @@ import yaml
 from pangeo_binder.builders.kube.job import job_manifest
 from pangeo_binder.builders.kube.jobs import ClusterUnavailable, Jobs
 from pangeo_binder.deploy.kube.binder import build_settings
-from pangeo_binder.deploy.kube.hub import site_of
+from pangeo_binder.deploy.kube.hub import kube_settings
 from pangeo_binder.deploy.kube.values import KubeValues
-from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id
@@ -51,14 +51,13 @@ def values(request: pytest.FixtureRequest, helm: Helm, control_plane: ControlPla
     helm.run("uninstall", name, *common)
 
 
-async def test_the_hub_makes_and_removes_what_surrounds_a_launch(
-    values: KubeValues, control_plane: ControlPlane
-) -> None:
+async def test_the_hub_creates_and_deletes_a_launchs_objects(values: KubeValues, control_plane: ControlPlane) -> None:
     api, launch = KubeApi(str(control_plane.kubeconfig_for(f"{values.site.namespace}/hub"))), a_launch()
-    around, place = Namespaces(site_of(values), api), site_of(values).namespace(launch)
+    objects = LaunchObjects(kube_settings(values), api)
+    place = objects.settings.placement.namespace(launch)
     try:
-        await around.make(launch)
-        await around.keep("session", launch, {"JUPYTER_TOKEN": "secret"})
+        await objects.make(launch)
+        await objects.keep("session", launch, {"JUPYTER_TOKEN": "secret"})
         names = [
             each["metadata"]["name"] for each in control_plane.get("secrets,networkpolicies", "-n", place)["items"]
         ]
@@ -68,7 +67,7 @@ async def test_the_hub_makes_and_removes_what_surrounds_a_launch(
             "pangeo-binder-gateway",
             "pangeo-binder-dask-controller",
         }
-        await around.remove(launch)
+        await objects.remove(launch)
         until("nothing of the launch is left", lambda: _gone(control_plane, place, launch.id))
     finally:
         await api.close()
@@ -83,7 +82,8 @@ def _gone(plane: ControlPlane, place: str, launch_id: str) -> bool:
 
 async def test_the_binder_makes_follows_and_removes_builds(values: KubeValues, control_plane: ControlPlane) -> None:
     settings = build_settings(values)
-    jobs = Jobs(settings.namespace, str(control_plane.kubeconfig_for(f"{values.site.namespace}/pangeo-binder-binder")))
+    kubeconfig = str(control_plane.kubeconfig_for(f"{values.site.namespace}/pangeo-binder-binder"))
+    jobs = Jobs(settings.namespace, kubeconfig)
     try:
         job = await jobs.create(job_manifest("some", REPO, settings))
         for _ in range(100):  # the policy for builds lets in the pod that the Job makes
@@ -92,7 +92,7 @@ async def test_the_binder_makes_follows_and_removes_builds(values: KubeValues, c
             await asyncio.sleep(0.2)
         assert found, control_plane.kubectl("describe", "job", "-n", settings.namespace)
         await jobs.delete(job)
-        elsewhere = Jobs(values.site.namespace, jobs._kubeconfig)
+        elsewhere = Jobs(values.site.namespace, kubeconfig)
         with pytest.raises(ClusterUnavailable, match="status 403"):
             await elsewhere.get("build-some")
         await elsewhere.close()

@@ -1,8 +1,9 @@
-"""What the controller mends of dask-gateway's, each by the smallest piece of cluster that shows it."""
+"""Test each patch of dask-gateway's controller on a minimal cluster."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections import defaultdict
@@ -17,16 +18,28 @@ from kubernetes_asyncio.client.rest import ApiException
 from pangeo_binder.gateway.kube.backend import LaunchClusterConfig
 from pangeo_binder.gateway.kube.backoff import BackoffClient
 from pangeo_binder.gateway.kube.controller import LaunchController
+from pangeo_binder.gateway.notices import MESSAGE
 
 KEY = "launch-a.abc"
 
 
-class Core:
-    """A client whose deletions fail with `status`, if any, and which notes them."""
+def refused_with(status: int, message: str, reason: str = "") -> ApiException:
+    error = ApiException(status=status)
+    error.body = json.dumps({"message": message, "reason": reason})
+    return error
 
-    def __init__(self, status: int = 0) -> None:
-        self.status = status
+
+class Core:
+    """A client whose deletions fail with `status`, if any, and whose creations fail once with each of `bodies`."""
+
+    def __init__(self, status: int = 0, *bodies: str) -> None:
+        self.status, self.bodies = status, list(bodies)
         self.deleted: list[str] = []
+
+    async def create_pod(self) -> str:
+        if self.bodies:
+            raise refused_with(self.status, self.bodies.pop(0))
+        return "made"
 
     async def delete_namespaced_pod(self, name: str, namespace: str) -> None:
         self.deleted.append(name)
@@ -69,9 +82,7 @@ def pod(phase: str, component: str = "dask-worker", **status: Any) -> dict[str, 
 
 
 @pytest.mark.parametrize(("wanted", "deleted"), [(4, 0), (3, 1), (2, 2), (0, 4)])
-async def test_as_many_pending_workers_go_as_are_too_many(
-    controller: LaunchController, wanted: int, deleted: int
-) -> None:
+async def test_surplus_pending_workers_are_deleted(controller: LaunchController, wanted: int, deleted: int) -> None:
     core = controller.core_client._client
     info = info_of(controller, "w1", "w2", "w3", "w4")
     assert not await controller.handle_scale_down(cluster(), pod("Running"), info, wanted, wanted - 4)
@@ -105,7 +116,7 @@ async def test_a_worker_without_a_container_counts(controller: LaunchController,
 
 
 @pytest.mark.parametrize(("phase", "looked_at"), [("Failed", True), ("Pending", False)])
-async def test_a_scheduler_that_ended_without_a_container_is_looked_at(
+async def test_a_scheduler_that_ended_without_a_container_is_reconciled(
     controller: LaunchController, phase: str, looked_at: bool
 ) -> None:
     controller.on_pod_update(pod(phase, "dask-scheduler"))
@@ -141,10 +152,54 @@ async def test_a_pod_ends_with_its_launch(controller: LaunchController, left: fl
     assert deadline - 60 <= made["spec"]["activeDeadlineSeconds"] <= deadline
 
 
-async def test_a_list_that_fails_takes_a_while_and_nothing_else_does() -> None:
+async def test_a_failing_list_pauses_and_no_other_request_does() -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(BackoffClient(Core()).list_pods(), 0.2)
     with pytest.raises(ApiException):
         await asyncio.wait_for(BackoffClient(Core(500)).delete_namespaced_pod("w", "n"), 60)
     with pytest.raises(ApiException):
         await BackoffClient(Core()).list_pods()
+
+
+NO_ACCOUNT = 'pods "s" is forbidden: error looking up service account n/default: serviceaccount "default" not found'
+NOT_COUNTED = 'pods "s" is forbidden: status unknown for quota: launch, resources: pods'
+QUOTA_CONFLICT = 'Operation cannot be fulfilled on resourcequotas "launch": the object has been modified'
+SECURITY = 'pods "s" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
+
+
+def young() -> dict[str, Any]:
+    found = cluster(active=True)
+    found["metadata"]["creationTimestamp"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return found
+
+
+@pytest.mark.parametrize("message", [NO_ACCOUNT, NOT_COUNTED])
+async def test_a_new_namespace_does_not_fail_a_cluster(controller: LaunchController, message: str) -> None:
+    status, again = await controller._scheduler_refused(young(), refused_with(403, message))
+    assert status is not None and status["phase"] == "Pending" and again
+    assert "still preparing this session's namespace" in status[MESSAGE]
+
+
+async def test_a_namespace_that_stays_incomplete_fails_a_cluster(controller: LaunchController) -> None:
+    status, again = await controller._scheduler_refused(cluster(active=True), refused_with(403, NO_ACCOUNT))
+    assert status is not None and status["phase"] == "Failed" and not again
+
+
+async def test_a_final_refusal_fails_a_cluster_at_once(controller: LaunchController) -> None:
+    status, again = await controller._scheduler_refused(young(), refused_with(403, SECURITY))
+    assert status is not None and status["phase"] == "Failed" and not again
+    assert status[MESSAGE].startswith("The rules of this Kubernetes cluster do not allow the scheduler")
+
+
+@pytest.mark.parametrize(("status", "reason"), [(404, "NotFound"), (503, "ServiceUnavailable"), (409, "Conflict")])
+async def test_what_says_nothing_about_the_scheduler_is_raised(
+    controller: LaunchController, status: int, reason: str
+) -> None:
+    with pytest.raises(ApiException):
+        await controller._scheduler_refused(young(), refused_with(status, "no", reason))
+
+
+async def test_a_conflict_of_the_quota_is_not_taken_for_an_object_that_exists() -> None:
+    assert await BackoffClient(Core(409, QUOTA_CONFLICT, QUOTA_CONFLICT)).create_pod() == "made"
+    with pytest.raises(ApiException):
+        await BackoffClient(Core(409, 'pods "s" already exists')).create_pod()

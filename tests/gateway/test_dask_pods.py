@@ -1,4 +1,4 @@
-"""What a launch's clusters are made of on Kubernetes: its own image and namespace, held like its server."""
+"""A launch's clusters on Kubernetes use its image and namespace, and are limited like its server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 import pytest
 
 from pangeo_binder.gateway.kube.backend import LaunchClusterConfig
-from pangeo_binder.gateway.kube.pods import Placement, cluster_config, launch_labels
+from pangeo_binder.gateway.kube.pods import cluster_config
 from pangeo_binder.gateway.options import Runtime, options_for
+from pangeo_binder.kube.labels import launch_labels
+from pangeo_binder.kube.placement import Placement
 from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 
@@ -32,7 +34,7 @@ def launch(storage: bool = True, tier: str = "pangeo") -> Launch:
     ],
 )
 def test_everything_is_where_the_launch_is(placement: Placement, namespace: str, secret: str) -> None:
-    config = cluster_config(launch(), 100.0, placement)
+    config = cluster_config(launch(), 100.0, placement, pull_login=False)
     assert config["namespace"] == namespace
     for kind in ("scheduler", "worker"):
         reference = {"secretRef": {"name": secret, "optional": False}}
@@ -41,29 +43,31 @@ def test_everything_is_where_the_launch_is(placement: Placement, namespace: str,
 
 @pytest.mark.parametrize(("shared", "secret"), [("", "pull"), ("everyone", "pull-abcdefghijkl")])
 def test_pods_pull_with_their_launchs_own_login(shared: str, secret: str) -> None:
-    config = cluster_config(launch(), 100.0, Placement("pb", shared, pull_login=True))
+    config = cluster_config(launch(), 100.0, Placement("pb", shared), pull_login=True)
     assert config["image_pull_secrets"] == [{"name": secret}]
     assert LaunchClusterConfig(**config).image_pull_secrets == config["image_pull_secrets"]
-    assert "image_pull_secrets" not in cluster_config(launch(), 100.0, Placement("pb", shared)), "the operator's own"
+    assert "image_pull_secrets" not in cluster_config(launch(), 100.0, Placement("pb", shared), pull_login=False)
 
 
 def test_a_launch_without_storage_computes_without() -> None:
-    config = cluster_config(launch(storage=False), 100.0, Placement())
+    config = cluster_config(launch(storage=False), 100.0, Placement(), pull_login=False)
     assert config["worker_extra_container_config"]["envFrom"][0]["secretRef"]["optional"] is True
 
 
 def test_a_tier_says_where_its_pods_run() -> None:
     tiers = {"gpu": TierPods({"pool": "gpu"}, ({"key": "gpu", "operator": "Exists"},), "important")}
-    asked = cluster_config(launch(tier="gpu"), 100.0, Placement(tiers=tiers))["worker_extra_pod_config"]
+    asked = cluster_config(launch(tier="gpu"), 100.0, Placement(tiers=tiers), pull_login=False)[
+        "worker_extra_pod_config"
+    ]
     assert asked["nodeSelector"] == {"pool": "gpu"}
     assert asked["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     assert asked["priorityClassName"] == "important"
-    other = cluster_config(launch(), 100.0, Placement(tiers=tiers))["worker_extra_pod_config"]
+    other = cluster_config(launch(), 100.0, Placement(tiers=tiers), pull_login=False)["worker_extra_pod_config"]
     assert not {"nodeSelector", "tolerations", "priorityClassName"} & set(other)
 
 
 def test_pods_are_restricted() -> None:
-    config = cluster_config(launch(), 100.0, Placement())
+    config = cluster_config(launch(), 100.0, Placement(), pull_login=False)
     for kind in ("scheduler", "worker"):
         pod, container = config[f"{kind}_extra_pod_config"], config[f"{kind}_extra_container_config"]
         assert pod["automountServiceAccountToken"] is False and pod["serviceAccountName"] == "default"
@@ -72,7 +76,7 @@ def test_pods_are_restricted() -> None:
 
 
 def test_the_configuration_of_a_cluster_knows_all_of_it() -> None:
-    runtime = Runtime("python", {}, cluster_config(launch(), 100.0, Placement()))
+    runtime = Runtime("python", {}, cluster_config(launch(), 100.0, Placement(), pull_login=False))
     grant = launch().grant.dask
     assert grant is not None
     options = options_for(grant, runtime, set(LaunchClusterConfig.class_trait_names()))

@@ -1,4 +1,4 @@
-"""The reaper stops what is too old, and one cluster that cannot be stopped does not keep the others."""
+"""The reaper stops clusters that are too old; a cluster that cannot be stopped does not delay the others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Clusters:
 
 
 @pytest.mark.parametrize(("stuck", "left"), [("", ["young"]), ("old", ["old", "young"])])
-async def test_what_is_too_old_is_stopped(stuck: str, left: list[str]) -> None:
+async def test_old_clusters_are_stopped(stuck: str, left: list[str]) -> None:
     listed = Cluster("old", "u/", 1.0), Cluster("older", "u/", 0.5), Cluster("young", "v/", float("inf"))
     clusters = Clusters(*listed, stuck=stuck)
     nowhere = SimpleNamespace(jupyterhub_api_url="http://127.0.0.1:1/hub/api", jupyterhub_api_token="t")

@@ -1,4 +1,4 @@
-"""The limits of one cluster: all of a launch's clusters together never exceed its grant, whatever each is asked for."""
+"""The limits of one cluster: a launch's clusters together never exceed its grant, whatever is requested."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_table(given_to: DaskGrant, cores: float, memory: int, expected: Cluster
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(0.1, 1), (1, 1), (1.5, 2), (2, 2)])
-def test_a_part_core_has_a_thread(cores: float, threads: int) -> None:
+def test_a_fraction_of_a_core_has_a_thread(cores: float, threads: int) -> None:
     assert cluster_limits(GRANT, cores, GIB).worker_threads == threads
 
 

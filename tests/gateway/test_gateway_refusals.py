@@ -187,7 +187,9 @@ def test_a_tier_without_dask_says_so(stack: LocalStack, without: Session) -> Non
         ({"worker_memory": float("inf")}, "worker_memory must be <= 1"),
     ],
 )
-def test_what_is_not_the_launchs_to_choose_is_refused(session: Session, options: dict[str, Any], said: str) -> None:
+def test_options_that_the_launch_may_not_choose_are_refused(
+    session: Session, options: dict[str, Any], said: str
+) -> None:
     refused = make(session, **options)
     assert refused.status == 422, refused
     assert said in refused.json["error"]
@@ -233,7 +235,7 @@ def workers(session: Session) -> int:
 
 @pytest.mark.parametrize("lies", ["", "closing_workers", "closed_workers"])
 def test_a_scheduler_that_lies_gets_no_more_workers(session: Session, cluster: str, lies: str) -> None:
-    """`run_on_scheduler` runs the user's code in the scheduler: nothing it says may raise the limit."""
+    """`run_on_scheduler` runs the user's code in the scheduler, so no message of it may raise the limit."""
     attach = (
         f"from dask_gateway import Gateway\ncluster = Gateway().connect({cluster!r})\nclient = cluster.get_client()\n"
     )

@@ -1,4 +1,4 @@
-"""The hub as the local profile configures it, without the services it manages: their tokens are the tests' own."""
+"""The hub as the local profile configures it, but without its services: the tests use their tokens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ configure(c, {state_dir!r})
 c.JupyterHub.services = [{{"name": name, "api_token": token}} for name, token in {tokens!r}.items()]
 """
 SERVER = '''
-"""A server that tells whoever holds its token what it was given."""
+"""A server that shows its arguments and environment to the holder of its token."""
 
 import http.server
 import json
@@ -106,7 +106,7 @@ class HubProcess:
             return False
 
     def kill(self) -> None:
-        """End the hub as a crash would, with its proxy; servers go on."""
+        """Kill the hub with its proxy, as a crash would; servers continue."""
         self.process.kill()
         self.process.wait()
         for process in psutil.process_iter():
@@ -123,7 +123,7 @@ class HubProcess:
         end_all(str(self.values.state_dir))
 
     def ask(self, who: str, method: str, path: str, body: Any = None) -> Answer:
-        """Ask the hub's API in the name of a service, or with a token."""
+        """Send a request to the hub's API as a service, or with a token."""
         token = self.tokens.get(who, who)
         return request(f"{self.values.hub_api}{path}", method, body, Authorization=f"token {token}")
 
@@ -131,7 +131,7 @@ class HubProcess:
         return sign(launch, keys or self.values.secrets.ticket_keys, time.time() - age_seconds)
 
     async def launch(self, launch: Launch, ticket: str) -> list[str]:
-        """Start a server as the binder does, and return what was said; raises what the binder would."""
+        """Start a server as the binder does; return the messages, or raise the binder's error."""
         hub = Hub(self.values.hub_api, self.tokens["binder"], self.values.secrets.ticket_keys)
         try:
             return [message async for message in hub.start(launch, ticket)]

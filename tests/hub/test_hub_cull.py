@@ -1,4 +1,4 @@
-"""When a server has to end: by its own launch's grant, and at once where there is none."""
+"""A server ends by its own launch's grant, and at once without a launch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_server_without_a_launch_ends_at_once(state: Any) -> None:
     assert decide(timedelta(), server(state), NOW) is True
 
 
-def test_what_a_user_wrote_is_not_looked_at(new_launch: NewLaunch) -> None:
+def test_user_options_do_not_matter(new_launch: NewLaunch) -> None:
     model = server({}) | {"user_options": {STATE_KEY: to_wire(new_launch())}, STATE_KEY: to_wire(new_launch())}
     assert decide(timedelta(), model, NOW) is True
 

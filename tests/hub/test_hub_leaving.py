@@ -1,4 +1,4 @@
-"""A server that nobody waits for any more ends while it is still starting, at a real hub."""
+"""A starting server ends when its user leaves, on a real hub."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_a_server_that_ignores_signals_is_gone_in_time(hub: HubProcess, ne
     await asyncio.to_thread(until, "its home is gone", lambda: not hub.home(launch).exists(), 10)
 
 
-async def test_a_server_that_dies_while_it_starts_is_told_at_once(hub: HubProcess, new_launch: NewLaunch) -> None:
+async def test_a_server_that_dies_while_it_starts_is_reported_at_once(hub: HubProcess, new_launch: NewLaunch) -> None:
     launch = new_launch()
     broken = replace(launch, environment=replace(launch.environment, start=("sh", "-c", "exit 3")))
     with pytest.raises(SpawnFailed, match="ended while it was starting"):

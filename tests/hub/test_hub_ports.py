@@ -1,4 +1,4 @@
-"""Ports of servers: out of the way of chance, and nobody else's taken for a server's own."""
+"""Servers' ports are free, and another process's port is never taken for a server's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LISTEN = (
 )
 
 
-def test_a_port_is_free_and_no_connection_is_given_it() -> None:
+def test_a_port_is_free_and_no_outgoing_connection_gets_it() -> None:
     with socket.socket() as given:
         given.bind(("127.0.0.1", 0))
         ports = {server_port("127.0.0.1") for _ in range(20)}
@@ -31,7 +31,7 @@ def test_a_servers_port_is_its_own_or_its_childs() -> None:
     assert not listens(wrapped.pid, port)
 
 
-def test_somebody_elses_port_is_not_a_servers() -> None:
+def test_another_processs_port_is_not_a_servers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as elsewhere, subprocess.Popen(["sleep", "30"]) as server:
         assert not listens(server.pid, elsewhere.getsockname()[1])
         server.kill()

@@ -1,4 +1,4 @@
-"""Every token does what its service needs, and is refused the rest."""
+"""Every token may do what its service needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def running(hub: HubProcess, new_launch: NewLaunch) -> Iterator[Running]:
 
 @pytest.fixture
 def fresh(hub: HubProcess, new_launch: NewLaunch) -> Iterator[str]:
-    """A user without a server, for calls that would do something to it."""
+    """A user without a server, for requests that would change it."""
     user = new_launch().user
     assert hub.ask("binder", "POST", f"/users/{user}").status == 201
     yield user
@@ -118,8 +118,8 @@ def test_the_launch_is_seen_by_those_who_limit_by_it(hub: HubProcess, running: R
 
 
 @pytest.mark.parametrize("who", [*SERVICES, "session"])
-def test_nobody_enters_a_session_by_the_hub(hub: HubProcess, running: Running, who: str) -> None:
-    """`access:servers` is the session's own alone."""
+def test_no_other_token_enters_a_session_by_the_hub(hub: HubProcess, running: Running, who: str) -> None:
+    """Only the session itself has `access:servers`."""
     scopes = hub.ask(running.token if who == "session" else who, "GET", "/user").json["scopes"]
     access = {scope for scope in scopes if scope.startswith("access:servers")}
     assert access == ({f"access:servers!server={running.launch.user}/"} if who == "session" else set())

@@ -1,4 +1,4 @@
-"""What is written for the operator holds the grant, holds no secret, and keeps the operator from launched code."""
+"""The operator's objects are within the grant, contain no secret, and keep the operator from launched code."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pangeo_binder.hub.dask.operator.manifests import (
     operator_policy,
     session_variables,
 )
+from pangeo_binder.kube.placement import Placement
 from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 
@@ -31,7 +32,8 @@ GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1, GIB, 600, 3600), DASK)
 ENVIRONMENT = ContainerImage("sea", "environments/sea@sha256:" + "a" * 64)
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 LAUNCH = Launch("abcdefghijkl", "sea-abcdefghijkl", "", REPO, ENVIRONMENT, GRANT)
-SETTINGS = OperatorSettings(tiers={"small": TierPods({"pool": "dask"}, ({"operator": "Exists"},), "low")})
+TIERS = {"small": TierPods({"pool": "dask"}, ({"operator": "Exists"},), "low")}
+SETTINGS = OperatorSettings(Placement(tiers=TIERS))
 
 
 def granted(**dask: Any) -> Launch:
@@ -75,7 +77,7 @@ def test_pods_run_the_sessions_image_and_may_do_little(role):
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert (pod["nodeSelector"], pod["priorityClassName"]) == ({"pool": "dask"}, "low")
     assert "imagePullSecrets" not in pod
-    assert pods(settings=replace(SETTINGS, pull_secrets=("pull",)))[role]["imagePullSecrets"] == [{"name": "pull"}]
+    assert pods(settings=replace(SETTINGS, pull_login=True))[role]["imagePullSecrets"] == [{"name": "pull"}]
 
 
 @pytest.mark.parametrize("storage", [None, StorageGrant(GIB, 3600)])
@@ -96,19 +98,24 @@ def test_the_operator_finds_no_port_to_unpickle_from():
     assert launch == {"from": [{"podSelector": {"matchLabels": {"pangeo-binder/launch": LAUNCH.id}}}]}
 
 
-def test_keys_are_in_the_secret_alone():
+def test_keys_are_only_in_the_secret():
     keys = new_keys(3600)
-    told = session_variables(LAUNCH, SETTINGS, keys)
-    assert told["DASK_SCHEDULER_ADDRESS"] == "tls://dask-abcdefghijkl-scheduler.launch-abcdefghijkl:8786"
-    assert keys.items() <= told.items() and keys_secret(LAUNCH, keys)["stringData"] == dict(keys)
-    assert "PRIVATE KEY" in str(told) and "PRIVATE KEY" not in json.dumps(dask_cluster(LAUNCH, SETTINGS))
+    variables = session_variables(LAUNCH, SETTINGS, keys)
+    assert variables["DASK_SCHEDULER_ADDRESS"] == "tls://dask-abcdefghijkl-scheduler.launch-abcdefghijkl:8786"
+    assert keys.items() <= variables.items() and keys_secret(LAUNCH, keys)["stringData"] == dict(keys)
+    assert "PRIVATE KEY" in str(variables) and "PRIVATE KEY" not in json.dumps(dask_cluster(LAUNCH, SETTINGS))
 
 
 def test_no_two_clusters_have_the_same_keys():
     assert not set(new_keys(60).values()) & set(new_keys(60).values())
 
 
-def test_everything_says_whose_it_is():
+def test_all_objects_have_the_launchs_labels():
     for made in (dask_cluster(LAUNCH, SETTINGS), dask_autoscaler(LAUNCH), keys_secret(LAUNCH, {})):
         labels = made["metadata"]["labels"]
         assert (labels["pangeo-binder/launch"], labels["pangeo-binder/tier"]) == (LAUNCH.id, "small")
+
+
+def test_a_shared_namespace_is_refused():
+    with pytest.raises(ValueError, match="a namespace for each launch"):
+        OperatorSettings(Placement(shared="together"))

@@ -121,7 +121,7 @@ async def test_releases_of_clusters_are_counted(kind, outcome):
     assert metrics.CULLED.labels("clusters", outcome)._value.get() == before + 1
 
 
-async def test_a_storage_service_that_is_away_ends_the_launch_but_not_the_release():
+async def test_an_unreachable_storage_service_ends_the_launch_but_not_the_release():
     launch = replace(LAUNCH, grant=replace(GRANT, dask=None, storage=StorageGrant(2**30, 3600)))
     client = provisioner(SmallClusters())
     with pytest.raises(StorageUnavailable):

@@ -1,4 +1,4 @@
-"""A namespace for builds as the chart makes it, the binder's own rights in it, and builders that use them."""
+"""A namespace for builds like the chart's, the binder's own rights in it, and builders that use them."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class Stand:
     builder: Callable[..., KubeBuilder]
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Return the Jobs there are."""
+        """Return all Jobs."""
         found: list[dict[str, Any]] = self.plane.get("jobs", "-n", NAMESPACE)["items"]
         return found
 
     def pods(self) -> list[dict[str, Any]]:
-        """Return the pods there are, once there is one."""
+        """Return all pods, once there is one."""
         for _ in range(100):
             if found := self.plane.get("pods", "-n", NAMESPACE)["items"]:
                 return list(found)
@@ -79,7 +79,7 @@ class Stand:
         raise AssertionError("no pod was made")
 
     def say(self, **status: Any) -> None:
-        """Say of the one pod what a kubelet would."""
+        """Write the status of the one pod that a kubelet would write."""
         name = self.pods()[0]["metadata"]["name"]
         patch = json.dumps({"status": status})
         self.plane.kubectl("patch", "pod", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", patch)
@@ -119,9 +119,9 @@ async def stand(control_plane: ControlPlane, images: RegistryServer, request: An
         stand.clear()
 
 
-async def lines(builder: KubeBuilder, told: list[BuildEvent] | None = None, repo: Repo = REPO) -> list[str]:
-    """Follow a build to its end, noting each event in `told` as it comes, and return its lines."""
-    told = [] if told is None else told
+async def lines(builder: KubeBuilder, seen: list[BuildEvent] | None = None, repo: Repo = REPO) -> list[str]:
+    """Follow a build to its end, append each event to `seen` as it comes, and return the lines."""
+    seen = [] if seen is None else seen
     async for event in builder.build(repo):
-        told.append(event)
-    return [event.line for event in told]
+        seen.append(event)
+    return [event.line for event in seen]

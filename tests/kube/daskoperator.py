@@ -1,7 +1,7 @@
-"""The real dask-kubernetes operator as a process of this machine, what the hub may do, and a node that only pretends.
+"""The real dask-kubernetes operator as a process of this machine, the hub's rights, and a simulated node.
 
-Run as a module it is the operator itself, with one difference from a cluster: the names in a launch's namespace lead to
-an address of this machine's loopback, the launch's own, as a cluster's DNS and proxies would lead them to pods.
+Run as a module it is the operator itself, with one difference from a cluster: names in a launch's namespace resolve to
+a loopback address of the launch's own, where a cluster's DNS and proxies would lead to pods.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HUB_RULES = [
     {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]},
     {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create", "delete"]},
 ]
-"""What the hub needs, as docs/dask.md tells it."""
+"""The rights that the hub needs, as listed in docs/dask.md."""
 
 NODE: dict[str, Any] = {
     "apiVersion": "v1",
@@ -45,7 +45,7 @@ NODE: dict[str, Any] = {
 
 
 def allow_hub(plane: ControlPlane) -> Path:
-    """Make the hub's account with no more rights than it needs, and return its kubeconfig."""
+    """Make the hub's account with only the rights it needs; return its kubeconfig."""
     where = {"name": "hub", "namespace": "default"}
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "hub-dask"}}
     binding = {**role, "kind": "ClusterRoleBinding", "subjects": [{"kind": "ServiceAccount", **where}]}
@@ -56,13 +56,13 @@ def allow_hub(plane: ControlPlane) -> Path:
 
 
 def address_of(launch_id: str) -> str:
-    """Return the address to which the names in a launch's namespace lead."""
+    """Return the address to which names in a launch's namespace resolve."""
     return "127." + ".".join(str(1 + byte % 250) for byte in hashlib.sha256(launch_id.encode()).digest()[:3])
 
 
 @contextmanager
 def dask_operator(plane: ControlPlane, folder: Path) -> Iterator[Path]:
-    """Run the operator, its definitions made. Yields its log."""
+    """Install the operator's CustomResourceDefinitions and run it. Yields its log."""
     plane.kubectl("apply", "--server-side", "-f", str(CRDS))
     plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     environ = {**os.environ, "KUBECONFIG": str(plane.kubeconfig), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -80,7 +80,7 @@ def dask_operator(plane: ControlPlane, folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def pretended_node(plane: ControlPlane, folder: Path) -> Iterator[None]:
-    """Have a node on which every pod is ready at once, without running anything."""
+    """Simulate a node on which every pod is ready at once, without running anything."""
     with (folder / "kwok.log").open("wb") as log:
         command = [str(plane.tools.kwok), f"--kubeconfig={plane.kubeconfig}", "--manage-all-nodes=true"]
         command.append("--node-lease-duration-seconds=40")  # without heartbeats the node is soon taken for dead

@@ -1,4 +1,4 @@
-"""Our backend where no scheduler really runs: messages to schedulers go to an address the test listens at."""
+"""The Kubernetes backend for simulated pods: messages to schedulers go to an address at which the test listens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pangeo_binder.gateway.kube.backend import KubeLaunchBackend
 
 
 class StandBackend(KubeLaunchBackend):
-    """Finds schedulers where the file `scheduler` beside its configuration says: simulated pods have no address."""
+    """Reads the schedulers' address from the file `scheduler` next to its configuration: simulated pods have none."""
 
     async def forward_message_to_scheduler(self, cluster: Any, msg: dict[str, Any]) -> None:
         cluster.api_address = (Path(self.parent.config_file).parent / "scheduler").read_text()

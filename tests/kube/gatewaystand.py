@@ -1,4 +1,4 @@
-"""dask-gateway's two processes as they run on Kubernetes, with the permissions they need and no more."""
+"""dask-gateway's two processes as they run on Kubernetes, with only the permissions they need."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ IN_LAUNCHES = {
         _rule(TRAEFIK, "ingressroutes ingressroutetcps", "create"),
     ],
 }
-"""What docs/dask.md says each process may do, everywhere and in launches' namespaces alone."""
+"""The rights of each process as in docs/dask.md: everywhere, and only in launches' namespaces."""
 
 CONFIG = """
 from pangeo_binder.gateway.auth import LaunchAuthenticator
@@ -80,7 +80,7 @@ def a_launch(tier: str = "plain", clusters: int = 1, cores: float = 1, age: int 
 
 
 class GatewayStand:
-    """API server and controller of dask-gateway, on a control plane with simulated nodes, beside a real hub."""
+    """API server and controller of dask-gateway, on a control plane with simulated nodes, with a real hub."""
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
         self.plane, self.folder = plane, folder
@@ -190,30 +190,30 @@ class GatewayStand:
         return name
 
     def message(self, token: str, name: str) -> str:
-        """Return what a cluster's person is told about it."""
+        """Return the message that a cluster's user sees."""
         text: str = self.ask(token, "GET", f"clusters/{name}?message").json["message"]
         return text
 
     def heartbeat(self, name: str, count: Any) -> Answer:
-        """Say what a scheduler would: how many workers it wants."""
+        """Send a scheduler's heartbeat, with the number of workers it wants."""
         namespace, cluster = name.split(".")
         secret = self.plane.get("secret", f"dask-credentials-{cluster}", "-n", namespace)
         token = base64.b64decode(secret["data"]["api-token"]).decode()
-        said = {"count": count, "active_workers": [], "closing_workers": [], "closed_workers": []}
+        report = {"count": count, "active_workers": [], "closing_workers": [], "closed_workers": []}
         url = f"{self.url}/clusters/{name}/heartbeat"
-        return request(url, "POST", said, Authorization=f"token {token}", Content_Type="application/json")
+        return request(url, "POST", report, Authorization=f"token {token}", Content_Type="application/json")
 
     def metrics(self) -> str:
-        """Return what the controller counted."""
+        """Return the controller's metrics."""
         return request(f"http://127.0.0.1:{self.controller_port}/metrics").body.decode()
 
-    def told(self) -> list[dict[str, Any]]:
-        """Return all active clusters, as the operator's command sees them."""
+    def active_clusters(self) -> list[dict[str, Any]]:
+        """Return all active clusters, as the operator's `status` command sees them."""
         listed: list[dict[str, Any]] = self.ask(self.hub.service("status"), "GET", "launches/").json
         return listed
 
     def owners(self) -> set[str]:
-        return {cluster["owner"] for cluster in self.told()}
+        return {cluster["owner"] for cluster in self.active_clusters()}
 
     def pods(self, namespace: str, component: str) -> list[dict[str, Any]]:
         """Return the pods of a component that are not being deleted."""
@@ -260,7 +260,7 @@ NODE = {
 
 @contextmanager
 def simulated_node(plane: ControlPlane) -> Iterator[None]:
-    """Give the control plane a node on which every pod runs at once, as kwok pretends."""
+    """Simulate a node on which every pod runs at once, by kwok."""
     arguments = [f"--kubeconfig={plane.kubeconfig}", "--manage-all-nodes=true", "--server-address="]
     plane.run("kwok", [plane.tools.kwok, *arguments])
     plane.apply(NODE)

@@ -1,6 +1,6 @@
-"""A real hub that starts servers as pods on a control plane, with the rights docs/kubernetes.md tells and no others.
+"""A real hub that starts servers as pods on a control plane, with the rights in docs/kubernetes.md and no others.
 
-There is no node, so a test says itself what becomes of a pod: what the kubelet would write, an administrator writes.
+There is no node: the test writes a pod's status itself, as an administrator in place of the kubelet.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ CONFIG = """
 import os, sys
 from pangeo_binder.hub.dask.gateway import GatewayClusters, GatewayService
 from pangeo_binder.hub.kube.spawner import KubeLaunchSpawner
-from pangeo_binder.kube.api import KubeApi
-from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.hub.provision import Provisioner, StorageService
 from pangeo_binder.hub.roles import NAMESPACES, SERVER_TOKEN_SCOPES, roles
-from pangeo_binder.hub.kube.settings import Neighbours, KubeSettings
+from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
+from pangeo_binder.kube.api import KubeApi
+from pangeo_binder.kube.placement import Placement
 from pangeo_binder.kube.pods import TierPods
 from tests.kube.hubstand import SERVICES
 from tests.kube.launchhub import NoProxy
@@ -66,15 +67,17 @@ spawner.server_token_scopes = SERVER_TOKEN_SCOPES
 nobody = GatewayService("http://127.0.0.1:1", "", {{}})
 storage = StorageService("http://127.0.0.1:{storage}", "v" * 40)
 spawner.provisioner = Provisioner(storage, GatewayClusters(nobody))
-site = KubeSettings(
+tiers = {{
+    "gpu": TierPods({{"pool": "gpu"}}, ({{"key": "gpu", "operator": "Exists"}},)),
+    "odd": TierPods(priority_class="there-is-none"),
+}}
+settings = KubeSettings(
     "{system}",
     Neighbours({{"app": "hub"}}, {{"app": "proxy"}}, {{"app": "storage"}}),
-    shared_namespace="{shared}",
-    tiers={{"gpu": TierPods({{"pool": "gpu"}}, ({{"key": "gpu", "operator": "Exists"}},)),
-           "odd": TierPods(priority_class="there-is-none")}},
+    Placement(shared="{shared}", tiers=tiers),
     pull_login='{{"auths": {{}}}}',
 )
-spawner.surroundings = Namespaces(site, KubeApi(os.environ["KUBECONFIG"]))
+spawner.launch_objects = LaunchObjects(settings, KubeApi(os.environ["KUBECONFIG"]))
 spawner.port = {server}
 spawner.start_timeout = spawner.http_timeout = {seconds}
 c.Spawner.poll_interval = 2
@@ -88,7 +91,7 @@ run(StorageSettings(Path("storage"), "http://storage.example:9100", "m" * 40, (c
 
 
 def documented_rules(layout: str) -> list[dict[str, Any]]:
-    """Return the rights that docs/kubernetes.md tells for a layout."""
+    """Return the rights that docs/kubernetes.md lists for a layout."""
     rows = re.findall(rf"^\| {layout} \|(.*)\|(.*)\|(.*)\|$", (ROOT / "docs/kubernetes.md").read_text(), re.MULTILINE)
     assert rows
 
@@ -99,7 +102,7 @@ def documented_rules(layout: str) -> list[dict[str, Any]]:
 
 
 def allow(plane: ControlPlane, account: str, rules: list[dict[str, Any]], namespace: str = "") -> Path:
-    """Make a service account with these rights, in one namespace or in all, and return its kubeconfig."""
+    """Make a service account with these rights, in one namespace or in all; return its kubeconfig."""
     group, where = "rbac.authorization.k8s.io", {"name": account, "namespace": SYSTEM}
     kind = "Role" if namespace else "ClusterRole"
     metadata = {"name": account, **({"namespace": namespace} if namespace else {})}
@@ -122,7 +125,7 @@ def new_launch(tier: str = "small", **changes: Any) -> Launch:
 
 
 class HubStand:
-    """The hub as a process, with the reaper it runs, storage beside it, and pods that the test itself runs."""
+    """The hub as a process, with its reaper, a storage service, and pods whose status the test writes."""
 
     def __init__(self, plane: ControlPlane, folder: Path, *, shared: str = "", seconds: int = 60) -> None:
         self.plane, self.folder, self.shared = plane, folder, shared
@@ -131,10 +134,10 @@ class HubStand:
         self.api = f"http://127.0.0.1:{self.port}/hub/api"
         account = "hub-shared" if shared else "hub"
         self.kubeconfig = allow(plane, account, documented_rules("shared" if shared else "own"), shared)
-        told = {"port": self.port, "storage": storage, "server": self.server_port, "seconds": seconds}
-        self._write("hub_config.py", CONFIG.format(**told, shared=shared, key=KEY, system=SYSTEM))
+        values = {"port": self.port, "storage": storage, "server": self.server_port, "seconds": seconds}
+        self._write("hub_config.py", CONFIG.format(**values, shared=shared, key=KEY, system=SYSTEM))
         self._write("storage.py", STORAGE.format(storage))
-        # what answers at every pod's address: `127.0.0.1`
+        # the server that answers at every pod's address: `127.0.0.1`
         listening = ["-m", "http.server", "--bind", "127.0.0.1", str(self.server_port)]
         self._others = [self._run("storage", "storage.py"), self._run("server", *listening)]
 
@@ -166,7 +169,7 @@ class HubStand:
         return (self.folder / "hub.log").read_text()
 
     def kill(self) -> None:
-        """End the hub as a crash would, with the processes it runs."""
+        """Kill the hub with the processes it runs, as a crash would."""
         os.killpg(self._hub.pid, signal.SIGKILL)
         self._hub.wait(30)
 
@@ -190,7 +193,7 @@ class HubStand:
         return f"{kind}-{launch.id}" if self.shared else kind
 
     async def launch(self, launch: Launch, ticket: str = "") -> list[str]:
-        """Start a server as the binder does, and return what was said; raises what the binder would."""
+        """Start a server as the binder does; return the messages, or raise the binder's error."""
         hub = Hub(self.api, self.token("binder"), [KEY])
         try:
             return [message async for message in hub.start(launch, ticket or sign(launch, [KEY], time.time()))]
@@ -218,7 +221,7 @@ class HubStand:
         return found
 
     def becomes(self, launch: Launch, phase: str, reason: str = "", **state: Any) -> None:
-        """Have the server's pod become what the kubelet would tell."""
+        """Write the status of the server's pod that the kubelet would write."""
         name, ready = self.pod(launch)["metadata"]["name"], phase == "Running"
         container = {"name": "notebook", "image": IMAGE, "imageID": "", "restartCount": 0, "ready": ready}
         status = {"phase": phase, "containerStatuses": [{**container, "state": state}]}
@@ -228,11 +231,11 @@ class HubStand:
         self.plane.kubectl("patch", "pod", name, *where, "-p", patch)
 
     def runs(self, launch: Launch) -> None:
-        """Have the server's pod run."""
+        """Let the server's pod run."""
         self.becomes(launch, "Running", running={"startedAt": "2026-01-01T00:00:00Z"})
 
     def is_gone(self, launch: Launch) -> bool:
-        """Whether nothing of the launch is left, or all of it is going."""
+        """Whether no object of the launch is left, or all are being deleted."""
         if self.shared:
             return not self.objects(launch, "pods,secrets,networkpolicies")
         found = self.plane.kubectl("get", "namespace", self.namespace(launch), "-o", "json", check=False)

@@ -1,9 +1,10 @@
-"""A launch as the hub knows it, for tests of what is made of it in Kubernetes."""
+"""A launch and the hub's settings, for tests of a launch's objects in Kubernetes."""
 
 from __future__ import annotations
 
 from pangeo_binder import names
 from pangeo_binder.hub.kube.settings import Binding, KubeSettings, Neighbours
+from pangeo_binder.kube.placement import Placement
 from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 
 GIB = 2**30
@@ -18,8 +19,8 @@ def a_launch(url: str = "https://example.org/org/sea", dask: bool = True) -> Lau
     return Launch(id_, f"sea-{id_}", "", repo, ContainerImage("e", f"registry/e@sha256:{'b' * 64}"), grant)
 
 
-def a_site(**changes: object) -> KubeSettings:
-    """Return a deployment in the namespace `binder`."""
-    near = Neighbours({"c": "hub"}, {"c": "proxy"}, {"c": "storage"}, {"c": "gateway"})
-    kept = {"bindings": (Binding("launch-gateway", "gateway", "binder"),)}
-    return KubeSettings("binder", near, **{**kept, **changes})
+def some_settings(shared: str = "", **changes: object) -> KubeSettings:
+    """Return the settings of a deployment in the namespace `binder`, whose launches may share a namespace."""
+    neighbours = Neighbours({"c": "hub"}, {"c": "proxy"}, {"c": "storage"}, {"c": "gateway"})
+    defaults = {"bindings": (Binding("launch-gateway", "gateway", "binder"),)}
+    return KubeSettings("binder", neighbours, Placement(shared=shared), **{**defaults, **changes})

@@ -1,4 +1,4 @@
-"""A real JupyterHub whose servers do nothing but hold a launch in their hub-written state, and a token to ask with."""
+"""A real JupyterHub whose servers only have a launch in their hub-written state, and a token."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ c.Spawner.poll_interval = 2
 
 
 class NoProxy(Proxy):
-    """Nobody comes from outside."""
+    """A proxy for a hub without visitors."""
 
     should_start = False
 

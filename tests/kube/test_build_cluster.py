@@ -1,4 +1,4 @@
-"""Real builds in real pods: an image comes out, hostile steps find nothing, and each line is told once."""
+"""Real builds in real pods make an image, keep secrets from hostile steps, and show each line once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COUNT = "RUN for i in $(seq 1 40); do echo counted $i; sleep 0.1; done"
 
 @pytest.fixture(scope="module")
 def base(cluster: Cluster) -> str:
-    """The image that the repositories' Dockerfiles begin with; also prepares the cluster for builds."""
+    """The base image of the repositories' Dockerfiles; also prepares the cluster for builds."""
     prepare(cluster)
     cluster.load(archive("builder"))
     return cluster.push(base_archive(), "base:1")
@@ -41,7 +41,7 @@ def base(cluster: Cluster) -> str:
 
 @pytest.fixture(scope="module")
 def guarded(cluster: Cluster, base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    """A registry for environments that wants a password, which is in a Secret of the builds' namespace."""
+    """A registry for environments that requires a password, which is in a Secret of the builds' namespace."""
     folder = tmp_path_factory.mktemp("guarded")
     with run_registry(folder, htpasswd(folder), cluster.host) as server:
         login = credentials(folder / "login.json", server.address).read_bytes()
@@ -53,7 +53,7 @@ def guarded(cluster: Cluster, base: str, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def repo_with(cluster: Cluster, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable]:
-    """Make a repository with a Dockerfile on the base image, served where pods reach it."""
+    """Make a repository with a Dockerfile on the base image, which pods can clone."""
     monkeypatch.setenv("GIT_PROJECT_ROOT", str(tmp_path))
     monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
     server = ThreadingHTTPServer((cluster.host, 0), _GitHandler)
@@ -74,7 +74,7 @@ def repo_with(cluster: Cluster, base: str, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> str:
-    """What makes images; both do what the tests with this fixture ask."""
+    """The engine that makes images; each has to pass the tests with this fixture."""
     return str(request.param)
 
 
@@ -115,11 +115,11 @@ async def test_hostile_steps_find_no_password_and_no_token(guarded, builder, rep
     settings = RegistrySettings(guarded.address, plain_http=True, credentials=login)
     look = "env; ls /push-secret /image /var/run/secrets /proc/1/root/push-secret /proc/1/root/run/secrets"
     find = "find / /proc/*/root/ -maxdepth 3 -name '*dockerconfig*' -o -maxdepth 5 -name token | sed s/^/found:/"
-    told: list[BuildEvent] = []
+    events: list[BuildEvent] = []
     repo = repo_with(f"RUN {look}; {find}; cat /proc/*/environ | tr '\\0' '\\n'; id; echo looked")
-    await lines(builder(registry=settings, push_secret="push", engine=engine), told, repo)
-    log = [event.line for event in told[:-1]]
-    assert told[-1].environment and "looked" in log and any(line.startswith("uid=0") for line in log)
+    await lines(builder(registry=settings, push_secret="push", engine=engine), events, repo)
+    log = [event.line for event in events[:-1]]
+    assert events[-1].environment and "looked" in log and any(line.startswith("uid=0") for line in log)
     for place in ("/push-secret", "/var/run/secrets", "/image"):
         assert any(f"cannot access '{place}'" in line for line in log)
     assert not [line for line in log if line.startswith("found:") or "s3cret" in line or "TOKEN" in line]
@@ -142,9 +142,9 @@ async def test_steps_reach_what_the_network_policy_lets_them(cluster, bounded, b
     ports = [address.rpartition(":")[2] for address in (cluster.registry, cluster.server)]
     connect = f"from socket import *; print('reached', create_connection(('{cluster.host}', {{}}), 5).getpeername()[1])"
     steps = [f'RUN python3 -c "{connect.format(port)}" || echo refused {port}' for port in ports]
-    told = await lines(builder(engine=engine), repo=repo_with(*steps))
+    shown = await lines(builder(engine=engine), repo=repo_with(*steps))
     assert [
-        line for line in told if line in {f"{word} {port}" for word in ("reached", "refused") for port in ports}
+        line for line in shown if line in {f"{word} {port}" for word in ("reached", "refused") for port in ports}
     ] == [
         f"reached {ports[0]}",
         f"refused {ports[1]}",
@@ -152,18 +152,18 @@ async def test_steps_reach_what_the_network_policy_lets_them(cluster, bounded, b
 
 
 async def test_a_failing_step_is_named_and_its_lines_are_in_the_log(builder, repo_with, engine):
-    told: list[BuildEvent] = []
+    events: list[BuildEvent] = []
     with pytest.raises(BuildFailed, match="failed at the step `RUN echo before; exit 3`"):
-        await lines(builder(engine=engine), told, repo_with("RUN echo before; exit 3"))
-    assert "before" in [event.line for event in told]
+        await lines(builder(engine=engine), events, repo_with("RUN echo before; exit 3"))
+    assert "before" in [event.line for event in events]
 
 
 async def test_a_binder_that_comes_later_gets_the_whole_log_and_every_line_once(builder, repo_with, engine):
-    repo, told = repo_with(COUNT), []
+    repo, events = repo_with(COUNT), []
     first = builder(engine=engine)
-    following = asyncio.create_task(lines(first, told, repo))
+    following = asyncio.create_task(lines(first, events, repo))
     async with asyncio.timeout(200):
-        while not any(event.line == "counted 3" for event in told):  # noqa: ASYNC110 - another process's log
+        while not any(event.line == "counted 3" for event in events):  # noqa: ASYNC110 - another process's log
             await asyncio.sleep(0.1)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
@@ -177,7 +177,7 @@ async def test_a_build_over_its_time_is_ended_with_its_pod(cluster, builder, rep
     cluster.kubectl("wait", "pods", "--all", "-n", NAMESPACE, "--for=delete", "--timeout=60s")
 
 
-async def test_a_build_over_its_memory_is_told(builder, repo_with):
+async def test_a_build_over_its_memory_is_reported(builder, repo_with):
     take = "RUN python3 -c 'x = bytearray(900 << 20); print(len(x))'"
     small = {"memory_request_bytes": 200 << 20, "memory_limit_bytes": 600 << 20}
     with pytest.raises(BuildFailed) as caught:

@@ -1,4 +1,4 @@
-"""Builds on a real API server, without nodes: who makes the Job, who follows it, what becomes of it."""
+"""Builds on a real API server without nodes: which binder makes the Job, which follow it, and how it ends."""
 
 from __future__ import annotations
 
@@ -28,54 +28,54 @@ async def until(condition: Any) -> None:
 
 
 def ended(name: str, code: int, message: str = "", reason: str = "Error") -> dict[str, Any]:
-    """Return what a kubelet says of a pod whose container `name` ended."""
+    """Return a kubelet's status of a pod whose container `name` ended."""
     state = {"terminated": {"exitCode": code, "reason": reason, "message": message, "startedAt": None}}
     listed = "initContainerStatuses" if name == "build" else "containerStatuses"
     one = {"name": name, "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state}
     return {"phase": "Succeeded" if code == 0 else "Failed", listed: [one]}
 
 
-async def started(stand: Stand, told: list[BuildEvent]) -> None:
+async def started(stand: Stand, events: list[BuildEvent]) -> None:
     """Return once a follower has seen the Job's pod."""
-    await until(lambda: any(event.line == WAITING for event in told))
+    await until(lambda: any(event.line == WAITING for event in events))
 
 
 def finish(stand: Stand, id_: str) -> str:
-    """Do what a build pod does when it succeeds, and return the image's digest."""
+    """Push an image and write the pod's success, as a build does; return the image's digest."""
     digest = stand.registry.push(stand.settings.registry.name, id_)
     stand.say(**ended("push", 0))
     return digest
 
 
 async def test_a_build_from_its_job_to_its_image(stand):
-    builder, told = stand.builder(), []
+    builder, events = stand.builder(), []
     assert await builder.find(REPO) is None
-    following = asyncio.create_task(lines(builder, told))
-    await started(stand, told)
+    following = asyncio.create_task(lines(builder, events))
+    await started(stand, events)
     digest = finish(stand, builder.environment_id(REPO))
     await following
-    environment = told[-1].environment
+    environment = events[-1].environment
     assert environment == await builder.find(REPO)
     assert environment.reference == f"{stand.registry.address}/{stand.settings.registry.name}@{digest}"
     assert environment.id == builder.environment_id(REPO)
 
 
 async def test_two_binders_make_one_job(stand):
-    told: list[list[BuildEvent]] = [[], []]
+    events: list[list[BuildEvent]] = [[], []]
     builders = [stand.builder(), stand.builder()]
-    tasks = [asyncio.create_task(lines(*pair)) for pair in zip(builders, told, strict=True)]
-    await asyncio.gather(*(started(stand, each) for each in told))
+    tasks = [asyncio.create_task(lines(*pair)) for pair in zip(builders, events, strict=True)]
+    await asyncio.gather(*(started(stand, each) for each in events))
     assert len(stand.jobs()) == len(stand.pods()) == 1
-    assert sum("being built already" in event.line for each in told for event in each) == 1
+    assert sum("being built already" in event.line for each in events for event in each) == 1
     finish(stand, builders[0].environment_id(REPO))
     await asyncio.gather(*tasks)
-    assert told[0][-1].environment == told[1][-1].environment is not None
+    assert events[0][-1].environment == events[1][-1].environment is not None
 
 
 async def test_a_binder_that_stops_leaves_the_build_and_another_takes_it_up(stand):
-    first, told = stand.builder(), []
-    following = asyncio.create_task(lines(first, told))
-    await started(stand, told)
+    first, events = stand.builder(), []
+    following = asyncio.create_task(lines(first, events))
+    await started(stand, events)
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
@@ -90,45 +90,45 @@ async def test_a_binder_that_stops_leaves_the_build_and_another_takes_it_up(stan
 
 
 async def failed(stand: Stand, changes: dict[str, Any] | None = None, /, **status: Any) -> Exception:
-    """Return how a build fails whose pod says `status`; `changes` are of its settings."""
-    told: list[BuildEvent] = []
-    following = asyncio.create_task(lines(stand.builder(**(changes or {})), told))
-    await started(stand, told)
+    """Return the error of a build whose pod has `status`; `changes` are changes of its settings."""
+    events: list[BuildEvent] = []
+    following = asyncio.create_task(lines(stand.builder(**(changes or {})), events))
+    await started(stand, events)
     stand.say(**status)
     (error,) = await asyncio.gather(following, return_exceptions=True)
     assert isinstance(error, Exception)
     return error
 
 
-async def test_a_failure_is_told_and_the_next_click_builds_anew(stand):
+async def test_a_failure_is_reported_and_the_next_click_builds_again(stand):
     said = refusal_text(BuildFailed("Building failed at the step `RUN false`.", "The log says why."))
     error = await failed(stand, **ended("build", 1, said))
     assert isinstance(error, BuildFailed) and error.message == "Building failed at the step `RUN false`."
     assert error.hint == "The log says why."
     (old,) = stand.jobs()  # kept for its log, until its time to live is over
-    told: list[BuildEvent] = []
-    following = asyncio.create_task(lines(stand.builder(), told))
+    events: list[BuildEvent] = []
+    following = asyncio.create_task(lines(stand.builder(), events))
     await until(lambda: old["metadata"]["uid"] not in [each["metadata"]["uid"] for each in stand.jobs()])
     await until(lambda: [pod["metadata"].get("deletionTimestamp") for pod in stand.pods()] == [None])
-    await started(stand, told)
+    await started(stand, events)
     finish(stand, stand.builder().environment_id(REPO))
     assert (await following)[-1] == "Built the environment."
 
 
-async def test_what_a_build_needed_too_much_of_is_told(stand):
+async def test_a_build_over_its_memory_says_so(stand):
     error = await failed(stand, **ended("build", 137, reason="OOMKilled"))
     assert error.message == "The build needed more memory than this binder gives it (4G)."
 
 
-async def test_a_repository_that_is_not_there_is_told_as_such(stand):
+async def test_a_missing_repository_is_reported_as_such(stand):
     error = await failed(stand, **ended("build", 1, refusal_text(RepoNotFound("There is none.", "Look."))))
     assert isinstance(error, RepoNotFound) and error.message == "There is none."
 
 
 async def test_a_finished_job_whose_image_is_there_is_not_built_again(stand):
-    builder, told = stand.builder(), []
-    following = asyncio.create_task(lines(builder, told))
-    await started(stand, told)
+    builder, events = stand.builder(), []
+    following = asyncio.create_task(lines(builder, events))
+    await started(stand, events)
     finish(stand, builder.environment_id(REPO))
     await following
     (job,) = stand.jobs()
@@ -143,7 +143,7 @@ async def test_time_is_limited_by_the_cluster_itself(stand):
 
 @pytest.fixture
 async def full(stand):
-    """A namespace whose quota has no room; deletes the quota in the end, unless the test did."""
+    """A namespace whose quota has no room; deletes the quota at the end, unless the test did."""
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": NAMESPACE}}
     stand.plane.apply(quota | {"spec": {"hard": {"count/jobs.batch": "0"}}})
     used = ("get", "resourcequota", "q", "-n", NAMESPACE, "-o", "jsonpath={.status.used}")
@@ -153,17 +153,17 @@ async def full(stand):
 
 
 async def test_builds_over_the_quota_wait(full):
-    told: list[BuildEvent] = []
-    following = asyncio.create_task(lines(full.builder(), told))
-    await until(lambda: told)
-    assert told[0].line == "Waiting for other builds to end." and full.jobs() == []
+    events: list[BuildEvent] = []
+    following = asyncio.create_task(lines(full.builder(), events))
+    await until(lambda: events)
+    assert events[0].line == "Waiting for other builds to end." and full.jobs() == []
     full.plane.kubectl("delete", "resourcequota", "q", "-n", NAMESPACE)
-    await started(full, told)
+    await started(full, events)
     following.cancel()
 
 
 async def test_builds_over_the_quota_wait_no_longer_than_a_build_takes(full):
-    with pytest.raises(BuildFailed, match="No place to build came free within 2s"):
+    with pytest.raises(BuildFailed, match="There was no room for this build within 2s"):
         await lines(full.builder(timeout_seconds=2))
 
 
@@ -175,10 +175,10 @@ async def test_a_pod_that_can_never_start_is_given_up(stand):
     await until(lambda: stand.jobs() == [])
 
 
-async def test_a_build_that_somebody_removes_is_told(stand):
-    told: list[BuildEvent] = []
-    following = asyncio.create_task(lines(stand.builder(), told))
-    await started(stand, told)
+async def test_a_removed_build_is_reported(stand):
+    events: list[BuildEvent] = []
+    following = asyncio.create_task(lines(stand.builder(), events))
+    await started(stand, events)
     stand.clear()
     with pytest.raises(BuildFailed, match="removed while it ran"):
         await following
@@ -200,9 +200,9 @@ async def test_the_binder_may_do_no_more_than_that(stand):
     )
 
 
-async def test_without_rights_it_is_the_operators_to_mend(stand, control_plane):
+async def test_without_rights_the_build_fails_for_the_operator(stand, control_plane):
     other = control_plane.kubeconfig_for("default/default")
-    with pytest.raises(ClusterUnavailable, match="create a Job: status 403"):
+    with pytest.raises(ClusterUnavailable, match="create a Job: status 403 \\(permission\\)"):
         await lines(stand.builder(other))
 
 
@@ -216,7 +216,7 @@ async def test_without_rights_it_is_the_operators_to_mend(stand, control_plane):
     ],
 )
 def test_the_least_pod_security_level(control_plane: ControlPlane, images: RegistryServer, level, profile, accepted):
-    """A pod of the Job's is let in exactly where docs/environments.md says so."""
+    """The namespace accepts the Job's pod exactly at the levels in docs/environments.md."""
     name = f"level-{level}-{len(profile)}"
     control_plane.apply(namespace_objects(name, level)[0])
     settings = KubeBuildSettings(

@@ -1,4 +1,4 @@
-"""Clusters of launches on a real API server, made by both real processes with the permissions the documents name."""
+"""Clusters of launches on a real API server, made by both real processes with the documented permissions."""
 
 from __future__ import annotations
 
@@ -70,20 +70,20 @@ def running(stand: GatewayStand) -> Running:
 
 
 class Scheduler:
-    """What listens where the schedulers of simulated pods would: takes messages, or sends the gateway elsewhere."""
+    """Listens in place of the schedulers of simulated pods: receives messages, or redirects the gateway."""
 
     def __init__(self) -> None:
         self.heard: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.redirect = ""
-        told = self
+        scheduler = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                told.paths.append(self.path)
-                told.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(307 if told.redirect else 200)
-                self.send_header("Location", told.redirect)
+                scheduler.paths.append(self.path)
+                scheduler.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(307 if scheduler.redirect else 200)
+                self.send_header("Location", scheduler.redirect)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -107,7 +107,7 @@ def scheduler(stand: GatewayStand) -> Iterator[Scheduler]:
 
 
 def failed(stand: GatewayStand, token: str, name: str, seconds: float = 60) -> str:
-    """Wait until a cluster has failed, and return what its person is told."""
+    """Wait until a cluster has failed; return the message that its user sees."""
     until("it failed", lambda: stand.cluster(token, name)["status"] == "FAILED", seconds)
     waited = stand.ask(token, "GET", f"clusters/{name}?wait")
     assert waited.status == 409 and waited.json["error"] == stand.message(token, name)
@@ -140,7 +140,7 @@ def test_workers_are_held_to_their_size(stand: GatewayStand, running: Running) -
 
 
 @pytest.mark.parametrize("kind", ["daskcluster", "pod", "service", "ingressroute", "ingressroutetcp", "secret"])
-def test_everything_of_a_cluster_is_labelled_as_its_launchs(stand: GatewayStand, running: Running, kind: str) -> None:
+def test_all_objects_of_a_cluster_have_its_launchs_labels(stand: GatewayStand, running: Running, kind: str) -> None:
     found = [
         each["metadata"] for each in stand.objects(kind, running.namespace) if each["metadata"]["name"] != "storage"
     ]
@@ -151,7 +151,7 @@ def test_everything_of_a_cluster_is_labelled_as_its_launchs(stand: GatewayStand,
         assert metadata["labels"]["app.kubernetes.io/managed-by"] == "pangeo-binder"
 
 
-def test_no_secret_stands_in_records_pods_or_logs(stand: GatewayStand, running: Running) -> None:
+def test_no_secret_is_in_records_pods_or_logs(stand: GatewayStand, running: Running) -> None:
     own = stand.objects("secret", running.namespace)
     written = json.dumps([stand.objects(kind, running.namespace) for kind in ("daskcluster", "pod", "service")])
     written += stand.log_of(API) + stand.log_of(CONTROLLER)
@@ -226,7 +226,7 @@ def test_a_quota_of_clusters_refuses_as_the_gateway_does(stand: GatewayStand) ->
     assert made.status == 201, "the record of an ended cluster must not stand in the way of the next"
 
 
-def test_a_cluster_that_was_shut_down_counts_no_more(stand: GatewayStand) -> None:
+def test_a_cluster_that_was_shut_down_no_longer_counts(stand: GatewayStand) -> None:
     token, namespace = stand.launched(a_launch())
     for _ in range(3):
         made = stand.make(token)
@@ -246,12 +246,12 @@ def test_a_scheduler_that_a_quota_refuses_fails_with_a_sentence(stand: GatewaySt
     assert not secrets, "what was made for it is taken away"
 
 
-def test_workers_that_a_quota_refuses_are_told_of(stand: GatewayStand, scheduler: Scheduler) -> None:
+def test_workers_that_a_quota_refuses_are_reported(stand: GatewayStand, scheduler: Scheduler) -> None:
     token, namespace = stand.launched(a_launch(), pods="3")
     name = stand.running(token)
     assert stand.heartbeat(name, 4).status == 200
     said = "Kubernetes refused more workers for this Dask cluster, because the quota of pods is used up."
-    until("it is told", lambda: stand.message(token, name) == said, 30)
+    until("it is reported", lambda: stand.message(token, name) == said, 30)
     assert set(stand.cluster(token, name)) == CLIENT_KNOWS
     scaled = stand.ask(token, "POST", f"clusters/{name}/scale", {"count": 4})
     assert scaled.json == {"ok": False, "msg": said}
@@ -259,7 +259,7 @@ def test_workers_that_a_quota_refuses_are_told_of(stand: GatewayStand, scheduler
     counted = stand.metrics()
     assert 'pangeo_binder_dask_refusals_total{what="worker",why="quota"}' in counted
     assert stand.heartbeat(name, 2).status == 200
-    until("it is no longer told", lambda: stand.message(token, name) == "", 60)
+    until("it is no longer reported", lambda: stand.message(token, name) == "", 60)
 
 
 def test_as_many_pending_workers_go_as_are_too_many(stand: GatewayStand) -> None:
@@ -297,7 +297,7 @@ def test_a_scheduler_that_is_evicted_fails_with_a_sentence(stand: GatewayStand) 
     assert "evicted the scheduler" in failed(stand, token, name)
 
 
-def test_a_namespace_that_goes_takes_its_cluster_along(stand: GatewayStand) -> None:
+def test_a_deleted_namespace_ends_its_cluster(stand: GatewayStand) -> None:
     launch = a_launch()
     token, namespace = stand.launched(launch)
     name = stand.running(token)
@@ -322,7 +322,7 @@ def test_clusters_end_with_their_server_and_at_their_age(stand: GatewayStand) ->
     assert stand.ask(tokens[old.id], "GET", "clusters/").json == {}
 
 
-def test_a_cluster_is_taken_up_again_by_new_processes(stand: GatewayStand, running: Running) -> None:
+def test_new_processes_adopt_a_running_cluster(stand: GatewayStand, running: Running) -> None:
     stand.crash()
     until("it runs", lambda: stand.cluster(running.token, running.name).get("status") == "RUNNING", 30)
     assert stand.make(running.token).status == 422
@@ -332,15 +332,15 @@ def test_a_cluster_is_taken_up_again_by_new_processes(stand: GatewayStand, runni
     assert all(pod["metadata"]["labels"]["pangeo-binder/launch"] == running.launch.id for pod in made)
 
 
-def test_the_operator_is_told_what_runs(stand: GatewayStand, running: Running) -> None:
-    until("its workers are told", lambda: mine(stand, running)["workers"] == len(workers_of(stand, running)), 30)
+def test_the_operator_sees_what_runs(stand: GatewayStand, running: Running) -> None:
+    until("its workers are counted", lambda: mine(stand, running)["workers"] == len(workers_of(stand, running)), 30)
     owner = f"{running.launch.user}/"
-    told = {"name": running.name, "owner": owner, "status": "RUNNING", "max_workers": 4}
-    assert {**mine(stand, running), **told} == mine(stand, running)
+    expected = {"name": running.name, "owner": owner, "status": "RUNNING", "max_workers": 4}
+    assert {**mine(stand, running), **expected} == mine(stand, running)
 
 
 def mine(stand: GatewayStand, running: Running) -> dict[str, Any]:
-    return next(cluster for cluster in stand.told() if cluster["name"] == running.name)
+    return next(cluster for cluster in stand.active_clusters() if cluster["name"] == running.name)
 
 
 def workers_of(stand: GatewayStand, running: Running) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the hub makes around a launch on a real API server, with the rights it has in a release and no more."""
+"""The hub creates and deletes a launch's objects on a real API server, with only its rights of a release."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pangeo_binder.errors import SpawnFailed
+from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.hub.kube.namespace_reaper import NamespaceReaper, OwnNamespaces
-from pangeo_binder.hub.kube.namespaces import Namespaces
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.kube.pods import restricted_container, restricted_pod
 from pangeo_binder.model import Launch
-from tests.kube.kubelaunch import a_launch, a_site
+from tests.kube.kubelaunch import a_launch, some_settings
 from tests.stack.control_plane import ControlPlane
 from tests.stack.local import until
 
@@ -80,29 +80,29 @@ def _server(launch: Launch, **changes: Any) -> dict[str, Any]:
 async def test_everything_that_bounds_a_launch_is_there_before_its_pod(
     control_plane: ControlPlane, api: KubeApi
 ) -> None:
-    launch, surroundings = a_launch(), Namespaces(a_site(), api)
-    await surroundings.make(launch)
-    await surroundings.make(launch)  # an answer that was lost is asked for again
-    await surroundings.keep("session", launch, {"TOKEN": "secret"})
+    launch, objects = a_launch(), LaunchObjects(some_settings(), api)
+    await objects.make(launch)
+    await objects.make(launch)  # the hub repeats a request whose answer was lost
+    await objects.keep("session", launch, {"TOKEN": "secret"})
     place = f"launch-{launch.id}"
     made = _names(control_plane, "quota,limitrange,networkpolicy,secret,rolebinding", place)
     assert {name.split("/")[0].split(".")[0] for name in made} == {
         "resourcequota", "limitrange", "networkpolicy", "secret", "rolebinding",
     }  # fmt: skip
-    await surroundings.remove(launch)
+    await objects.remove(launch)
     until("the namespace is going", lambda: not _exists(control_plane, launch))
 
 
-async def test_the_namespace_takes_the_server_and_refuses_what_is_larger_or_less_held(
+async def test_the_namespace_accepts_the_server_and_refuses_larger_or_less_restricted_pods(
     control_plane: ControlPlane, api: KubeApi
 ) -> None:
-    launch, surroundings = a_launch(), Namespaces(a_site(), api)
-    await surroundings.make(launch)
+    launch, objects = a_launch(), LaunchObjects(some_settings(), api)
+    await objects.make(launch)
 
     def tried(pod: dict[str, Any]) -> str:
         return control_plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod), check=False)
 
-    until("it takes the server", lambda: "created" in tried(_server(launch)), 30)
+    until("it accepts the server", lambda: "created" in tried(_server(launch)), 30)
     assert "maximum cpu usage per Container is 1" in tried(_server(launch, limits={"cpu": "3", "memory": "1Gi"}))
     many = _server(launch)
     many["spec"]["containers"] = [many["spec"]["containers"][0] | {"name": f"c{n}"} for n in range(8)]
@@ -110,33 +110,33 @@ async def test_the_namespace_takes_the_server_and_refuses_what_is_larger_or_less
     free = _server(launch)
     free["spec"]["securityContext"] = {}
     assert 'violates PodSecurity "restricted' in tried(free)
-    await surroundings.remove(launch)
+    await objects.remove(launch)
 
 
-async def test_where_a_part_is_refused_nothing_is_left(control_plane: ControlPlane) -> None:
+async def test_if_an_object_is_refused_none_is_left(control_plane: ControlPlane) -> None:
     api, launch = KubeApi(_account(control_plane, "weaker", _RULES)), a_launch()
-    with pytest.raises(SpawnFailed, match="The hub may not make what this launch needs"):
-        await Namespaces(a_site(), api).make(launch)
+    with pytest.raises(SpawnFailed, match="The hub has no permission to create what this launch needs"):
+        await LaunchObjects(some_settings(), api).make(launch)
     await api.close()
     until("nothing is left", lambda: not _exists(control_plane, launch))
 
 
-async def test_an_api_server_that_is_away_is_one_sentence(control_plane: ControlPlane, tmp_path: Any) -> None:
+async def test_an_unreachable_api_server_is_reported(control_plane: ControlPlane, tmp_path: Any) -> None:
     gone = tmp_path / "kubeconfig"
     gone.write_text(control_plane.kubeconfig.read_text().replace(str(control_plane.port), "1"))
     api = KubeApi(str(gone))
     with pytest.raises(SpawnFailed, match="Kubernetes does not answer the hub"):
-        await Namespaces(a_site(), api).make(a_launch())
+        await LaunchObjects(some_settings(), api).make(a_launch())
     await api.close()
 
 
-async def test_the_reaper_takes_what_was_found_dead_twice_and_nothing_else(
+async def test_the_reaper_deletes_launches_found_dead_twice_and_no_others(
     control_plane: ControlPlane, api: KubeApi
 ) -> None:
     dead, alive, unknown = a_launch(), a_launch(), a_launch()
-    surroundings = Namespaces(a_site(), api)
+    objects = LaunchObjects(some_settings(), api)
     for launch in (dead, alive, unknown):
-        await surroundings.make(launch)
+        await objects.make(launch)
     answers = {f"{dead.user}/": False, f"{alive.user}/": True, f"{unknown.user}/": None}
 
     async def is_alive(owner: str) -> bool | None:
@@ -149,7 +149,7 @@ async def test_the_reaper_takes_what_was_found_dead_twice_and_nothing_else(
     until("the dead one goes", lambda: not _exists(control_plane, dead))
     assert _exists(control_plane, alive) and _exists(control_plane, unknown)
     for launch in (alive, unknown):
-        await surroundings.remove(launch)
+        await objects.remove(launch)
 
 
 async def test_the_hub_cannot_give_itself_or_others_more(control_plane: ControlPlane, api: KubeApi) -> None:
@@ -169,15 +169,15 @@ async def test_the_hub_cannot_give_itself_or_others_more(control_plane: ControlP
     assert "forbidden" in control_plane.kubectl(*granted, config=config, check=False)
 
 
-async def test_in_a_shared_namespace_a_launch_takes_its_own_things_away(
+async def test_in_a_shared_namespace_only_the_launchs_own_objects_are_deleted(
     control_plane: ControlPlane, api: KubeApi
 ) -> None:
     control_plane.kubectl("create", "namespace", "launch-shared")
     one, two = a_launch(), a_launch()
-    surroundings = Namespaces(a_site(shared_namespace="launch-shared"), api)
+    objects = LaunchObjects(some_settings(shared="launch-shared"), api)
     for launch in (one, two):
-        await surroundings.make(launch)
-        await surroundings.keep("session", launch, {"TOKEN": "secret"})
-    await surroundings.remove(one)
+        await objects.make(launch)
+        await objects.keep("session", launch, {"TOKEN": "secret"})
+    await objects.remove(one)
     left = _names(control_plane, "secret,networkpolicy", "launch-shared")
     assert left and all(two.id in name for name in left)

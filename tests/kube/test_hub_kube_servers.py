@@ -1,4 +1,4 @@
-"""Servers as pods on a real API server: what a launch's pod is, what it is told, and what is left of it."""
+"""Servers as pods on a real API server: a launch's objects, its messages, and what is left at its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.stack.control_plane import ControlPlane
 from tests.stack.local import until
 
 SOON = 30
-"""Within so many seconds everything of an ended launch is gone or going."""
+"""Within so many seconds all objects of an ended launch are deleted or being deleted."""
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def stand(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
 
 
 async def started(stand: HubStand, launch: Launch) -> list[str]:
-    """Start a launch whose pod runs, and return what was said."""
+    """Start a launch whose pod runs; return the messages."""
     starting = asyncio.create_task(stand.launch(launch))
     await asyncio.to_thread(stand.runs, launch)
     return await starting
 
 
 async def failing(stand: HubStand, launch: Launch, phase: str, **state: Any) -> SpawnFailed:
-    """Return what is said of a launch whose pod becomes something that never runs."""
+    """Return the error of a launch whose pod gets a status in which it never runs."""
     starting = asyncio.create_task(stand.launch(launch))
     await asyncio.to_thread(stand.becomes, launch, phase, **state)
     with pytest.raises(SpawnFailed) as refused:
@@ -59,7 +59,7 @@ async def test_a_launch_is_a_namespace_with_a_pod_and_what_bounds_it(stand: HubS
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-async def test_the_pod_is_held_to_its_grant(stand: HubStand) -> None:
+async def test_the_pod_is_limited_to_its_grant(stand: HubStand) -> None:
     launch = new_launch("gpu")
     await started(stand, launch)
     spec = stand.pod(launch)["spec"]
@@ -75,7 +75,7 @@ async def test_the_pod_is_held_to_its_grant(stand: HubStand) -> None:
     assert spec["activeDeadlineSeconds"] >= launch.grant.server.max_age_seconds
 
 
-async def test_secrets_are_in_secrets_alone(stand: HubStand) -> None:
+async def test_secrets_are_only_in_secrets(stand: HubStand) -> None:
     launch = new_launch()
     await started(stand, launch)
     held = {each["metadata"]["name"]: data(each) for each in stand.objects(launch, "secrets")}
@@ -96,9 +96,9 @@ async def test_texts_of_strangers_are_neither_expanded_nor_templates(stand: HubS
     pod = stand.pod(launch)
     env = {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}
     assert env["BINDER_REPO_URL"] == "https://example.org/$$(JUPYTER_TOKEN)/{username}"
-    told = pod["metadata"]["annotations"]
-    assert told["pangeo-binder/repo"] == ref.url
-    assert told["pangeo-binder/ref"].startswith("a?b?cd") and len(told["pangeo-binder/ref"]) == 500
+    annotations = pod["metadata"]["annotations"]
+    assert annotations["pangeo-binder/repo"] == ref.url
+    assert annotations["pangeo-binder/ref"].startswith("a?b?cd") and len(annotations["pangeo-binder/ref"]) == 500
 
 
 async def test_a_stop_leaves_nothing(stand: HubStand) -> None:
@@ -124,7 +124,7 @@ async def test_without_a_ticket_nothing_is_made(stand: HubStand) -> None:
     assert stand.is_gone(launch)
 
 
-async def test_a_launch_is_told_what_its_pod_waits_for(stand: HubStand) -> None:
+async def test_a_launch_shows_what_its_pod_waits_for(stand: HubStand) -> None:
     launch = new_launch()
     starting = asyncio.create_task(stand.launch(launch))
     wait = ["wait", "pod", "-n", stand.namespace(launch), f"server-{launch.id}", "--for=condition=PodScheduled=false"]
@@ -138,12 +138,12 @@ async def test_a_launch_is_told_what_its_pod_waits_for(stand: HubStand) -> None:
 @pytest.mark.parametrize(
     ("phase", "state", "sentence"),
     [
-        ("Pending", {"waiting": {"reason": "ImagePullBackOff"}}, "image could not be fetched"),
+        ("Pending", {"waiting": {"reason": "ImagePullBackOff"}}, "image could not be pulled"),
         ("Failed", {"terminated": {"exitCode": 1, "reason": "Error"}}, "ended while it was starting"),
         ("Failed", {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, "more memory than its tier has"),
     ],
 )
-async def test_a_pod_that_never_runs_is_a_sentence_at_once(
+async def test_a_pod_that_never_runs_is_reported_at_once(
     stand: HubStand, phase: str, state: dict[str, Any], sentence: str
 ) -> None:
     launch = new_launch()
@@ -152,14 +152,14 @@ async def test_a_pod_that_never_runs_is_a_sentence_at_once(
     await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
 
 
-async def test_no_room_is_a_sentence(stand: HubStand) -> None:
+async def test_a_full_cluster_is_reported(stand: HubStand) -> None:
     launch = new_launch()
     with pytest.raises(SpawnFailed, match="No node had room for this session within 20 s"):
         await stand.launch(launch)
     await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
 
 
-async def test_a_quota_without_room_is_a_sentence(stand: HubStand) -> None:
+async def test_a_used_up_quota_is_reported(stand: HubStand) -> None:
     launch = new_launch()
     name = stand.namespace(launch)
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": name}}
@@ -172,11 +172,13 @@ async def test_a_quota_without_room_is_a_sentence(stand: HubStand) -> None:
     await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
 
 
-async def test_a_pod_that_kubernetes_refuses_is_a_sentence(stand: HubStand) -> None:
+async def test_a_refused_pod_is_reported(stand: HubStand) -> None:
     launch = new_launch("odd")
-    with pytest.raises(SpawnFailed, match=r"Kubernetes refused the session's server\.") as refused:
+    with pytest.raises(
+        SpawnFailed, match=r"rules of this Kubernetes cluster do not allow the session's server\."
+    ) as refused:
         await stand.launch(launch)
-    assert "there-is-none" not in str(refused.value), "what Kubernetes said is for the log"
+    assert "there-is-none" not in str(refused.value), "Kubernetes' own message is for the log"
     await asyncio.to_thread(until, "it is gone", lambda: stand.is_gone(launch), SOON)
 
 

@@ -1,4 +1,4 @@
-"""Launches in one shared namespace, and the reaper in both layouts: each takes what is its launch's and no more."""
+"""Launches in one shared namespace, and the reaper in both layouts: each deletes only its launch's own objects."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.hub.kube.namespace_reaper import NamespaceReaper, OwnNamespaces, SharedNamespace
-from pangeo_binder.hub.kube.namespaces import Namespaces
 from pangeo_binder.hub.roles import NAMESPACES
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.liveness import HubIsAlive
 from pangeo_binder.model import Launch
 from tests.kube.hubstand import HubStand, documented_rules, hub_stand, new_launch
-from tests.kube.kubelaunch import a_site
+from tests.kube.kubelaunch import some_settings
 from tests.stack.control_plane import ControlPlane
 from tests.stack.local import until
 
@@ -25,7 +25,7 @@ SOON = 30
 
 @pytest.fixture(scope="module")
 def stand(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubStand]:
-    """A hub with no right outside of the shared namespace."""
+    """A hub with rights in the shared namespace only."""
     yield from hub_stand(control_plane, tmp_path_factory.mktemp("stand") / "hub", shared=SHARED)
 
 
@@ -47,7 +47,7 @@ def names(stand: HubStand, launch: Launch) -> set[str]:
     return {each["metadata"]["name"] for each in stand.objects(launch, "pods,secrets,networkpolicies")}
 
 
-async def test_each_launch_has_its_own_things_and_takes_them_along(stand: HubStand) -> None:
+async def test_each_launch_has_its_own_objects_and_deletes_only_these(stand: HubStand) -> None:
     launch, other = new_launch(), new_launch()
     await started(stand, launch)
     await started(stand, other)
@@ -69,12 +69,12 @@ async def test_the_hub_has_no_right_outside(stand: HubStand) -> None:
     ]
 
 
-async def test_the_hubs_own_reaper_takes_what_the_hub_forgot(stand: HubStand, api: KubeApi) -> None:
+async def test_the_hubs_own_reaper_deletes_what_the_hub_forgot(stand: HubStand, api: KubeApi) -> None:
     lost, running = new_launch(), new_launch()
     await started(stand, running)
-    surroundings = Namespaces(a_site(shared_namespace=SHARED, pull_login="{}"), api)
-    await surroundings.make(lost)
-    await surroundings.keep("session", lost, {"TOKEN": "secret"})
+    objects = LaunchObjects(some_settings(shared=SHARED, pull_login="{}"), api)
+    await objects.make(lost)
+    await objects.keep("session", lost, {"TOKEN": "secret"})
     assert len(names(stand, lost)) == 3
     await asyncio.to_thread(until, "it is found", lambda: stand.is_gone(lost), SOON)
     assert len(names(stand, running)) == 5 and stand.is_there(running)
@@ -95,14 +95,14 @@ async def test_a_launch_that_is_starting_is_left_alone(stand: HubStand, api: Kub
 
 async def test_without_the_hub_nothing_is_removed(stand: HubStand, api: KubeApi) -> None:
     launch = new_launch()
-    await Namespaces(a_site(shared_namespace=SHARED), api).make(launch)
+    await LaunchObjects(some_settings(shared=SHARED), api).make(launch)
     reaper = NamespaceReaper(SharedNamespace(api, SHARED), HubIsAlive("http://127.0.0.1:1/hub/api", "t"))
     for _ in range(3):
         await reaper.reap()
     assert names(stand, launch) == {f"launch-{launch.id}"}
 
 
-async def test_the_reaper_outlives_an_api_server_that_is_away(control_plane: ControlPlane, tmp_path: Path) -> None:
+async def test_the_reaper_survives_an_unreachable_api_server(control_plane: ControlPlane, tmp_path: Path) -> None:
     away = tmp_path / "kubeconfig"
     away.write_text(control_plane.kubeconfig.read_text().replace(f":{control_plane.port}", ":1"))
     api = KubeApi(str(away))

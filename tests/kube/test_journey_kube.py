@@ -1,4 +1,4 @@
-"""The journey on a real cluster: a Dockerfile repository is built by a Job, launched, computed in, and ended."""
+"""The journey on a real cluster: a Job builds a Dockerfile repository, its session computes, and ends."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ except obstore.exceptions.BaseError as error:
 
 
 def _tries_to_write(installed: Installed, variables: str) -> str:
-    """Return what came of writing to a launch's scratch with its variables, beside the storage service itself."""
+    """Return the result of writing to a launch's scratch with its variables, in the storage service's own pod."""
     command = ["exec", "-i", "-n", installed.namespace, "deploy/storage", "--", "python", "-c", _WRITE]
     return installed.cluster.kubectl(*command, stdin=variables).strip()
 
@@ -83,7 +83,7 @@ def test_the_session_is_of_the_built_image(launched: Launched, kernel: Kernel) -
     assert kernel.value("print(open('answer.txt').read(), open('made').read())").split() == ["42", "sea"]
 
 
-def test_the_pod_is_held_to_its_grant_and_restricted(launched: Launched) -> None:
+def test_the_pod_is_limited_to_its_grant_and_restricted(launched: Launched) -> None:
     server = launched.server
     container = server["spec"]["containers"][0]
     assert container["resources"]["limits"]["cpu"] == "200m", "what the repository asks for, less than its tier's"

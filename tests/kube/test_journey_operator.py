@@ -1,4 +1,4 @@
-"""The journey on a real cluster with the dask-kubernetes operator: its clusters compute, grow, and are kept apart."""
+"""The journey on a real cluster with the dask-kubernetes operator: clusters compute, grow, and are isolated."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _image(pod: dict[str, Any]) -> str:
 
 
 def _of(launched: Launched, component: str) -> list[dict[str, Any]]:
-    """Return the pods of a component of the operator's that run."""
+    """Return the running pods of one of the operator's components."""
     pods = launched.objects("pods", f"dask.org/component={component}")
     return [pod for pod in pods if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]]
 

@@ -1,4 +1,4 @@
-"""The journey on a real cluster where all launches are in one namespace: each computes, and none sees another's."""
+"""The journey on a real cluster whose launches share a namespace: each computes, and none reaches another's."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _image(pod: dict[str, Any]) -> str:
     return str(pod["spec"]["containers"][0]["image"])
 
 
-def test_workers_compute_beside_their_server_with_its_image(launched: Launched, kernel: Kernel) -> None:
+def test_workers_compute_with_their_servers_image(launched: Launched, kernel: Kernel) -> None:
     assert kernel.value(SUM) == "160000.0"
     assert launched.namespace == "room-shared" and len(launched.pods("dask-worker")) == 1
     pods = launched.pods()
@@ -111,7 +111,7 @@ def test_another_launchs_scratch_is_closed(kernel: Kernel, others: Kernel) -> No
     assert others.value(looks_at(place)) == "closed"
 
 
-def test_the_stop_takes_what_is_the_launchs_and_no_more(launched: Launched, other: Launched) -> None:
+def test_the_stop_deletes_only_the_launchs_own_objects(launched: Launched, other: Launched) -> None:
     names = {each["metadata"]["name"] for each in other.objects(_GONE)}
     assert {f"{kind}-{other.id}" for kind in ("server", "session", "storage", "pull", "launch")} <= names
     launched.stop()

@@ -1,4 +1,4 @@
-"""What a session on a real cluster cannot reach, each beside somebody who can: the wall is tested, not the air."""
+"""Addresses that a session on a real cluster cannot reach; each test shows that another pod can reach them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def reaches(host, port):
 
 @pytest.fixture(scope="module")
 def other(installed: Installed, repository: str) -> Launched:
-    """Another launch, of another person as it were."""
+    """Another launch, as of another person."""
     return installed.launch(repository)
 
 
 @pytest.fixture(scope="module")
 def kernel(installed: Installed, repository: str, other: Launched) -> Iterator[Kernel]:
-    """A kernel in a session of one's own."""
+    """A kernel in the first session."""
     session = installed.launch(repository)
     with Kernel(session) as running:
         running.value(_REACH)
@@ -45,7 +45,7 @@ def kernel(installed: Installed, repository: str, other: Launched) -> Iterator[K
 
 @pytest.fixture(scope="module")
 def outsider(installed: Installed) -> Iterator[str]:
-    """A pod that no policy bounds, beside a stand-in for a cloud's metadata service on the node."""
+    """A pod without a policy, and a stand-in for a cloud's metadata service on the node."""
     cluster = installed.cluster
     assert cluster.inside("ip", "addr", "add", f"{METADATA}/32", "dev", "lo").wait() == 0
     serving = cluster.inside(sys.executable, "-m", "http.server", "80", "--bind", METADATA, "--directory", "/var/log")

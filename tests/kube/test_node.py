@@ -1,4 +1,4 @@
-"""The test cluster itself: it runs pods, resolves names, pulls from its registry, and holds NetworkPolicies."""
+"""The test cluster itself: it runs pods, resolves names, pulls from its registry, and enforces NetworkPolicies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _pod(name: str, namespace: str, image: str, command: list[str]) -> dict[str,
 
 @pytest.fixture(scope="module")
 def pods(cluster: Cluster) -> str:
-    """Two pods of an image from the registry; the namespace's policy lets `front` be reached and nothing else."""
+    """Two pods of an image from the registry; by the namespace's policy only `front` can be reached."""
     image = cluster.push(base_archive(), "base:1")
     answer = ["python3", "-c", _ANSWER]
     service = {"selector": {"app": "front"}, "ports": [{"port": 80, "targetPort": 8000}]}
@@ -58,7 +58,7 @@ def test_network_policies_are_enforced(cluster: Cluster, pods: str) -> None:
 
 
 def _until_reached(cluster: Cluster, url: str) -> bool:
-    """Ask again for a while: a Service and a policy hold some time after the pod is ready, later on a busy machine."""
+    """Retry for a while: a Service and a policy take effect some time after the pod is ready."""
     return any(_reaches(cluster, url) for _ in range(_TRIES))
 
 

@@ -1,4 +1,4 @@
-"""Dask clusters by the real operator on a real API server: what appears, its bounds, what is refused, what is left."""
+"""Dask clusters by the real operator on a real API server: their objects, their limits, refusals, and their end."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from aiohttp import web
 from pangeo_binder.errors import DaskUnavailable
 from pangeo_binder.hub.dask.operator.clusters import OperatorClusters
 from pangeo_binder.hub.dask.operator.manifests import OperatorSettings, cluster_name, dask_cluster
-from pangeo_binder.hub.kube.namespaces import Namespaces
+from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
 from pangeo_binder.kube.api import KubeApi
+from pangeo_binder.kube.placement import Placement
 from pangeo_binder.kube.pods import TierPods
 from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant
 from pangeo_binder.names import new_launch_id
@@ -35,7 +36,7 @@ DASK = DaskGrant(2, workers=6, cores=12, memory_bytes=48 * GIB, worker_cores=2, 
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 ENVIRONMENT = ContainerImage("sea", "environments/sea@sha256:" + "a" * 64)
 TIERS = {each: TierPods(node_selector={"room": each}) for each in ("nowhere", "later")}
-SETTINGS = OperatorSettings(start_seconds=90, tiers=TIERS)
+SETTINGS = OperatorSettings(Placement(tiers=TIERS), start_seconds=90)
 TOKEN = ""
 WORK = """
 import time
@@ -48,31 +49,31 @@ input()
 
 
 async def soon(what: str, true: Callable[[], Any]) -> None:
-    """Wait until `true()` is, while this process goes on."""
+    """Wait until `true()` is true, without blocking this process."""
     await asyncio.to_thread(until, what, true, 120)
 
 
 @dataclass
 class Stand:
-    """A control plane with the operator, and the hub's way into it."""
+    """A control plane with the operator, and the hub's kubeconfig."""
 
     plane: ControlPlane
     hub: Path
     log: Path
 
     def namespaced(self, launch: Launch, *arguments: str) -> Any:
-        return self.plane.get(*arguments, "-n", SETTINGS.namespace(launch))["items"]
+        return self.plane.get(*arguments, "-n", SETTINGS.placement.namespace(launch))["items"]
 
     def deployments(self, launch: Launch, component: str) -> list[Any]:
         return self.namespaced(launch, "deployments", "-l", f"dask.org/component={component}")
 
     def quota(self, launch: Launch, **hard: str) -> None:
-        """Bound what may be in the launch's namespace, and wait until the bound holds."""
-        namespace = SETTINGS.namespace(launch)
+        """Add a quota to the launch's namespace, and wait until it is counted."""
+        namespace = SETTINGS.placement.namespace(launch)
         metadata = {"name": "launch", "namespace": namespace}
         spec = {"hard": {name.replace("_", "."): amount for name, amount in hard.items()}}
         self.plane.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec})
-        # of kinds that are new to the cluster it takes half a minute until they are counted
+        # kinds of objects that are new to the cluster are counted after half a minute
         until(
             "it holds",
             lambda: self.namespaced(launch, "resourcequotas")[0]["status"].get("used", {}).keys() >= {*spec["hard"]},
@@ -89,7 +90,7 @@ def stand(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 async def clusters(stand: Stand) -> AsyncIterator[OperatorClusters]:
-    """The hub's client, with the hub's rights and no more."""
+    """The hub's client, with only the hub's rights."""
     made = OperatorClusters(SETTINGS, str(stand.hub))
     yield made
     await made.close()
@@ -103,7 +104,10 @@ def new_launch(stand: Stand) -> Iterator[Callable[..., Launch]]:
     def make(tier: str = "small", **dask: Any) -> Launch:
         grant = Grant(tier, 1, "Rule 1.", ServerGrant(1, GIB, 600, 3600), replace(DASK, **dask))
         launch = Launch(new_launch_id(), "sea-1", "", REPO, ENVIRONMENT, grant)
-        metadata = {"name": SETTINGS.namespace(launch), "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+        metadata = {
+            "name": SETTINGS.placement.namespace(launch),
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        }
         stand.plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         namespaces.append(metadata["name"])
         until("the account", lambda: stand.namespaced(launch, "serviceaccounts"))
@@ -141,7 +145,7 @@ async def test_no_secret_is_in_any_object_but_the_secret(stand, clusters, new_la
 
 
 def start(container: dict[str, Any], environment: dict[str, str], log: Path, *more: str) -> subprocess.Popen[bytes]:
-    """Run what a manifest's container runs, with `environment` and `more` arguments in place of the cluster's."""
+    """Run a manifest's container command, with `environment` and `more` arguments instead of the cluster's."""
     variables = {each["name"]: each["value"] for each in container["env"]}
     command = [sys.executable, *container["args"][1:], *more]
     with log.open("wb") as file:
@@ -172,7 +176,7 @@ async def test_it_grows_with_the_work_and_never_beyond_the_grant(stand, clusters
     launch = new_launch(tier="later")
     made = await clusters.make(launch, TOKEN)
     with running(launch, dict(made.environment), tmp_path, WORK):
-        # only now its pods are ready: an operator that finds nobody there asks again after a minute
+        # only now its pods are ready: an operator that finds no scheduler asks again after a minute
         stand.plane.kubectl("label", "node", "pretended", "room=later")
         await soon("all workers of the grant", lambda: len(stand.deployments(launch, "worker")) == 6)
         await asyncio.sleep(12)  # two more looks of the autoscaler
@@ -192,7 +196,7 @@ async def test_without_work_it_ends(stand, clusters, new_launch, tmp_path):
 
 
 class HostileScheduler:
-    """Wants a thousand workers, breaks what else it is asked, and waits for the operator to speak Dask's protocol."""
+    """Wants a thousand workers, fails any other request, and waits for the operator to use Dask's protocol."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -211,7 +215,7 @@ class HostileScheduler:
 
 @asynccontextmanager
 async def hostile_scheduler(launch: Launch) -> AsyncIterator[HostileScheduler]:
-    """Have one where the operator finds the launch's scheduler."""
+    """Run one at the address of the launch's scheduler."""
     hostile, app = HostileScheduler(), web.Application()
     app.router.add_route("*", "/{path:.*}", hostile.answer)
     runner = web.AppRunner(app)
@@ -222,7 +226,7 @@ async def hostile_scheduler(launch: Launch) -> AsyncIterator[HostileScheduler]:
     await runner.cleanup()
 
 
-async def test_a_hostile_scheduler_gets_no_more_and_no_hold_of_the_operator(stand, clusters, new_launch):
+async def test_a_hostile_scheduler_gets_no_more_workers_and_no_control_of_the_operator(stand, clusters, new_launch):
     launch = new_launch()
     async with hostile_scheduler(launch) as hostile:
         await clusters.make(launch, TOKEN)
@@ -241,7 +245,7 @@ async def test_a_hostile_scheduler_gets_no_more_and_no_hold_of_the_operator(stan
         ({"count/deployments_apps": "0"}, "the Dask cluster, because the quota of count/deployments.apps is used up."),
     ],
 )
-async def test_a_quota_refusal_is_told_instead_of_waited_for(stand, clusters, new_launch, hard, sentence):
+async def test_a_quota_refusal_is_reported_at_once(stand, clusters, new_launch, hard, sentence):
     launch = new_launch()
     stand.quota(launch, **hard)
     made = await clusters.make(launch, TOKEN)
@@ -252,18 +256,18 @@ async def test_a_quota_refusal_is_told_instead_of_waited_for(stand, clusters, ne
     assert refused.value.message == f"Kubernetes refused {sentence}"
 
 
-async def test_it_fits_into_what_the_hub_makes_for_a_launch(stand, clusters, new_launch):
+async def test_it_fits_into_the_launchs_own_quota(stand, clusters, new_launch):
     kind = "daskclusters.kubernetes.dask.org"
     launch = replace(new_launch(clusters=1, start_workers=6), id=new_launch_id())
-    nobody = Neighbours(hub={"a": "hub"}, proxy={"a": "proxy"}, storage={"a": "storage"})
+    neighbours = Neighbours(hub={"a": "hub"}, proxy={"a": "proxy"}, storage={"a": "storage"})
     api = KubeApi(str(stand.plane.kubeconfig))
-    surroundings = Namespaces(KubeSettings("default", nobody, cluster_kinds=(kind,)), api)
-    await surroundings.make(launch)
+    objects = LaunchObjects(KubeSettings("default", neighbours, cluster_kinds=(kind,)), api)
+    await objects.make(launch)
     made = await clusters.make(launch, TOKEN)
     await clusters.settle(launch, made.name, TOKEN)
     await soon("all it was granted runs", lambda: len(stand.namespaced(launch, "pods")) == 7)
     await clusters.settle(launch, made.name, TOKEN)
-    await surroundings.remove(launch)
+    await objects.remove(launch)
     await api.close()
 
 
@@ -274,7 +278,7 @@ async def test_a_cluster_that_may_not_be_is_refused_when_it_is_made(stand, clust
         await clusters.make(launch, TOKEN)
 
 
-async def test_a_scheduler_without_a_node_is_not_waited_for_for_ever(stand, new_launch):
+async def test_waiting_for_a_scheduler_without_a_node_ends(stand, new_launch):
     launch = new_launch(tier="nowhere")
     clusters = OperatorClusters(replace(SETTINGS, start_seconds=5), str(stand.hub))
     made = await clusters.make(launch, TOKEN)
@@ -300,7 +304,7 @@ async def test_release_leaves_nothing_and_may_be_repeated(stand, clusters, new_l
 
 @pytest.mark.parametrize("verb", ["create", "patch", "delete", "get"])
 def test_a_session_may_not_touch_its_cluster(stand, new_launch, verb):
-    namespace = SETTINGS.namespace(new_launch())
+    namespace = SETTINGS.placement.namespace(new_launch())
     account = f"--as=system:serviceaccount:{namespace}:default"
     for resource in ("daskclusters", "daskautoscalers", "daskworkergroups"):
         asked = [verb, f"{resource}.kubernetes.dask.org", "-n", namespace]
@@ -310,7 +314,7 @@ def test_a_session_may_not_touch_its_cluster(stand, new_launch, verb):
 
 
 async def test_the_hub_may_do_no_more_than_it_needs(stand, new_launch):
-    namespace = SETTINGS.namespace(new_launch())
+    namespace = SETTINGS.placement.namespace(new_launch())
     for asked in (("get", "secrets"), ("create", "pods"), ("create", "deployments.apps"), ("delete", "namespaces")):
         assert stand.plane.kubectl("auth", "can-i", *asked, "-n", namespace, config=stand.hub, check=False).startswith(
             "no"

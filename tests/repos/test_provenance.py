@@ -71,6 +71,7 @@ async def test_other_commits_are_foreign(parent: Parent, url: str, what: str) ->
     assert "on no branch or tag of the repository" in (await provenance(url, refs[what])).foreign_reason
 
 
+@pytest.mark.processes
 async def test_a_local_repository_has_its_own_commits(parent: Parent) -> None:
     histories = Histories(GitAccess(allow_local=True))
     for url in (str(parent.path), parent.path.as_uri()):

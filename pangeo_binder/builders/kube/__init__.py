@@ -1,1 +1,1 @@
-"""Container images made by Kubernetes Jobs: the side of a build that runs in the binder."""
+"""Container images made by Kubernetes Jobs: the part of a build that runs in the binder."""

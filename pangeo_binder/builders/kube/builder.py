@@ -1,8 +1,8 @@
 """Builds environments as container images, each by one Kubernetes Job, and finds them in a registry.
 
 The Job's name follows from the environment, so all binders together make one Job per environment. It belongs to none of
-them: a binder that stops leaves it running, and whoever asks next follows it from its first line. A Job ends by its own
-time limit and is removed by its own time to live. Runs in the binder; the pod's side is `container`.
+them: it runs on when a binder stops, and the next request follows it from its first line. A Job ends by its own time
+limit and is deleted by its own time to live. Runs in the binder; the pod's side is `builders.pod`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ...resources import resource
 from ..base import Builder, BuildEvent
 from ..image_labels import request_of
 from ..session_needs import session_digest
-from .follow import LOOK_SECONDS, JobFollower, RetryWindow
+from .follow import POLL_SECONDS, JobFollower, RetryWindow
 from .job import KubeBuildSettings, job_manifest, job_name
 from .jobs import AlreadyThere, ClusterUnavailable, Jobs, NoRoom
 from .podstate import job_ended
 from .registry import Registry
 
 BUILDER_VERSION: Final = "kube-3"
-"""Part of every environment's id: a change of how they are made makes new ones."""
+"""Part of every environment's id: a new version makes new environments."""
 
 _KNOWN_SECONDS: Final = 30
-"""How long an image that was found is not asked for again: a workshop's hundred clicks are one question."""
+"""How long a found image is not looked up again: a hundred clicks of a workshop are one request."""
 _REQUESTS: Final = 1000
-"""How many images' labels are remembered; what a digest names never changes."""
+"""How many images' labels are cached; the content of a digest never changes."""
 
 
 class KubeBuilder(Builder):
@@ -57,7 +57,7 @@ class KubeBuilder(Builder):
         return environment_id(repo.ref.url, repo.revision, BUILDER_VERSION, self.settings.base_image, self._digest)
 
     async def find(self, repo: Repo) -> Environment | None:
-        """Return the environment of `repo` where its image is. Raises RegistryUnavailable."""
+        """Return the environment of `repo` if the registry has its image, or None. Raises RegistryUnavailable."""
         id_, now = self.environment_id(repo), time.monotonic()
         if id_ in self._known and self._known[id_][1] > now:
             return self._known[id_][0]
@@ -90,14 +90,14 @@ class KubeBuilder(Builder):
                     yield event
         environment = await self._pushed(id_)
         if environment is None:
-            raise PangeoBinderError(f"The image {id_} was pushed, and is not in the registry the binder asks")
+            raise PangeoBinderError(f"The image {id_} was pushed, but the binder's registry does not have it")
         yield BuildEvent(Phase.BUILT, "Built the environment.", environment)
 
     async def discard(self, repo: Repo) -> None:
-        """Leave the Job: others may follow it, and it ends by itself."""
+        """Do nothing: others may follow the Job, and it ends by itself."""
 
     async def close(self) -> None:
-        """Close its connections; Jobs go on."""
+        """Close its connections; Jobs continue."""
         await self._jobs.close()
         await self._registry.close()
 
@@ -106,11 +106,11 @@ class KubeBuilder(Builder):
         return ContainerImage(id_, self.settings.registry.pull_reference(digest)) if digest else None
 
     async def _joined(self, id_: str, repo: Repo) -> AsyncGenerator[str | Any, None]:
-        """Yield what is waited for, and last the Job to follow: a new one, or one that runs; no Job where it is done.
+        """Yield what the build waits for, then the Job to follow: a new one or one that runs; none if it is done.
 
-        One that ended without an image is replaced. Raises BuildFailed or ClusterUnavailable.
+        A Job that ended without an image is replaced. Raises BuildFailed or ClusterUnavailable.
         """
-        manifest, told = job_manifest(id_, repo, self.settings), ""
+        manifest, waits = job_manifest(id_, repo, self.settings), False
         answering = RetryWindow(self.settings.retry_seconds)
         deadline = time.monotonic() + self.settings.timeout_seconds
         while time.monotonic() < deadline:
@@ -129,11 +129,12 @@ class KubeBuilder(Builder):
                         return
                     await self._jobs.delete(job)
             except NoRoom:
-                if not told:
-                    yield (told := "Waiting for other builds to end.")
+                if not waits:
+                    yield "Waiting for other builds to end."
+                waits = True
             except ClusterUnavailable as error:
                 if not error.may_pass or answering.over():
                     raise
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         waited = duration_text(int(self.settings.timeout_seconds))
-        raise BuildFailed(f"No place to build came free within {waited}.", "Open the link again later.")
+        raise BuildFailed(f"There was no room for this build within {waited}.", "Open the link again later.")

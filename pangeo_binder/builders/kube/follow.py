@@ -1,6 +1,6 @@
-"""Follows one build's Job to its end: what it waits for, its log line by line and once, and why it failed.
+"""Follows one build's Job to its end: what it waits for, each line of its log once, and why it failed.
 
-Following changes nothing, so any number of binders may follow one Job, and one that stops leaves it running. The one
+Following changes nothing, so any number of binders may follow one Job, and the Job runs on when a binder stops. One
 exception: a Job that can never start is deleted. Runs in the binder.
 """
 
@@ -15,28 +15,29 @@ from typing import Any, Final
 from ...command import CommandTimedOut
 from ...errors import UserError
 from ...events import Phase
+from ...kube.pod_status import Json, container_state
 from ...policy.units import size_text
 from ..base import BuildEvent
 from ..pod_layout import BUILD, PUSH
 from .job import KubeBuildSettings
 from .jobs import ClusterUnavailable, Jobs
 from .podlog import LogCursor
-from .podstate import container_state, failure, job_ended, never_started, stuck, waits_for
+from .podstate import failure, job_ended, never_started, stuck, waits_for
 
-LOOK_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 1.0
 _LOG_TRIES: Final = 3
 
 
 class RetryWindow:
-    """Lets a trouble that may pass last for a while."""
+    """Tolerates a failure that may pass, for a limited time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._began: float | None = None
 
-    def over(self, in_trouble: bool = True) -> bool:
-        """Return whether the trouble has lasted too long; without trouble, begin anew."""
-        if not in_trouble:
+    def over(self, failing: bool = True) -> bool:
+        """Return whether the failure has lasted too long; if not `failing`, start anew."""
+        if not failing:
             self._began = None
             return False
         self._began = time.monotonic() if self._began is None else self._began
@@ -52,25 +53,25 @@ class JobFollower:
         self._settings = settings
         self._cursors: dict[tuple[str, str], LogCursor] = {}
         self._read: set[tuple[str, str]] = set()
-        self._pod: Any | None = None
+        self._pod: Json | None = None
         self._starting = RetryWindow(settings.retry_seconds)
 
     async def events(self) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log until the Job is done.
 
-        Raises BuildFailed, RepoNotFound or RefNotFound; CommandTimedOut where its time was up; ClusterUnavailable.
+        Raises BuildFailed, RepoNotFound or RefNotFound; CommandTimedOut if it took too long; ClusterUnavailable.
         """
-        told, answering, ended = "", RetryWindow(self._settings.retry_seconds), None
+        shown, answering, ended = "", RetryWindow(self._settings.retry_seconds), None
         while ended is None:
             try:
-                ended = await self._look()
+                ended = await self._poll()
                 async with aclosing(self._logs()) as lines:
                     async for line in lines:
                         yield BuildEvent(Phase.BUILDING, line)
-                answering.over(in_trouble=False)
+                answering.over(failing=False)
                 waiting = "" if ended else self._waiting()
-                if waiting and waiting != told:
-                    told = waiting
+                if waiting and waiting != shown:
+                    shown = waiting
                     yield BuildEvent(Phase.FETCHING, waiting)
                 await self._give_up_if_stuck()
             except ClusterUnavailable as error:
@@ -78,22 +79,22 @@ class JobFollower:
                 if not error.may_pass or answering.over():
                     raise
             if ended is None:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
         if ended != "Complete":
             raise self._failure(ended)
 
     def _waiting(self) -> str:
         """Return the line that says what the build waits for, or nothing."""
         waiting = waits_for(self._pod)
-        return f"The build's node went away, and it begins anew. {waiting}" if waiting and self._read else waiting
+        return f"The build's node is gone, and the build starts again. {waiting}" if waiting and self._read else waiting
 
-    async def _look(self) -> str | None:
-        """Look at the Job and its pod, and return how it ended, if it did."""
+    async def _poll(self) -> str | None:
+        """Read the Job and its pod; return how the Job ended, or None."""
         job = await self._jobs.get(self._job.metadata.name)
         if job is None or job.metadata.uid != self._job.metadata.uid:
             raise failure(None, "", "")
         ended = job_ended(job)
-        # a pod that is gone is kept in mind: why it failed is still to be told
+        # a pod that is gone is remembered: its failure has still to be reported
         self._pod = await self._jobs.pod(job) or self._pod
         return ended
 
@@ -104,12 +105,12 @@ class JobFollower:
 
     async def _give_up_if_stuck(self) -> None:
         reason = stuck(self._pod) if self._pod else ""
-        if self._starting.over(in_trouble=bool(reason)):
+        if self._starting.over(failing=bool(reason)):
             await self._jobs.delete(self._job)
             raise never_started(reason)
 
     async def _logs(self) -> AsyncGenerator[str, None]:
-        """Yield what is new in the logs of the pod's containers, staying with each that runs until it ends."""
+        """Yield the new lines of the pod's containers, following each that runs until it ends."""
         for container in (BUILD, PUSH):
             if self._pod is not None:
                 async with aclosing(self._log(container)) as lines:
@@ -117,16 +118,17 @@ class JobFollower:
                         yield line
 
     async def _log(self, container: str) -> AsyncGenerator[str, None]:
-        uid, tries = self._pod.metadata.uid, 0  # type: ignore[union-attr]  # `_logs` looks first
+        assert self._pod is not None, "`_logs` checks it first"
+        uid, tries = self._pod["metadata"]["uid"], 0
         key = (uid, container)
         cursor = self._cursors.setdefault(key, LogCursor())
         while key not in self._read:
             pod, state = self._pod, container_state(self._pod, container)
-            if pod is None or pod.metadata.uid != uid or not state or not (state.running or state.terminated):
+            if pod is None or pod["metadata"]["uid"] != uid or not state.has_begun:
                 return
             complete = False
             with suppress(ClusterUnavailable):
-                async with aclosing(self._jobs.log(pod, container, cursor, follow=bool(state.running))) as lines:
+                async with aclosing(self._jobs.log(pod, container, cursor, follow=state.running)) as lines:
                     async for line in lines:
                         yield line
                 complete = True
@@ -134,8 +136,8 @@ class JobFollower:
                 tries += 1
                 if complete or tries >= _LOG_TRIES:
                     self._read.add(key)
-            elif await self._look() and not container_state(self._pod, container).terminated:
-                return  # the Job was ended, and took the container with it
-            # else the log is looked at once more after its end: connections end in the middle, too
+            elif await self._poll() and not container_state(self._pod, container).terminated:
+                return  # the Job ended, and its container with it
+            # else the log is read once more after its end: connections also break before it
             if not complete:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)

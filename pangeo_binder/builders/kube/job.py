@@ -1,18 +1,18 @@
 """The Kubernetes Job that builds one environment, as a manifest. Pure.
 
-The pod has two halves, one after the other. `build` (an init container) runs the repository's code and holds no
-credentials; it leaves an image in a directory. `push` (the container) runs none of it and alone holds the registry's
-password. What `build` may do beyond the Pod Security Standard *restricted* is what a user namespace needs, and said in
-`_build_security`.
+The pod has two containers that run one after the other. `build` (an init container) runs the repository's code and has
+no credentials; it writes an image into a directory. `push` runs none of that code and is the only one with the
+registry's password. `_build_security` lists the rights of `build` that the Pod Security Standard *restricted* denies: a
+user namespace needs them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ...kube.labels import COMPONENT_LABEL, annotation_text
 from ...kube.pods import TierPods, restricted_container, restricted_pod
 from ...model import Repo
 from ...names import BUILD_LABEL, LABEL, MANAGED_LABELS
@@ -21,9 +21,8 @@ from ..pod_layout import BUILD, BUILD_DIR, ENGINES, IMAGE_DIR, PUSH, SECRET_DIR,
 from .registry import RegistrySettings
 
 _ANNOTATION_CHARACTERS: Final = 1024
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 _GIB: Final = 1 << 30
-_STAYS: Final = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}  # a node is not emptied during a build
+_STAYS: Final = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}  # keeps a node with a running build
 _TMP: Final = "/tmp"  # noqa: S108 - each container's own
 
 
@@ -32,14 +31,14 @@ class KubeBuildSettings(BuildLimits):
     """How environments are built on a cluster."""
 
     concurrent: int = 100
-    """How many builds this process follows; how many run is for the namespace's ResourceQuota to say."""
+    """How many builds this process follows; the namespace's ResourceQuota limits how many run."""
     namespace: str
-    """The namespace in which Jobs are made; nothing else should be in it."""
+    """The namespace of the Jobs; it should contain nothing else."""
     image: str
     """The image of build pods (`images/builder`)."""
     registry: RegistrySettings
     push_secret: str = ""
-    """The name of a Secret in the namespace, of type kubernetes.io/dockerconfigjson; empty for a registry without."""
+    """The name of a Secret in the namespace, of type kubernetes.io/dockerconfigjson; empty if no password is needed."""
     engine: str = "buildah"
     """One of ENGINES."""
     cpu_request: float = 0.5
@@ -47,21 +46,21 @@ class KubeBuildSettings(BuildLimits):
     memory_request_bytes: int = _GIB
     memory_limit_bytes: int = 4 * _GIB
     disk_bytes: int = 20 * _GIB
-    """What the checkout, the layers and the image may take on a node's disk, together."""
+    """The disk of a node that checkout, layers and image may use together."""
     keep_seconds: int = 600
-    """How long a Job that ended is kept, for its log."""
+    """How long an ended Job is kept, for its log."""
     retry_seconds: float = 120
-    """How long the Kubernetes API may not answer, and a pod may fail to start, before a build is given up."""
+    """How long the Kubernetes API may fail, and a pod may fail to start, before a build fails."""
     pods: TierPods = field(default_factory=TierPods)
-    """Where build pods run, and how they rank."""
+    """The nodes of build pods, and their priority."""
     base_image: str = ""
-    """The image below environments that bring no Dockerfile; empty for repo2docker's own."""
+    """The base image of environments without a Dockerfile; empty for repo2docker's own."""
     plain_http_registries: tuple[str, ...] = ()
-    """Registries (`host[:port]`) from which Dockerfiles may take images without TLS."""
+    """Registries (`host[:port]`) from which Dockerfiles may pull images without TLS."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Variables of `build`, such as HTTPS_PROXY; the repository's code can read them."""
     seccomp_profile: str = ""
-    """A profile on the nodes that allows user namespaces and mounts within them; empty for none at all."""
+    """A profile on the nodes that allows user namespaces and mounts in them; empty for no profile."""
     apparmor_profile: str = ""
     """The same for AppArmor."""
 
@@ -77,9 +76,9 @@ def job_name(build_id: str) -> str:
 
 def job_manifest(build_id: str, repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
     """Return the Job that builds `repo` and pushes it under the tag `build_id`."""
-    labels = {**MANAGED_LABELS, "app.kubernetes.io/component": "build", BUILD_LABEL: build_id}
+    labels = {**MANAGED_LABELS, COMPONENT_LABEL: "build", BUILD_LABEL: build_id}
     notes = {f"{LABEL}/repo": repo.ref.url, f"{LABEL}/ref": repo.ref.ref, f"{LABEL}/commit": repo.revision}
-    annotations = {name: _annotation(text) for name, text in notes.items()}
+    annotations = {name: annotation_text(text, _ANNOTATION_CHARACTERS) for name, text in notes.items()}
     meta = {"labels": labels, "annotations": annotations}
     return {
         "apiVersion": "batch/v1",
@@ -87,7 +86,7 @@ def job_manifest(build_id: str, repo: Repo, settings: KubeBuildSettings) -> dict
         "metadata": {"name": job_name(build_id), "namespace": settings.namespace, **meta},
         "spec": {
             "backoffLimit": 0,
-            # a node that goes away is not the repository's fault: such a pod is made again, within the deadline
+            # the repository does not cause the loss of a node: such a pod is made again, within the deadline
             "podFailurePolicy": {
                 "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
             },
@@ -101,17 +100,13 @@ def job_manifest(build_id: str, repo: Repo, settings: KubeBuildSettings) -> dict
     }
 
 
-def _annotation(text: str) -> str:
-    return _UNPRINTABLE.sub("?", text)[:_ANNOTATION_CHARACTERS]
-
-
 def _pod(build_id: str, repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
     size = str(settings.disk_bytes)
-    # what the repository's code could write to, and what `push` reads, have nothing in common but the image
+    # the image is the only volume that the repository's code writes and `push` reads
     names = ("image", "build", "build-tmp", "push-tmp")
     volumes: list[dict[str, Any]] = [{"name": name, "emptyDir": {"sizeLimit": size}} for name in names]
     if settings.push_secret:
-        # only the one key: a Secret of another type does not start a build at all
+        # only this key: with a Secret of another type no build starts
         items = [{"key": ".dockerconfigjson", "path": ".dockerconfigjson"}]
         volumes.append({"name": "push-secret", "secret": {"secretName": settings.push_secret, "items": items}})
     return {
@@ -126,8 +121,8 @@ def _pod(build_id: str, repo: Repo, settings: KubeBuildSettings) -> dict[str, An
 
 
 def _build(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
-    """Return the half that runs the repository's code."""
-    wanted = {
+    """Return the container that runs the repository's code."""
+    options = {
         "PANGEO_BINDER_ENGINE": settings.engine,
         "PANGEO_BINDER_BASE_IMAGE": settings.base_image,
         "PANGEO_BINDER_PLAIN_HTTP": " ".join(settings.plain_http_registries),
@@ -135,9 +130,9 @@ def _build(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
     return {
         "name": BUILD,
         "image": settings.image,
-        # nothing of a link is ever an option: of git, of repo2docker, or of ours
+        # no part of a link may become an option of git, of repo2docker, or of ours
         "args": [BUILD, f"--ref={repo.ref.ref}", "--", repo.ref.url, repo.revision],
-        "env": [{"name": name, "value": value} for name, value in {**settings.variables, **wanted}.items() if value],
+        "env": [{"name": name, "value": value} for name, value in {**settings.variables, **options}.items() if value],
         "resources": _resources(settings),
         "securityContext": _build_security(settings),
         "volumeMounts": [
@@ -149,7 +144,7 @@ def _build(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
 
 
 def _push(build_id: str, settings: KubeBuildSettings) -> dict[str, Any]:
-    """Return the half that holds the password."""
+    """Return the container that has the password."""
     options = ["--plain-http"] if settings.registry.plain_http else []
     mounts: list[dict[str, Any]] = [
         {"name": "image", "mountPath": IMAGE_DIR, "readOnly": True},
@@ -170,10 +165,10 @@ def _push(build_id: str, settings: KubeBuildSettings) -> dict[str, Any]:
 
 
 def _build_security(settings: KubeBuildSettings) -> dict[str, Any]:
-    """Return what a user namespace with more than one user in it needs, and no more.
+    """Return the least rights for a user namespace with more than one user in it.
 
     `newuidmap` and `newgidmap` map the users (SETUID, SETGID, and a set-uid bit that works); RuntimeDefault's seccomp
-    and AppArmor profiles forbid making user namespaces and mounting in them. No privilege on the node is among it.
+    and AppArmor profiles forbid user namespaces and mounts in them. None of these is a privilege on the node.
     """
     return {
         "allowPrivilegeEscalation": True,
@@ -189,7 +184,7 @@ def _profile(name: str) -> dict[str, str]:
 
 
 def _resources(settings: KubeBuildSettings) -> dict[str, dict[str, str]]:
-    """Return the same for both halves: a pod's share is the larger of the two, since they run one after the other."""
+    """Return the same for both containers: they run one after the other, so the pod requests the larger of the two."""
     disk = str(settings.disk_bytes)
     return {
         "requests": {

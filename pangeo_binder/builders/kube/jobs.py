@@ -1,7 +1,7 @@
-"""The Kubernetes API as builds need it: Jobs, their pods, and those pods' logs, in one namespace.
+"""The part of the Kubernetes API that builds use: Jobs, their pods, and those pods' logs, in one namespace.
 
-Needs a Role in that namespace, and nothing elsewhere: `jobs` create, get, delete; `pods` list; `pods/log` get. Runs in
-the binder; what states mean is `podstate`'s.
+Needs a Role in that namespace and no rights elsewhere: `jobs` create, get, delete; `pods` list; `pods/log` get. Runs in
+the binder; what a status means is `podstate`'s.
 """
 
 from __future__ import annotations
@@ -10,34 +10,37 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import aiohttp
-from kubernetes_asyncio import client, config
+from kubernetes_asyncio.client.rest import ApiException
 
 from ...errors import PangeoBinderError
+from ...kube.api import NO_ANSWER, KubeApi, refusal_by
+from ...kube.pod_status import Json
+from ...kube.refusals import Refusal, Why, refusal_of
 from ...names import BUILD_LABEL
 from .podlog import LogCursor
 
 _CALL_SECONDS: Final = 30
 _SILENCE_SECONDS: Final = 60
-"""A log that says nothing for this long is asked for anew: the connection may be dead."""
+"""A log without output for this long is requested again: the connection may be dead."""
 _CHUNK_BYTES: Final = 1 << 16
 
 
 class ClusterUnavailable(PangeoBinderError):
-    """The Kubernetes API did not answer (`status` 0), or not as it should."""
+    """The Kubernetes API refused a request, or did not answer (`status` 0)."""
 
-    def __init__(self, what: str, status: int) -> None:
-        super().__init__(f"Kubernetes did not let the binder {what}: {f'status {status}' if status else 'no answer'}")
-        self.status = status
+    def __init__(self, what: str, status: int, refusal: Refusal) -> None:
+        answer = f"status {status} ({refusal.why})" if status else "no answer"
+        super().__init__(f"Kubernetes did not let the binder {what}: {answer}")
+        self.refusal = refusal
 
     @property
     def may_pass(self) -> bool:
         """Whether asking again later may help."""
-        return self.status in (0, 429) or self.status >= 500
+        return self.refusal.is_temporary
 
 
 class AlreadyThere(PangeoBinderError):
-    """There is a Job of this name."""
+    """A Job of this name exists already."""
 
 
 class NoRoom(PangeoBinderError):
@@ -48,14 +51,10 @@ class NoRoom(PangeoBinderError):
 def _asking(what: str) -> Iterator[None]:
     try:
         yield
-    except client.ApiException as error:
-        if error.status == 409 and what.startswith("create"):
-            raise AlreadyThere from None
-        if error.status == 403 and "exceeded quota" in str(error.body):
-            raise NoRoom from None
-        raise ClusterUnavailable(what, int(error.status or 0)) from None
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        raise ClusterUnavailable(what, 0) from None
+    except ApiException as error:
+        raise ClusterUnavailable(what, int(error.status or 0), refusal_by(error)) from None
+    except NO_ANSWER:
+        raise ClusterUnavailable(what, 0, Refusal(Why.UNAVAILABLE)) from None
 
 
 class Jobs:
@@ -64,56 +63,64 @@ class Jobs:
     def __init__(self, namespace: str, kubeconfig: str = "") -> None:
         """`kubeconfig` is a file, or empty within the cluster."""
         self._namespace = namespace
-        self._kubeconfig = kubeconfig
-        self._client: client.ApiClient | None = None
+        self._api = KubeApi(kubeconfig)
 
     async def create(self, manifest: dict[str, Any]) -> Any:
         """Create a Job and return it. Raises AlreadyThere or NoRoom."""
-        api: Any = client.BatchV1Api(await self._connected())
-        with _asking("create a Job"):
-            return await api.create_namespaced_job(self._namespace, manifest, _request_timeout=_CALL_SECONDS)
+        api = await self._api.batch()
+        try:
+            with _asking("create a Job"):
+                return await api.create_namespaced_job(self._namespace, manifest, _request_timeout=_CALL_SECONDS)
+        except ClusterUnavailable as error:
+            if error.refusal.why is Why.EXISTS:
+                raise AlreadyThere from None
+            if error.refusal.why is Why.QUOTA:
+                raise NoRoom from None
+            raise
 
     async def get(self, name: str) -> Any | None:
         """Return the Job `name`, or None."""
-        api: Any = client.BatchV1Api(await self._connected())
+        api = await self._api.batch()
         try:
             with _asking("read a Job"):
                 return await api.read_namespaced_job(name, self._namespace, _request_timeout=_CALL_SECONDS)
         except ClusterUnavailable as error:
-            if error.status == 404:
+            if error.refusal.why is Why.MISSING:
                 return None
             raise
 
     async def delete(self, job: Any) -> None:
-        """Delete exactly this Job with its pods; one of the same name made since stays."""
-        api: Any = client.BatchV1Api(await self._connected())
+        """Delete exactly this Job with its pods; a newer one of the same name stays."""
+        api = await self._api.batch()
         name, options = job.metadata.name, {"propagationPolicy": "Background"}
         body = {**options, "preconditions": {"uid": job.metadata.uid}}
         try:
             with _asking("delete a Job"):
                 await api.delete_namespaced_job(name, self._namespace, body=body, _request_timeout=_CALL_SECONDS)
         except ClusterUnavailable as error:
-            if error.status not in (404, 409):
+            if error.refusal.why not in (Why.MISSING, Why.CONFLICT):
                 raise
 
-    async def pod(self, job: Any) -> Any | None:
-        """Return the Job's newest pod, or None."""
-        api: Any = client.CoreV1Api(await self._connected())
+    async def pod(self, job: Any) -> Json | None:
+        """Return the Job's newest pod as plain JSON, or None."""
+        api = await self._api.core()
         selector = f"{BUILD_LABEL}={job.metadata.labels[BUILD_LABEL]}"
         with _asking("list pods"):
             found = await api.list_namespaced_pod(
                 self._namespace, label_selector=selector, _request_timeout=_CALL_SECONDS
             )
         own = [each for each in found.items if _owned_by(each, job.metadata.uid)]
-        return max(own, key=lambda pod: pod.metadata.creation_timestamp, default=None)
+        newest = max(own, key=lambda pod: pod.metadata.creation_timestamp, default=None)
+        pod: Json | None = await self._api.as_json(newest)
+        return pod
 
-    async def log(self, pod: Any, container: str, cursor: LogCursor, follow: bool) -> AsyncGenerator[str, None]:
-        """Yield the new lines of a container's log: all there are, or with `follow` until the container ends."""
-        api: Any = client.CoreV1Api(await self._connected())
+    async def log(self, pod: Json, container: str, cursor: LogCursor, follow: bool) -> AsyncGenerator[str, None]:
+        """Yield the new lines of a container's log: all so far, or with `follow` those until the container ends."""
+        api = await self._api.core()
         cursor.begin()
         with _asking("read a pod's log"):
             response = await api.read_namespaced_pod_log(
-                pod.metadata.name,
+                pod["metadata"]["name"],
                 self._namespace,
                 container=container,
                 follow=follow,
@@ -124,26 +131,14 @@ class Jobs:
             )
             async with response:
                 if response.status != 200:
-                    raise ClusterUnavailable("read a pod's log", response.status)
+                    raise ClusterUnavailable("read a pod's log", response.status, refusal_of(response.status, None))
                 async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
                     for line in cursor.feed(chunk):
                         yield line
 
     async def close(self) -> None:
         """Close its connections."""
-        if self._client:
-            await self._client.close()
-
-    async def _connected(self) -> client.ApiClient:
-        if self._client is None:
-            settings = client.Configuration()
-            if self._kubeconfig:
-                await config.load_kube_config(self._kubeconfig, client_configuration=settings)
-            else:
-                config.load_incluster_config(client_configuration=settings)
-            # another task may have connected meanwhile
-            self._client = self._client or client.ApiClient(settings)
-        return self._client
+        await self._api.close()
 
 
 def _owned_by(pod: Any, uid: str) -> bool:

@@ -1,6 +1,6 @@
-"""Reads a container's log once, although connections to it break: knows which lines were told already.
+"""Reads each line of a container's log once, although connections break. Pure.
 
-Pure. Lines come with the time at which the container runtime took them, as Kubernetes gives them on request.
+Lines have the time stamps of the container runtime, which Kubernetes adds on request.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from ...command import LineSplitter
 
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 _SKEW_SECONDS = 300
-"""How far the clocks of nodes and of this process may be apart."""
+"""How much the clocks of nodes and of this process may differ."""
 _REST_BYTES = 1 << 16
 
 
 class LogCursor:
-    """How far one container's log was read; `begin` each new connection, then `feed` what it brings."""
+    """How far one container's log was read; `begin` each new connection, then `feed` its chunks."""
 
     def __init__(self) -> None:
         self._last = 0  # nanoseconds since the epoch
-        self._told = 0  # how many lines of that moment
+        self._seen = 0  # lines of that moment
         self._skip = 0
         self._catching_up = False
         self._rest = b""
 
     @property
     def since_seconds(self) -> int | None:
-        """How far back the next connection has to begin; None for the log's beginning."""
+        """How many seconds of the log the next connection needs; None for the whole log."""
         return max(1, int(time.time() - self._last / 1e9)) + _SKEW_SECONDS if self._last else None
 
     def begin(self) -> None:
-        """Forget half a line: the new connection brings it whole."""
-        self._rest, self._skip, self._catching_up = b"", self._told, bool(self._last)
+        """Forget a partial line: the new connection sends it again."""
+        self._rest, self._skip, self._catching_up = b"", self._seen, bool(self._last)
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Return the lines of `chunk` that are whole and new, cleaned for people."""
+        """Return the complete new lines of `chunk`, without control characters."""
         *whole, rest = (self._rest + chunk).split(b"\n")
         self._rest = rest[:_REST_BYTES]  # a line without end must not grow in memory
         return [line for raw in whole for line in self._new(raw)]
@@ -52,7 +52,7 @@ class LogCursor:
                 self._skip -= 1
                 return []
             self._catching_up = moment == self._last
-        self._told = self._told + 1 if moment == self._last else 1
+        self._seen = self._seen + 1 if moment == self._last else 1
         self._last = moment
         return LineSplitter().feed((raw[found.end() :] if found else raw) + b"\n")
 

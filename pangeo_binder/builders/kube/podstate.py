@@ -1,8 +1,8 @@
-"""What the state of a build's Job and pod means, in sentences for the person who waits for it. Pure.
+"""Sentences about a build's Job and pod for the person who waits for it. Pure.
 
-The facts are Kubernetes': https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and
-https://kubernetes.io/docs/concepts/workloads/controllers/job/. What a container says of itself comes from a pod that
-ran a stranger's code: it is cut, and taken for no more than why a build failed.
+What a status means is `kube.pod_status`'s; that of a Job:
+https://kubernetes.io/docs/concepts/workloads/controllers/job/. A container's own message comes from a pod that ran a
+stranger's code: it is bounded, and used only as the reason of a failed build.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ...errors import BuildFailed, RefNotFound, RepoNotFound, UserError, refusal_from
+from ...kube import pod_status
+from ...kube.pod_status import Json, container_state
 from ..pod_layout import BUILD, PUSH
 
 _MESSAGE_CHARACTERS: Final = 400
 _NEVER_STARTS: Final = {
-    "ErrImagePull": "The image that builds environments cannot be pulled",
-    "ImagePullBackOff": "The image that builds environments cannot be pulled",
-    "ErrImageNeverPull": "The image that builds environments is not",
+    **dict.fromkeys(pod_status.IMAGE_FAILURES, "The image that builds environments cannot be pulled"),
+    "ErrImageNeverPull": "The image that builds environments is missing",
     "InvalidImageName": "The image that builds environments is misnamed",
     "CreateContainerConfigError": "The build's pod is misconfigured",
-    "CreateContainerError": "The build's container cannot be made",
+    "CreateContainerError": "The build's container cannot be created",
     "RunContainerError": "The build's container cannot be started",
 }
-_TELL_OPERATOR: Final = "Tell the binder's operator; nothing is wrong with the repository."
+_TELL_OPERATOR: Final = "Tell the operator of this binder; the repository is not the cause."
 
 
 def job_ended(job: Any) -> str | None:
@@ -31,38 +32,28 @@ def job_ended(job: Any) -> str | None:
         if condition.status == "True":
             if condition.type == "Complete":
                 return "Complete"
-            if condition.type in ("Failed", "FailureTarget"):  # the second comes first, and names the same reason
+            if condition.type in ("Failed", "FailureTarget"):  # the second comes first, with the same reason
                 return str(condition.reason or "Failed")
     return None
 
 
-def container_state(pod: Any, name: str) -> Any:
-    """Return the state of the pod's container `name`, with one of `waiting`, `running`, `terminated`; None before."""
-    status = pod.status
-    listed = [*((status and status.init_container_statuses) or ()), *((status and status.container_statuses) or ())]
-    return next((each.state for each in listed if each.name == name), None)
-
-
-def waits_for(pod: Any | None) -> str:
-    """Return the line that says what a build is waiting for, or nothing where it runs."""
+def waits_for(pod: Json | None) -> str:
+    """Return the line that says what a build is waiting for, or nothing if it runs."""
     if pod is None:
-        return "Waiting for a place to build."
-    for condition in (pod.status and pod.status.conditions) or ():
-        if condition.type == "PodScheduled" and condition.status == "False":
-            return "Waiting for a node with room to build."
+        return "Waiting for the build's pod."
+    if pod_status.is_unschedulable(pod):
+        return "Waiting for a node with room to build."
     if reason := stuck(pod):
         return f"{reason} on this binder's cluster; trying again."
-    if pod.status.phase == "Pending" and container_state(pod, BUILD) is not None:
-        state = container_state(pod, BUILD)
-        return "" if state.running or state.terminated else "Starting the build."
-    return ""
+    state = container_state(pod, BUILD)
+    return "Starting the build." if pod_status.phase(pod) == "Pending" and state.waiting else ""
 
 
-def stuck(pod: Any) -> str:
+def stuck(pod: Json) -> str:
     """Return the beginning of a sentence that says why no container of the pod can start, or nothing."""
     for name in (BUILD, PUSH):
         state = container_state(pod, name)
-        if state and state.waiting and (words := _NEVER_STARTS.get(state.waiting.reason or "")):
+        if state.waiting and (words := _NEVER_STARTS.get(state.reason)):
             return words
     return ""
 
@@ -72,31 +63,30 @@ def never_started(reason: str) -> BuildFailed:
     return BuildFailed(f"{reason} on this binder's cluster.", _TELL_OPERATOR)
 
 
-def failure(pod: Any | None, memory: str, disk: str) -> UserError:
-    """Return why the pod failed; `memory` and `disk` are what it was given, in words."""
+def failure(pod: Json | None, memory: str, disk: str) -> UserError:
+    """Return why the pod failed; `memory` and `disk` are its limits, in words."""
     if pod is None:
         return BuildFailed("The build was removed while it ran.", "Open the link again.")
-    if pod.status.reason == "Evicted":
+    if pod_status.pod_reason(pod) == pod_status.EVICTED:
         return BuildFailed(
             f"The build needed more disk than this binder gives it ({disk}).", "Make the environment smaller."
         )
     for name in (BUILD, PUSH):
         state = container_state(pod, name)
-        ended = state and state.terminated
-        if ended and ended.exit_code:
-            if ended.reason == "OOMKilled":
+        if state.terminated and state.exit_code:
+            if state.reason == pod_status.OUT_OF_MEMORY:
                 return BuildFailed(
                     f"The build needed more memory than this binder gives it ({memory}).",
-                    "Ask for fewer or smaller packages.",
+                    "Request fewer or smaller packages.",
                 )
-            return _said(ended.message or "") or BuildFailed(
-                f"The build ended with exit code {ended.exit_code}.", "The log says why."
+            return _reported(state.message) or BuildFailed(
+                f"The build ended with exit code {state.exit_code}.", "The log says why."
             )
     return BuildFailed("The build ended before it was done.", "Open the link again.")
 
 
-def _said(text: str) -> UserError | None:
-    """Return the error a container reported, where it is one of those a build may fail with."""
+def _reported(text: str) -> UserError | None:
+    """Return the error that a container reported, if it is one by which a build may fail."""
     error = refusal_from(text)
     if not isinstance(error, BuildFailed | RepoNotFound | RefNotFound):
         return None

@@ -1,6 +1,6 @@
 """Asks a container registry which image a tag names, by the OCI distribution specification.
 
-Reads only: images are pushed by build pods, with credentials this process never holds. Runs in the binder.
+Reads only: build pods push images, with credentials that this process never has. Runs in the binder.
 Protocol: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md and, for tokens,
 https://distribution.github.io/distribution/spec/auth/token/
 """
@@ -48,39 +48,39 @@ class _Answer:
 
 
 class RegistryUnavailable(BuildFailed):
-    """The registry of environments does not answer, or not this binder."""
+    """The registry of environments does not answer, or refuses this binder."""
 
     status, reason = 503, "registry_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """Where images of environments are, as each who needs them reaches them."""
+    """The registry of environments' images, with its addresses for nodes, build pods and binder."""
 
     address: str
-    """`host[:port]` under which nodes pull; also the other two addresses where they are empty."""
+    """`host[:port]` from which nodes pull; also the default of the other two addresses."""
     name: str = "environments"
     """The repository in the registry that holds all environments, one tag each, so that they share layers."""
     push_address: str = ""
-    """`host[:port]` under which build pods push."""
+    """`host[:port]` to which build pods push."""
     ask_address: str = ""
-    """`host[:port]` under which the binder asks."""
+    """`host[:port]` at which the binder reads."""
     plain_http: bool = False
-    """Whether the binder and build pods speak http to it; for a registry within the cluster."""
+    """Whether binder and build pods use HTTP without TLS; for a registry within the cluster."""
     credentials: Path | None = field(default=None, repr=False)
-    """A file with credentials that may read, as `docker login` writes it (`{"auths": {…}}`); read anew each time."""
+    """A file with credentials for reading, as `docker login` writes it (`{"auths": {…}}`); read each time."""
 
     def pull_reference(self, digest: str) -> str:
         """Return the reference of an image by which nodes pull it."""
         return f"{self.address}/{self.name}@{digest}"
 
     def push_reference(self, tag: str) -> str:
-        """Return the reference under which a build pod pushes."""
+        """Return the reference to which a build pod pushes."""
         return f"{self.push_address or self.address}/{self.name}:{tag}"
 
     @property
     def asked(self) -> str:
-        """The `host[:port]` that the binder asks."""
+        """The `host[:port]` from which the binder reads."""
         return self.ask_address or self.address
 
 
@@ -93,14 +93,14 @@ class Registry:
         self._session: aiohttp.ClientSession | None = None
 
     async def digest(self, tag: str) -> str | None:
-        """Return the digest of the image `tag`, or None where there is none. Raises RegistryUnavailable."""
+        """Return the digest of the image `tag`, or None if there is none. Raises RegistryUnavailable."""
         answer = await self._asked("HEAD", f"manifests/{tag}")
         if answer and not answer.digest:  # the header is a SHOULD; the manifest's own digest is the same
             answer = await self._asked("GET", f"manifests/{tag}")
         if answer is None:
             return None
         if not _DIGEST.fullmatch(answer.digest):
-            self._refuse(f"digest {answer.digest[:80]!r}", "does not answer as it should")
+            self._refuse(f"digest {answer.digest[:80]!r}", "gives an unexpected answer")
         return answer.digest
 
     async def labels(self, digest: str) -> dict[str, str]:
@@ -112,7 +112,7 @@ class Registry:
             image = await self._document("blobs", manifest["config"]["digest"])
             return dict(image.get("config", {}).get("Labels") or {})
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            self._refuse(f"{type(error).__name__} in {digest}", "does not answer as it should")
+            self._refuse(f"{type(error).__name__} in {digest}", "gives an unexpected answer")
 
     async def close(self) -> None:
         """Close its connections."""
@@ -123,11 +123,11 @@ class Registry:
         log.warning("The registry at %s %s: %s", self.settings.asked, words, detail)
         raise RegistryUnavailable(
             f"The registry that keeps this binder's environments {words}.",
-            "Try again in a few minutes; if it stays so, tell the binder's operator.",
+            "Try again in a few minutes; if it happens again, tell the operator of this binder.",
         )
 
     async def _document(self, kind: str, digest: str) -> dict[str, Any]:
-        """Return the document `digest`, which has to be there. Raises RegistryUnavailable, LookupError, ValueError."""
+        """Return the document `digest`, which must exist. Raises RegistryUnavailable, LookupError, ValueError."""
         answer = await self._asked("GET", f"{kind}/{digest}") if _DIGEST.fullmatch(digest) else None
         if answer is None:
             raise LookupError(digest)
@@ -135,7 +135,7 @@ class Registry:
         return found
 
     async def _asked(self, method: str, path: str) -> _Answer | None:
-        """Return the answer, or None where nothing is there; with a login where the registry asks for one."""
+        """Return the answer, or None if nothing exists there; log in if the registry requires it."""
         try:
             answer = await self._request(method, path)
             if answer.status == 401 and (authorization := await self._login(answer.challenges)):
@@ -145,9 +145,9 @@ class Registry:
             # an error's text may hold an address with credentials in it
             self._refuse(f"{type(error).__name__}", "does not answer")
         if answer.status in (401, 403):
-            self._refuse(f"status {answer.status}", "does not let this binder in")
+            self._refuse(f"status {answer.status}", "does not accept this binder")
         if answer.status not in (200, 404):
-            self._refuse(f"status {answer.status}", "does not answer as it should")
+            self._refuse(f"status {answer.status}", "gives an unexpected answer")
         return answer if answer.status == 200 else None
 
     async def _request(self, method: str, path: str) -> _Answer:
@@ -155,7 +155,7 @@ class Registry:
         headers = {"Accept": ", ".join(_KINDS)}
         if self._authorization:
             headers["Authorization"] = self._authorization
-        # registries send to where they keep blobs, and what asks there is without the login
+        # registries redirect to their storage of blobs; aiohttp does not send the login to another host
         elsewhere = path.startswith("blobs/")
         async with self._client().request(method, url, headers=headers, allow_redirects=elsewhere) as response:
             body = bytearray()
@@ -170,7 +170,7 @@ class Registry:
             return _Answer(response.status, digest, bytes(body), response.headers.getall("WWW-Authenticate", []))
 
     async def _login(self, challenges: Sequence[str]) -> str:
-        """Return the Authorization header that answers the registry's challenge, or nothing where none can."""
+        """Return the Authorization header that answers the registry's challenge, or nothing if it has no answer."""
         basic = self._basic()
         for challenge in challenges:
             scheme, _, rest = challenge.partition(" ")
@@ -183,7 +183,7 @@ class Registry:
     async def _token(self, asked: dict[str, str], basic: str) -> str:
         realm = asked.pop("realm", "")
         if not realm.startswith("https://") and not (self.settings.plain_http and realm.startswith("http://")):
-            return ""  # a password goes nowhere in the clear, whatever the registry asks
+            return ""  # never send a password without TLS, whatever the registry requests
         asked["scope"] = f"repository:{self.settings.name}:pull"
         query: dict[str, str] = {name: asked[name] for name in ("service", "scope") if name in asked}
         headers = {"Authorization": basic} if basic else {}
@@ -195,12 +195,12 @@ class Registry:
         return f"Bearer {token}" if token else ""
 
     def _basic(self) -> str:
-        """Return the Authorization header of the file's user, or nothing where it has none for this registry."""
+        """Return the Authorization header of the file's user, or nothing if it has none for this registry."""
         if not self.settings.credentials:
             return ""
         listed = json.loads(self.settings.credentials.read_text()).get("auths", {})
-        for place, entry in listed.items():
-            if place.partition("://")[2].partition("/")[0] == self.settings.asked or place == self.settings.asked:
+        for location, entry in listed.items():
+            if location.partition("://")[2].partition("/")[0] == self.settings.asked or location == self.settings.asked:
                 login = f"{entry.get('username', '')}:{entry.get('password', '')}".encode()
                 return f"Basic {entry.get('auth') or base64.b64encode(login).decode()}"
         return ""

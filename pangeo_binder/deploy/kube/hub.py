@@ -11,12 +11,13 @@ from typing import Any
 from ...hub.dask.gateway import GatewayClusters, GatewayService
 from ...hub.dask.operator.clusters import OperatorClusters
 from ...hub.dask.operator.manifests import OperatorSettings
-from ...hub.kube.namespaces import Namespaces
+from ...hub.kube.launch_objects import LaunchObjects
 from ...hub.kube.settings import Allowances, Binding, KubeSettings, Neighbours, Ports
 from ...hub.kube.spawner import KubeLaunchSpawner
 from ...hub.provision import Clusters, Provisioner, StorageService
 from ...hub.roles import GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...kube.api import KubeApi
+from ...kube.placement import Placement
 from .values import (
     CONFIG,
     GATEWAY_API_PORT,
@@ -29,9 +30,7 @@ from .values import (
 )
 
 _POLL_SECONDS = 10
-"""How soon a server's death is noticed; KubeSpawner asks its own watch, which costs nothing."""
-_PULL = "pull"
-"""The name of a launch's own Secret to pull with, as `hub.site` gives it in a namespace of its own."""
+"""How soon the hub notices that a server has ended; KubeSpawner polls its own watch, which costs nothing."""
 
 
 def configure(c: Any) -> None:
@@ -44,13 +43,13 @@ def configure(c: Any) -> None:
 
 
 def _hub(c: Any, values: KubeValues) -> None:
-    # sessions are in other namespaces, where the chart's short name means nothing
+    # sessions are in other namespaces, where the chart's short name does not resolve
     c.JupyterHub.hub_connect_url = values.hub_url
     c.JupyterHub.public_url = values.public_url
     # the binder answers everything but the hub's own pages, servers' addresses of ended sessions included
     c.JupyterHub.hub_routespec = "/hub/"
     c.Proxy.extra_routes = {"/": values.address("binder", 80)}
-    # nobody logs in unless the operator says how; without this the hub would warn of it at every start
+    # nobody logs in unless the operator configures it; without this the hub warns at every start
     c.Authenticator.any_allow_config = True
 
 
@@ -61,28 +60,26 @@ def _spawner(c: Any, values: KubeValues) -> None:
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
     storage = StorageService(values.storage_admin_url, read_secret("issue-token"))
     spawner.provisioner = Provisioner(storage, _clusters(values))
-    spawner.surroundings = Namespaces(site_of(values), KubeApi())
+    spawner.launch_objects = LaunchObjects(kube_settings(values), KubeApi())
     spawner.port = SERVER_PORT
     spawner.start_timeout = spawner.http_timeout = values.launches.start_seconds
     c.Spawner.poll_interval = _POLL_SECONDS
 
 
-def site_of(values: KubeValues) -> KubeSettings:
-    """Return what the hub has to know of the cluster."""
+def kube_settings(values: KubeValues) -> KubeSettings:
+    """Return the hub's settings for the cluster."""
     site, scheduler = values.site, values.dask.scheduler
     operated = values.dask.backend == "operator"
     return KubeSettings(
         release_namespace=site.namespace,
         neighbours=_neighbours(values),
-        namespace_prefix=values.launches.prefix,
-        shared_namespace=site.shared_namespace,
+        placement=_placement(values, site.priority_classes.servers),
         ports=Ports(server=SERVER_PORT, storage=STORAGE_PORT, gateway=(GATEWAY_API_PORT,)),
         allowances=Allowances(
             scheduler_cores=scheduler.cpu,
             scheduler_cores_limit=scheduler.cpu_limit,
             scheduler_memory_bytes=scheduler.memory_bytes,
         ),
-        tiers=values.tier_pods(site.priority_classes.servers),
         blocked_networks=values.launches.blocked_networks,
         internet=values.launches.internet,
         dns_networks=values.launches.dns_networks,
@@ -90,6 +87,11 @@ def site_of(values: KubeValues) -> KubeSettings:
         cluster_kinds=("daskclusters.kubernetes.dask.org" if operated else "daskclusters.gateway.dask.org",),
         pull_login=PULL_LOGIN.read_text() if values.launches.pull_login else "",
     )
+
+
+def _placement(values: KubeValues, priority_class: str) -> Placement:
+    """Return where launches' objects are; their pods have the tier's priority class or `priority_class`."""
+    return Placement(values.launches.prefix, values.site.shared_namespace, values.tier_pods(priority_class))
 
 
 def _neighbours(values: KubeValues) -> Neighbours:
@@ -114,19 +116,18 @@ def _clusters(values: KubeValues) -> Clusters:
     scheduler = values.dask.scheduler
     return OperatorClusters(
         OperatorSettings(
-            prefix=values.launches.prefix,
-            tiers=values.tier_pods(values.site.priority_classes.dask),
+            placement=_placement(values, values.site.priority_classes.dask),
             scheduler_cores=scheduler.cpu,
             scheduler_cores_limit=scheduler.cpu_limit,
             scheduler_memory_bytes=scheduler.memory_bytes,
-            pull_secrets=(_PULL,) if values.launches.pull_login else (),
+            pull_login=values.launches.pull_login,
             start_seconds=values.dask.start_seconds,
         )
     )
 
 
 def _gateway_environment(values: KubeValues) -> dict[str, str]:
-    """Return how sessions reach dask-gateway: within the cluster, and its dashboards as people do."""
+    """Return the variables with which sessions reach dask-gateway in the cluster, and its dashboards publicly."""
     traefik = values.address(values.site.gateway_traefik, values.site.traefik_port).removeprefix("http://")
     return {
         "DASK_GATEWAY__ADDRESS": values.gateway_url,
@@ -149,16 +150,16 @@ def _services(values: KubeValues) -> list[dict[str, Any]]:
     ]
     reaper = [sys.executable, "-m", "pangeo_binder.hub.kube.namespace_reaper"]
     reaper += [values.site.shared_namespace] if values.site.shared_namespace else []
-    services.append({"name": NAMESPACES, "command": reaper, "environment": _way_to_kubernetes(), "display": False})
-    # a service of roles even where the operator makes clusters; the proxy leads to it only where it is
+    services.append({"name": NAMESPACES, "command": reaper, "environment": _api_server_environment(), "display": False})
+    # the roles need this service also if the operator makes clusters; then the proxy has no route to it
     gateway: dict[str, Any] = {"name": GATEWAY, "api_token": read_secret("gateway-token"), "display": False}
     if values.dask.backend == "gateway":
         gateway["url"] = values.address(values.site.gateway_traefik, values.site.traefik_port)
     return [*services, gateway]
 
 
-def _way_to_kubernetes() -> dict[str, str]:
-    """Return what a pod is told of the API server's address, which JupyterHub keeps from services it runs."""
-    told = {name: value for name, value in os.environ.items() if name.startswith("KUBERNETES_SERVICE_")}
-    # the client library looks for a home when it is imported, and the pod's user has none
-    return {"HOME": os.environ.get("HOME", "/tmp"), **told}  # noqa: S108 - nothing is written there
+def _api_server_environment() -> dict[str, str]:
+    """Return the pod's variables with the API server's address, which JupyterHub does not pass to its services."""
+    address = {name: value for name, value in os.environ.items() if name.startswith("KUBERNETES_SERVICE_")}
+    # the client library reads the home directory when it is imported, and the pod's user has none
+    return {"HOME": os.environ.get("HOME", "/tmp"), **address}  # noqa: S108 - nothing is written there

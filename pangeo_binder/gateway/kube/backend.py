@@ -1,7 +1,7 @@
-"""dask-gateway's Kubernetes backend, bounded by launches: clusters live in their launch's namespace.
+"""dask-gateway's Kubernetes backend, limited by launches: clusters are in their launch's namespace.
 
-Runs in the API server of the gateway, which only writes and reads the clusters' records (DaskCluster); pods are made
-by the other process (`controller`). What is the same for all backends is in `launches`.
+Runs in the gateway's API server, which only writes and reads the clusters' records (DaskCluster); the other process
+(`controller`) makes the pods. What all backends have in common is in `launches`.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ from dask_gateway_server.traitlets import MemoryLimit
 from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Bool, Dict, Float, Unicode, default
 
+from ...kube.labels import COMPONENT_LABEL
+from ...kube.placement import Placement
 from ...kube.refusals import CLUSTER_COUNT, Refusal, Why, refusal_of
 from ...model import Launch
 from ..auth import LaunchUser
 from ..launches import LaunchBackendMixin, too_many
+from ..notices import add_message, launch_cluster
 from ..options import Runtime
 from .backoff import BackoffClient
-from .notices import launch_cluster, tell
-from .pods import COMPONENT_LABEL, Placement, cluster_config
+from .pods import cluster_config
 from .scrape import add_metrics
 
 _PYTHON = "python"
-"""Found on the PATH that the image has; its entrypoint, if any, is kept."""
+"""Found on the image's PATH; the image's entrypoint, if any, is kept."""
 _SEEN_SECONDS = 5.0
-"""How long a change may take to come back from the API server; normally some milliseconds."""
+"""How long the watch may take to report a change; normally some milliseconds."""
 _RECORD_SECONDS = 10.0
-"""How long a quota may take to notice that it is there, or that records of ended clusters are gone."""
+"""How long a quota may take to be counted, or to notice that the records of ended clusters are gone."""
 _RECORD_POLL_SECONDS = 0.2
 _ACTIVE = ClusterStatus.RUNNING
-"""Up to this status a cluster counts."""
+"""Up to this status a cluster counts against the limits."""
 
 
 class LaunchClusterConfig(KubeClusterConfig):
@@ -47,8 +49,8 @@ class LaunchClusterConfig(KubeClusterConfig):
 
     launch_labels = Dict(help="Labels of all objects of the cluster's launch.", config=True)
     ends_at = Float(help="When the cluster has to be gone, in seconds since the epoch.", config=True)
-    # a scheduler does no work of the user's, but launched code runs in it: it is small and held to its size
-    scheduler_cores = Float(0.25, min=0, help="Cores a scheduler is sure to get.", config=True)
+    # a scheduler does none of the user's work, but launched code runs in it: it is small, with limits
+    scheduler_cores = Float(0.25, min=0, help="Cores a scheduler requests.", config=True)
     scheduler_cores_limit = Float(1, min=0, help="Cores a scheduler may use.", config=True)
     scheduler_memory = MemoryLimit("1 G", help="Memory of a scheduler, in bytes or with a suffix.", config=True)
 
@@ -56,10 +58,12 @@ class LaunchClusterConfig(KubeClusterConfig):
 class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
     """Clusters as pods, each of its launch's own image."""
 
-    namespace_prefix = Unicode("launch", help="What the launches' own namespaces begin with.", config=True)
+    namespace_prefix = Unicode("launch", help="The prefix of the launches' own namespaces.", config=True)
     shared_namespace = Unicode("", help="One namespace for all launches, instead of one each.", config=True)
     pull_login = Bool(False, help="Whether each launch has a Secret to pull its image with.", config=True)
-    tier_pods = Dict(help="What the pods of a tier run on: `pangeo_binder.kube.pods.TierPods` by tier.", config=True)
+    tier_pods = Dict(
+        help="Nodes and priority of a tier's pods: `pangeo_binder.kube.pods.TierPods` by tier.", config=True
+    )
 
     @default("cluster_config_class")
     def _cluster_config_class(self) -> type[LaunchClusterConfig]:
@@ -67,16 +71,15 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
 
     async def setup(self, app: web.Application) -> None:
         """Start the backend."""
-        places = self.namespace_prefix, self.shared_namespace, self.tier_pods
-        self._placement = Placement(*places, pull_login=self.pull_login)
+        self._placement = Placement(self.namespace_prefix, self.shared_namespace, self.tier_pods)
         self._changed = asyncio.Event()
-        app.middlewares.append(tell)
+        app.middlewares.append(add_message)
         add_metrics(app)
         await super().setup(app)
 
     @property
     def custom_client(self) -> BackoffClient:
-        """The client for records; the stock set-up assigns it just before its informer starts."""
+        """The client for records; dask-gateway's own `setup` assigns it just before its informer starts."""
         return self._custom_client
 
     @custom_client.setter
@@ -84,11 +87,12 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
         self._custom_client = BackoffClient(client)
 
     async def runtime(self, launch: Launch, ends_at: float) -> Runtime:
-        """Return the launch's own image and where its pods run; their storage comes from the launch's Secret."""
-        return Runtime(_PYTHON, {}, cluster_config(launch, ends_at, self._placement))
+        """Return the launch's own image and its pods' configuration; storage variables are in the launch's Secret."""
+        config = cluster_config(launch, ends_at, self._placement, pull_login=self.pull_login)
+        return Runtime(_PYTHON, {}, config)
 
     async def all_clusters(self) -> list[dict[str, Any]]:
-        """Return what the operator's command is told of each active cluster."""
+        """Return each active cluster for the operator's `status` command."""
         return [
             {
                 "name": cluster.name,
@@ -101,11 +105,11 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
         ]
 
     def ends_at(self, cluster: Any) -> float:
-        """Return when the cluster's launch reaches the age it may have."""
+        """Return when the cluster's launch reaches its maximum age, in seconds since the epoch."""
         return float(cluster.config.get("ends_at", math.inf))
 
     async def make_cluster(self, user: LaunchUser, cluster_options: dict[str, Any]) -> str:
-        """Make a cluster's record. A refusal by Kubernetes becomes a sentence."""
+        """Make a cluster's record. Raises PublicException with a sentence if Kubernetes refuses it."""
         freeing, give_up = False, time.monotonic() + _RECORD_SECONDS
         while True:
             try:
@@ -114,9 +118,9 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
             except ApiException as error:
                 refusal = self._refusal(user, error)
                 if CLUSTER_COUNT in refusal.resources:
-                    # a quota counts records, those of ended clusters too
+                    # a quota also counts the records of ended clusters
                     freeing = await self._forget_ended(user.name) or freeing
-                if not (freeing or refusal.why is Why.NOT_YET) or time.monotonic() > give_up:
+                if not (freeing or refusal.is_temporary) or time.monotonic() > give_up:
                     raise await self._refused(user, refusal) from None
             await asyncio.sleep(_RECORD_POLL_SECONDS)
         # the next request of this launch counts what the informer has seen
@@ -125,8 +129,6 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
 
     def _refusal(self, user: LaunchUser, error: ApiException) -> Refusal:
         refusal = refusal_of(error.status, error.body)
-        if refusal is None:
-            raise error
         self.log.warning("Kubernetes refused a cluster of %s: %s", user.name, error.body)
         return refusal
 
@@ -135,10 +137,10 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
         if refusal.why is Why.QUOTA and CLUSTER_COUNT in refusal.resources and active:
             assert user.launch is not None and user.launch.grant.dask is not None
             return too_many(user.launch.grant.dask.clusters, active)
-        return PublicException(refusal.sentence("another Dask cluster"))
+        return PublicException(refusal.explanation("another Dask cluster"))
 
     async def _forget_ended(self, owner: str) -> bool:
-        """Delete the records of the owner's ended clusters; return whether there are any that ended or are ending."""
+        """Delete the records of the owner's ended clusters; return whether a cluster has ended or is ending."""
         going = [each for each in self.username_to_clusters.get(owner, {}).values() if each.status > _ACTIVE]
         for cluster in going:
             if cluster.status < ClusterStatus.STOPPED:
@@ -153,7 +155,7 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
         return bool(going)
 
     async def stop_cluster(self, cluster_name: str, failed: bool = False) -> None:
-        """Stop a cluster, and return when it counts no more. One whose namespace is gone is stopped."""
+        """Stop a cluster, and return when it no longer counts. If its namespace is gone, it has stopped."""
         try:
             await super().stop_cluster(cluster_name, failed)
         except ApiException as error:
@@ -167,24 +169,24 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
         return cluster is not None and cluster.status <= _ACTIVE
 
     async def _until(self, true: Callable[[], bool]) -> None:
-        """Return once `true()` is, or after as long as the API server may take to say so."""
+        """Return once `true()` is true, or after the time that the watch may take to report it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SEEN_SECONDS):
                 while not true():
                     await self._changed.wait()
 
     async def get_cluster(self, cluster_name: str, wait: bool = False) -> Any:
-        """Return a cluster, or None. The stock one remembers for ever every name that was waited for."""
+        """Return a cluster, or None. dask-gateway's own method never forgets a name that a request waited for."""
         if wait:
             await self._until(lambda: cluster_name in self.clusters)
         return await super().get_cluster(cluster_name, wait and cluster_name in self.clusters)
 
     async def sync_cluster(self, cluster_name: str) -> None:
-        """Take over what the record of a cluster says now."""
+        """Update a cluster from its record."""
         try:
             await super().sync_cluster(cluster_name)
         except ApiException as error:
-            # its Secret is gone, so the cluster is ending, and its record tells when it has
+            # its Secret is gone, so the cluster is ending, and its record shows when it has ended
             if error.status != 404:
                 raise
         record, stock = self.informer.get(cluster_name), self.clusters.get(cluster_name)
@@ -195,7 +197,7 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
         self._changed = asyncio.Event()
 
     async def on_cluster_heartbeat(self, cluster_name: str, msg: dict[str, Any]) -> None:
-        """Take over how many workers a scheduler wants; launched code runs in it, so it may say anything."""
+        """Scale to the number of workers that a scheduler wants. Launched code runs in it, so it may send anything."""
         count = msg.get("count")
         if type(count) is not int or count < 0:
             raise PublicException("A heartbeat has a whole number of workers.")
@@ -205,7 +207,7 @@ class KubeLaunchBackend(LaunchBackendMixin, KubeBackend):
         await super().on_cluster_heartbeat(cluster_name, msg)
 
     def make_cluster_object(self, username: str, options: Any, config: LaunchClusterConfig) -> dict[str, Any]:
-        """Return a cluster's record, labelled as its launch's."""
+        """Return a cluster's record with the labels of its launch."""
         record: dict[str, Any] = super().make_cluster_object(username, options, config)
         record["metadata"]["labels"].update({COMPONENT_LABEL: "dask", **config.launch_labels})
         return record

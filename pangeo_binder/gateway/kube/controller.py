@@ -1,8 +1,9 @@
-"""dask-gateway's controller, which makes the pods of clusters on Kubernetes, as launches need it. A process of its own.
+"""dask-gateway's controller, which makes the pods of clusters on Kubernetes, adapted to launches. A process of its own.
 
-`python -m pangeo_binder.gateway.kube.controller -f <config>` runs it. Beyond the stock one it gives up on what cannot
-start and says why, copes with namespaces that end under it, and bounds pods by their launch's age. Each method that
-mends dask-gateway says what it mends (2026.3.0, `dask_gateway_server/backends/kubernetes/controller.py`).
+`python -m pangeo_binder.gateway.kube.controller -f <config>` runs it. Unlike dask-gateway's own controller ("the stock
+one"), it gives up on clusters that cannot start and says why, survives namespaces that are deleted while it works, and
+limits pods to their launch's age. Each method that corrects a fault of dask-gateway's names it (2026.3.0,
+`dask_gateway_server/backends/kubernetes/controller.py`).
 """
 
 from __future__ import annotations
@@ -22,23 +23,24 @@ from kubernetes_asyncio.client.rest import ApiException
 from traitlets import Float, default
 
 from ... import metrics
+from ...kube.labels import COMPONENT_LABEL
+from ...kube.pod_status import ENDED_PHASES
 from ...kube.refusals import Refusal, Why, refusal_of
+from ..notices import MESSAGE
 from .backoff import BackoffClient
-from .notices import MESSAGE
-from .pods import COMPONENT_LABEL
-from .schedulers import CONTAINER, ENDED_PHASES, why_ended, why_not_started
+from .schedulers import CONTAINER, why_ended, why_not_started
 from .scrape import add_metrics
 
 Cluster = dict[str, Any]
 Pod = dict[str, Any]
 Handled = tuple[dict[str, Any] | None, bool | None]
-"""The status a cluster is to have (None: leave it), and whether to look at it again soon."""
+"""The cluster's new status (None: no change), and whether to reconcile it again soon."""
 
 _WORKER = "dask-worker"
 _ENDED = frozenset({"Stopped", "Failed"})
-"""The phases of a cluster that is no more."""
+"""The phases of a cluster that has ended."""
 _DEADLINE_GRACE_SECONDS = 60
-"""The reaper ends clusters in good order; this much later their pods end with or without it."""
+"""So much later than the reaper ends a cluster in good order, its pods end by themselves."""
 
 
 def _name(cluster: Cluster) -> tuple[str, str]:
@@ -58,13 +60,13 @@ class LaunchController(KubeController):
     start_seconds = Float(180, help="A cluster that does not run after this long has failed.", config=True)
     quota_seconds = Float(
         60,
-        help="How long a scheduler that is refused is tried again, if a quota may have room or a permission come.",
+        help="How long a refused scheduler is tried again, if the quota may get room or a permission may be granted.",
         config=True,
     )
 
     @default("completed_cluster_max_age")
     def _completed_cluster_max_age(self) -> float:
-        """Long enough for a person to read why a cluster failed; a quota on their number counts records."""
+        """Long enough to read why a cluster failed; not longer, because a quota counts the records."""
         return 300.0
 
     @default("completed_cluster_cleanup_period")
@@ -73,7 +75,7 @@ class LaunchController(KubeController):
 
     @default("backoff_max_delay")
     def _backoff_max_delay(self) -> float:
-        """Workers that a quota refused are tried again this often, at least."""
+        """Refused workers are tried again at least this often."""
         return 30.0
 
     async def setup(self) -> None:
@@ -85,7 +87,7 @@ class LaunchController(KubeController):
 
     @property
     def custom_client(self) -> BackoffClient:
-        """The client for records and routes; the stock set-up assigns it just before its informers start."""
+        """The client for records and routes; the stock `setup` assigns it just before its informers start."""
         return self._custom_client
 
     @custom_client.setter
@@ -101,15 +103,15 @@ class LaunchController(KubeController):
     def core_client(self, client: Any) -> None:
         self._core_client = BackoffClient(client)
 
-    # what is seen
+    # events
 
     def on_cluster_update(self, cluster: Cluster, old: Cluster | None = None) -> None:
-        """Remember the labels of the cluster's launch, and look at it."""
+        """Remember the labels of the cluster's launch, and queue the cluster."""
         self._labels[cluster["metadata"]["name"]] = cluster["spec"]["config"].get("launch_labels", {})
         super().on_cluster_update(cluster, old)
 
     def on_cluster_delete(self, cluster: Cluster) -> None:
-        """Forget the cluster. The stock one keeps what it knew of its pods for ever."""
+        """Forget the cluster. The stock one never forgets the cluster's pods."""
         super().on_cluster_delete(cluster)
         namespace, name = _name(cluster)
         self._labels.pop(name, None)
@@ -117,17 +119,17 @@ class LaunchController(KubeController):
         self._refusals.pop(f"{namespace}.{name}", None)
 
     def on_pod_delete(self, pod: Pod) -> None:
-        """Take note of a pod's end; pods outlive their cluster's record by a moment, which brings nothing back."""
+        """Note that a pod is gone. Its cluster's record may be gone already, and must not be remembered again."""
         super().on_pod_delete(pod)
         key = get_cluster_key(pod)
         if key is not None and self.informers["cluster"].get(key) is None:
             self.cluster_info.pop(key, None)
 
     def on_pod_update(self, pod: Pod, old: Pod | None = None) -> None:
-        """Take note of a pod.
+        """Note a pod.
 
-        The stock one overlooks pods without a container's status. Workers that no node has room for would not count
-        and be made again every ten minutes, and a scheduler that was evicted would be waited for.
+        The stock one ignores pods without a container's status. It would not count workers for which no node has room,
+        so it would make new ones every ten minutes, and it would wait for a scheduler that was evicted.
         """
         super().on_pod_update(pod, old)
         key, component = get_cluster_key(pod), pod["metadata"]["labels"][COMPONENT_LABEL]
@@ -141,25 +143,25 @@ class LaunchController(KubeController):
         elif component == CONTAINER and phase in ENDED_PHASES:
             self.queue.put(key)
 
-    # what is done
+    # reconciling
 
     async def reconcile_cluster(self, cluster_key: str) -> bool | None:
-        """Bring a cluster nearer to what it should be. One whose namespace or record is gone is left alone."""
+        """Reconcile a cluster. If its namespace or its record is gone, do nothing."""
         try:
             requeue: bool | None = await super().reconcile_cluster(cluster_key)
             return requeue
         except ApiException as error:
             refusal = refusal_of(error.status, error.body)
-            if refusal is None or refusal.why not in (Why.ENDING, Why.PERMISSION):
+            if refusal.why not in (Why.ENDING, Why.MISSING, Why.PERMISSION):
                 raise
-            self.log.info("Cluster %s is going, or its namespace is: %s", cluster_key, error.body)
+            self.log.info("Cluster %s or its namespace is being deleted: %s", cluster_key, error.body)
             return refusal.why is Why.PERMISSION
 
     async def handle_cluster(self, cluster: Cluster) -> Handled:
-        """Do what a cluster needs.
+        """Reconcile a cluster of any phase.
 
-        The stock one leaves objects behind that it made but had not noted yet. And where the end of the pod it deleted
-        is seen before the status it wrote, it ends a cluster twice, and the second end has another reason.
+        The stock one leaves objects behind that it made but had not noted yet. If the watch reports the end of a pod
+        before the status that the stock one wrote, it ends the cluster twice, the second time with another reason.
         """
         if ".".join(_name(cluster)) in self.stopped_clusters and cluster.get("status", {}).get("phase") not in _ENDED:
             return None, False
@@ -169,13 +171,13 @@ class LaunchController(KubeController):
         return handled
 
     async def patch_cluster_status(self, namespace: str, name: str, status: dict[str, Any]) -> None:
-        """Write a cluster's status, and remember it where it is the last."""
+        """Write a cluster's status, and remember a cluster that has ended."""
         await super().patch_cluster_status(namespace, name, status)
         if status["phase"] in _ENDED:
             self.stopped_clusters[f"{namespace}.{name}"] = parse_k8s_timestamp(status["completionTime"])
 
     def _made(self, cluster: Cluster) -> dict[str, str]:
-        """Return what a cluster may have that has to be deleted; the rest belongs to these."""
+        """Return the objects of a cluster that have to be deleted; they own the others."""
         name = cluster["metadata"]["name"]
         return {"credentials": self.make_secret_name(name), "schedulerPod": f"{CONTAINER}-{name}"}
 
@@ -185,7 +187,7 @@ class LaunchController(KubeController):
         return pod
 
     async def handle_pending_cluster(self, cluster: Cluster) -> Handled:
-        """Start a cluster, for as long as it may take. The stock one tries for ever."""
+        """Start a cluster within `start_seconds`. The stock one tries for ever."""
         namespace, name = _name(cluster)
         pod, left = self._scheduler_pod(cluster), self.start_seconds - _age_seconds(cluster)
         if pod is not None and (why := why_ended(pod)):
@@ -203,13 +205,14 @@ class LaunchController(KubeController):
 
     async def _scheduler_refused(self, cluster: Cluster, error: ApiException) -> Handled:
         refusal = refusal_of(error.status, error.body)
-        if refusal is None or refusal.why is Why.ENDING:
+        if refusal.why in (Why.ENDING, Why.MISSING, Why.CONFLICT, Why.UNAVAILABLE):
             raise error
         self._note_refusal(cluster, "scheduler", refusal, error)
-        sentence = refusal.sentence("the scheduler of this Dask cluster")
-        if refusal.why in (Why.QUOTA, Why.NOT_YET, Why.PERMISSION) and _age_seconds(cluster) < self.quota_seconds:
-            return {"phase": "Pending", **cluster.get("status", {}), MESSAGE: sentence}, True
-        return await self._failed(cluster, sentence)
+        text = refusal.explanation("the scheduler of this Dask cluster")
+        may_pass = refusal.is_temporary or refusal.why in (Why.QUOTA, Why.PERMISSION)
+        if may_pass and _age_seconds(cluster) < self.quota_seconds:
+            return {"phase": "Pending", **cluster.get("status", {}), MESSAGE: text}, True
+        return await self._failed(cluster, text)
 
     def _note_refusal(self, cluster: Cluster, what: str, refusal: Refusal, error: ApiException) -> None:
         namespace, name = _name(cluster)
@@ -217,7 +220,7 @@ class LaunchController(KubeController):
         metrics.DASK_REFUSALS.labels(what, refusal.why).inc()
 
     async def _failed(self, cluster: Cluster, why: str) -> Handled:
-        """Take away what the cluster has, and let its person know why."""
+        """Delete the cluster's objects, and write the reason for its user into its status."""
         namespace, name = _name(cluster)
         self.log.warning("Cluster %s.%s failed: %s", namespace, name, why)
         metrics.DASK_FAILURES.inc()
@@ -226,7 +229,7 @@ class LaunchController(KubeController):
         return {**cluster.get("status", {}), **ended}, False
 
     async def handle_running_cluster(self, cluster: Cluster) -> Handled:
-        """Make and delete workers, and note how many there are and whether some were refused."""
+        """Make and delete workers, and note in the status how many run and whether some were refused."""
         namespace, name = _name(cluster)
         key = f"{namespace}.{name}"
         if why := why_ended(self._scheduler_pod(cluster)):
@@ -235,25 +238,24 @@ class LaunchController(KubeController):
         info, refusal = self.cluster_info[key], self._refusals.pop(key, None)
         status["workers"] = len(info.running)
         if refusal is not None:
-            status[MESSAGE] = refusal.sentence("more workers for this Dask cluster")
+            status[MESSAGE] = refusal.explanation("more workers for this Dask cluster")
             return status, requeue and refusal.why is not Why.ENDING
         if len(info.running | info.pending) >= cluster["spec"].get("replicas", 0):
             status.pop(MESSAGE, None)
         return status, requeue
 
     async def create_pod(self, namespace: str, pod: Pod, info: ClusterInfo | None = None) -> Any:
-        """Make a worker. A refusal is also the person's to know, so it is kept for the cluster's status."""
+        """Make a pod. A worker's refusal is kept for the cluster's status, where its user sees it."""
         try:
             return await super().create_pod(namespace, pod, info)
         except ApiException as error:
             refusal = refusal_of(error.status, error.body)
-            if refusal is not None:
-                self._refusals[f"{namespace}.{pod['metadata']['labels']['gateway.dask.org/cluster']}"] = refusal
-                metrics.DASK_REFUSALS.labels("worker", refusal.why).inc()
+            self._refusals[f"{namespace}.{pod['metadata']['labels']['gateway.dask.org/cluster']}"] = refusal
+            metrics.DASK_REFUSALS.labels("worker", refusal.why).inc()
             raise
 
     async def delete_pod(self, namespace: str, pod_name: str, info: ClusterInfo | None = None) -> None:
-        """Delete a worker. The stock one reads `code` of an error that has `status`, and so fails where one is gone."""
+        """Delete a worker. The stock one reads `code` of an error that has `status`, so it fails on a missing one."""
         try:
             await self.core_client.delete_namespaced_pod(pod_name, namespace)
         except Exception as error:
@@ -268,22 +270,22 @@ class LaunchController(KubeController):
     async def handle_scale_down(
         self, cluster: Cluster, sched_pod: Pod, info: ClusterInfo, replicas: int, delta: int
     ) -> bool:
-        """Delete workers that have not started. `delta` is not above 0.
+        """Delete workers that have not started; `delta` is 0 or negative.
 
-        The stock one slices with it as it is, and so deletes all but that many instead of that many.
+        The stock one slices a list with the negative number, so it deletes all but that many instead of that many.
         """
         failed: bool = await super().handle_scale_down(cluster, sched_pod, info, replicas, -delta)
         return failed
 
-    # what is made
+    # objects
 
     def get_labels(self, cluster_name: str, component: str | None = None) -> dict[str, str]:
-        """Return the labels of one of a cluster's objects: dask-gateway's and its launch's."""
+        """Return the labels of a cluster's object: those of dask-gateway and those of the launch."""
         labels: dict[str, str] = super().get_labels(cluster_name, component)
         return {**self._labels.get(cluster_name, {}), **labels}
 
     def make_pod(self, namespace: str, cluster_name: str, config: Any, is_worker: bool = False) -> Pod:
-        """Return a pod, which ends with its launch even where nobody is left to end it."""
+        """Return a pod, which ends with its launch even if no process is left to end it."""
         pod: Pod = super().make_pod(namespace, cluster_name, config, is_worker)
         left = math.ceil(config.ends_at - time.time()) + _DEADLINE_GRACE_SECONDS
         pod["spec"]["activeDeadlineSeconds"] = max(1, left)
@@ -291,7 +293,7 @@ class LaunchController(KubeController):
 
 
 def _note_worker(info: ClusterInfo, name: str, phase: str | None) -> bool:
-    """Note a worker without a container's status; return whether it failed just now, so that another is to be made."""
+    """Note a worker without a container's status; return whether it failed just now and has to be replaced."""
     if phase == "Pending":
         info.on_worker_pending(name)
     elif phase == "Succeeded":

@@ -1,72 +1,60 @@
-"""Says from a scheduler's pod why a cluster failed or does not start, as a sentence for its person. Pure.
+"""Sentences about a scheduler's pod: why a cluster failed or does not start. Pure; used by the controller.
 
-Used by the controller. Pods are dicts, as Kubernetes' API tells them
-(https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/).
+Pods are plain JSON, as the API server sends them; what a status means is `kube.pod_status`'s.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from ...kube import pod_status
+from ...kube.pod_status import Json, container_state
 
 CONTAINER = "dask-scheduler"
-ENDED_PHASES = frozenset({"Succeeded", "Failed"})
 
-_GONE = "The scheduler of this Dask cluster is gone: Kubernetes took its pod away."
+_GONE = "The scheduler of this Dask cluster is gone: Kubernetes deleted its pod."
 _POD_REASONS = {
-    "DeadlineExceeded": "This Dask cluster reached the greatest age of its session.",
-    "Evicted": "Kubernetes evicted the scheduler of this Dask cluster, because its node ran short of something.",
-    "OOMKilled": "The scheduler of this Dask cluster took more memory than it may have.",
+    "DeadlineExceeded": "This Dask cluster reached the maximum age of its session.",
+    pod_status.EVICTED: "Kubernetes evicted the scheduler of this Dask cluster: its node ran out of resources.",
+    pod_status.OUT_OF_MEMORY: "The scheduler of this Dask cluster used more memory than it may.",
 }
 _IDLE = "The scheduler of this Dask cluster ended by itself, as it does after a long time without work."
 _BROKEN = "the environment may lack a working dask, distributed or dask-gateway."
 _WAITING = {
+    **dict.fromkeys(pod_status.IMAGE_FAILURES, "the image of the environment could not be pulled."),
     "CreateContainerConfigError": "a Secret or setting of its pod is missing.",
-    "ErrImagePull": "the image of the environment could not be fetched.",
-    "ImagePullBackOff": "the image of the environment could not be fetched.",
-    "InvalidImageName": "the image of the environment could not be fetched.",
 }
 
 
-def _state(pod: dict[str, Any], kind: str) -> dict[str, Any] | None:
-    for status in pod.get("status", {}).get("containerStatuses") or ():
-        if status.get("name") == CONTAINER:
-            state: dict[str, Any] | None = (status.get("state") or {}).get(kind)
-            return state
-    return None
+def why_ended(pod: Json | None) -> str | None:
+    """Return why the scheduler with `pod` has ended, or None if it may still start or run.
 
-
-def why_ended(pod: dict[str, Any] | None) -> str | None:
-    """Return why the scheduler with `pod` is no more, or None where it may still become or be one.
-
-    dask-gateway looks at the container alone, and never notices the end of a pod that has none: one that was evicted
-    before it started, or whose node is gone.
+    dask-gateway reads the container only, and never notices the end of a pod without one: a pod that was evicted before
+    it started, or whose node is gone.
     """
     if pod is None:
         return _GONE
-    terminated = _state(pod, "terminated")
-    status = pod.get("status", {})
-    if terminated is None and status.get("phase") not in ENDED_PHASES:
+    state = container_state(pod, CONTAINER)
+    if not state.terminated and not pod_status.has_ended(pod):
         return None
-    for reason in (status.get("reason"), (terminated or {}).get("reason")):
+    for reason in (pod_status.pod_reason(pod), state.reason):
         if reason in _POD_REASONS:
             return _POD_REASONS[reason]
-    if terminated is None:
+    if not state.terminated:
         return _GONE
-    if terminated.get("exitCode") == 0:
+    if state.exit_code == 0:
         return _IDLE
-    return f"The scheduler of this Dask cluster ended with the code {terminated.get('exitCode')}: {_BROKEN}"
+    return f"The scheduler of this Dask cluster ended with exit code {state.exit_code}: {_BROKEN}"
 
 
-def why_not_started(pod: dict[str, Any] | None, seconds: float) -> str:
+def why_not_started(pod: Json | None, seconds: float) -> str:
     """Return why the scheduler with `pod` does not run after `seconds`."""
-    said = f"This Dask cluster did not start within {seconds:.0f} seconds: "
+    late = f"This Dask cluster did not start within {seconds:.0f} seconds: "
     if pod is None:
-        return said + "Kubernetes did not make its scheduler."
-    if waiting := _state(pod, "waiting"):
-        return said + _WAITING.get(str(waiting.get("reason")), "its scheduler's container did not start.")
-    if _state(pod, "running") is not None:
-        return said + f"its scheduler runs but does not answer; {_BROKEN}"
-    conditions = pod.get("status", {}).get("conditions") or ()
-    if any(each.get("type") == "PodScheduled" and each.get("status") != "True" for each in conditions):
-        return said + "no node has room for its scheduler."
-    return said + "its scheduler's container did not start."
+        return late + "Kubernetes did not make its scheduler."
+    state = container_state(pod, CONTAINER)
+    if state.waiting:
+        return late + _WAITING.get(state.reason, "its scheduler's container did not start.")
+    if state.running:
+        return late + f"its scheduler runs but does not answer; {_BROKEN}"
+    if pod_status.is_unschedulable(pod):
+        return late + "no node has room for its scheduler."
+    return late + "its scheduler's container did not start."

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads; both processes of the gateway on Kubernetes have it, off the public path."""
+"""The page that Prometheus scrapes; both processes of the gateway on Kubernetes serve it, not publicly."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 def add_metrics(app: web.Application) -> None:
-    """Serve `/metrics`. The public proxy routes only `/api` of the API server, and nothing of the controller."""
+    """Serve `/metrics`. The public proxy routes only `/api` of the API server, and nothing to the controller."""
     app.router.add_get("/metrics", _metrics)

@@ -1,1 +1,1 @@
-"""Dask clusters of launches, by dask-gateway or by the Dask operator; the hub asks for them and ends them."""
+"""Dask clusters of launches, by dask-gateway or by the Dask operator; the hub requests and ends them."""

@@ -1,6 +1,6 @@
-"""Dask clusters by dask-gateway: the hub asks it in the launch's name, and ends them in its own.
+"""Dask clusters by dask-gateway: the hub requests them with the launch's token, and ends them with its own.
 
-Runs in the hub, as a client of the gateway's API. Not for limits, which the gateway reads in the launch's grant.
+Runs in the hub, as a client of the gateway's API. Not for limits, which the gateway reads from the launch's grant.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..provision import Cluster, Clusters
 log = logging.getLogger(__name__)
 
 _SETTLE_SECONDS = 180
-"""As long as the gateway gives a scheduler to start (`cluster_start_timeout`); waiting longer finds nothing."""
+"""The gateway's own limit for a scheduler to start (`cluster_start_timeout`); waiting longer is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayService:
-    """Where the gateway is and what the hub says to be let in."""
+    """The address of the gateway, and the hub's credentials for it."""
 
     url: str
     """Its address, ending before `/api`."""
@@ -38,7 +38,7 @@ class GatewayService:
 
 
 class GatewayClusters(Clusters):
-    """Clusters that dask-gateway makes, and sessions may ask for more of."""
+    """Clusters that dask-gateway makes; sessions may request more of them."""
 
     on_request = True
     without = "No Dask cluster could be made now; make one later with Gateway().new_cluster()"
@@ -49,11 +49,11 @@ class GatewayClusters(Clusters):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a session needs to find the gateway."""
+        """Variables with which a session finds the gateway."""
         return self._service.environment
 
     async def make(self, launch: Launch, server_token: str) -> Cluster:
-        """Ask for a cluster with the server's own token: it then belongs to the launch. Raises DaskUnavailable."""
+        """Request a cluster with the server's own token, so that it belongs to the launch. Raises DaskUnavailable."""
         url, headers = self._url("clusters", ""), _as(server_token)
         body: dict[str, dict[str, str]] = {"cluster_options": {}}
         try:
@@ -67,7 +67,7 @@ class GatewayClusters(Clusters):
         return Cluster(name, MappingProxyType({"DASK_GATEWAY_CLUSTER": name}))
 
     async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
-        """Return once `cluster` runs and was asked for the tier's first workers. Raises DaskUnavailable."""
+        """Wait until `cluster` runs, then scale it to the tier's first workers. Raises DaskUnavailable."""
         assert launch.grant.dask is not None
         headers = _as(server_token)
         try:
@@ -102,7 +102,7 @@ class GatewayClusters(Clusters):
             async with self._connections.http.delete(url, headers=headers, raise_for_status=True):
                 pass
         except (aiohttp.ClientError, TimeoutError) as error:
-            log.warning("Could not end the clusters of launch %s: %s", launch.id, type(error).__name__)
+            log.warning("Cannot end the clusters of launch %s: %s", launch.id, type(error).__name__)
             raise DaskUnavailable("dask-gateway did not end this launch's clusters.") from None
 
     async def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Servers as pods of a Kubernetes cluster, and what bounds them there. Runs in the hub."""
+"""Servers as pods of a Kubernetes cluster, and the objects that bound them there. Runs in the hub."""

@@ -1,8 +1,8 @@
-"""Removes what surrounded launches whose server is gone, for when the hub could not do so itself.
+"""Deletes the objects of launches whose server is gone, in case the hub could not do so itself.
 
-A process beside the hub, run by it: `python -m pangeo_binder.hub.kube.namespace_reaper`, with the name of the shared
-namespace as its argument where there is one. It asks the hub about the server of each launch it finds, a bounded number
-in each round, and acts only on a clear answer, given twice.
+A process that the hub starts: `python -m pangeo_binder.hub.kube.namespace_reaper`, with the name of the shared
+namespace, if there is one, as its argument. In each round it asks the hub about the servers of a bounded number of
+launches. It acts only on a clear answer, given twice.
 """
 
 from __future__ import annotations
@@ -16,42 +16,41 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-import aiohttp
 from kubernetes_asyncio.client.rest import ApiException
 
 from ... import names
-from ...kube.api import KubeApi, gone
+from ...kube.api import NO_ANSWER, KubeApi, delete_if_present
+from ...kube.labels import SERVER_ANNOTATION
+from ...kube.placement import shared_name
 from ...liveness import HubIsAlive, IsAlive, MissingServers
-from .manifests import SERVER_ANNOTATION
-from .namespaces import remove_shared
-from .settings import shared_name
+from .launch_objects import remove_shared
 
 log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 10.0
-"""Two rounds over a page find a dead server: up to one page of launches, what surrounded it is going within 30 s."""
+"""Two rounds over a page find a dead server: with at most one page of launches, its objects are deleted within 30 s."""
 _PAGE = 200
-"""How many launches one round looks at: a backstop must not be a load, however many there are."""
+"""How many launches one round checks: a backstop must not be a load, however many there are."""
 _REQUEST_SECONDS = 30
 _SELECTOR = f"{names.LAUNCH_LABEL},app.kubernetes.io/managed-by={names.LABEL}"
 
 
-class Surroundings(ABC):
-    """Where launches leave things: what the reaper looks through."""
+class Layout(ABC):
+    """How the launches' objects are laid out in the cluster."""
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
 
     @abstractmethod
     async def listed(self, **page: Any) -> Any:
-        """Return a page of the objects of which each launch has one for as long as it has anything."""
+        """Return a page of the objects of which each launch has one for as long as it has any object."""
 
     @abstractmethod
     async def remove(self, found: Any) -> None:
-        """Remove all of the launch that `found` is of. Raises ApiException and what connections raise."""
+        """Delete all objects of the launch that `found` belongs to. Raises ApiException and what connections raise."""
 
 
-class OwnNamespaces(Surroundings):
+class OwnNamespaces(Layout):
     """A namespace for each launch."""
 
     async def listed(self, **page: Any) -> Any:
@@ -61,10 +60,10 @@ class OwnNamespaces(Surroundings):
     async def remove(self, found: Any) -> None:
         """Delete the namespace."""
         core = await self._api.core()
-        await gone(core.delete_namespace(found.metadata.name, _request_timeout=_REQUEST_SECONDS))
+        await delete_if_present(core.delete_namespace(found.metadata.name, _request_timeout=_REQUEST_SECONDS))
 
 
-class SharedNamespace(Surroundings):
+class SharedNamespace(Layout):
     """One namespace of all launches, in which each launch has a NetworkPolicy from before its pod to the end."""
 
     def __init__(self, api: KubeApi, namespace: str) -> None:
@@ -76,63 +75,63 @@ class SharedNamespace(Surroundings):
         return await (await self._api.networking()).list_namespaced_network_policy(self._namespace, **page)
 
     async def remove(self, found: Any) -> None:
-        """Delete the server's pod and what surrounded it; Dask clusters are their maker's to end."""
+        """Delete the server's pod and its other objects; dask-gateway or the operator ends the Dask clusters."""
         launch_id, core = found.metadata.labels[names.LAUNCH_LABEL], await self._api.core()
-        await gone(core.delete_namespaced_pod(shared_name("server", launch_id), self._namespace))
+        await delete_if_present(core.delete_namespaced_pod(shared_name("server", launch_id), self._namespace))
         await remove_shared(self._api, self._namespace, launch_id)
 
 
 class NamespaceReaper:
-    """Compares what surrounds launches with the hub's servers, again and again."""
+    """Compares the launches in the cluster with the hub's servers, periodically."""
 
-    def __init__(self, surroundings: Surroundings, is_alive: IsAlive) -> None:
-        self._surroundings = surroundings
+    def __init__(self, layout: Layout, is_alive: IsAlive) -> None:
+        self._layout = layout
         self._next = ""
         self._number = 0
         self._missing: defaultdict[int, MissingServers] = defaultdict(lambda: MissingServers(is_alive))
-        """Who was found gone before, by the number of the page."""
+        """The servers that were gone in the last round, by the number of the page."""
 
     async def loop(self) -> None:
         """Reap until cancelled; a round that fails is logged and tried again."""
         while True:
             try:
                 await self.reap()
-            except (ApiException, aiohttp.ClientError, TimeoutError) as error:
+            except (ApiException, *NO_ANSWER) as error:
                 log.error("A round of the namespace reaper failed: %s", type(error).__name__)
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def reap(self) -> None:
-        """Remove what surrounded the launches of one page whose servers were found dead twice."""
+        """Delete the objects of one page's launches whose servers were gone twice."""
         number = self._number
         found = defaultdict(list)
         for each in await self._page():
             found[each.metadata.annotations[SERVER_ANNOTATION]].append(each)
         for owner in await self._missing[number].find(found):
             for each in found[owner]:
-                log.warning("Removing what is left of launch %s", each.metadata.labels[names.LAUNCH_LABEL])
-                await self._surroundings.remove(each)
+                log.warning("Deleting the objects left of launch %s", each.metadata.labels[names.LAUNCH_LABEL])
+                await self._layout.remove(each)
 
     async def _page(self) -> Iterable[Any]:
-        """Return the next objects that are not going already and tell whose they are."""
+        """Return the next objects that are not being deleted and name their server."""
         more = {"_continue": self._next} if self._next else {}
-        self._next = ""  # where the page is too old to go on from, the next round begins anew
+        self._next = ""  # if the page has expired on the API server, the next round starts from the first
         page = {"label_selector": _SELECTOR, "limit": _PAGE, "_request_timeout": _REQUEST_SECONDS}
-        listed = await self._surroundings.listed(**page, **more)
+        listed = await self._layout.listed(**page, **more)
         self._next = listed.metadata._continue or ""
         self._number = self._number + 1 if self._next else 0
-        return [each for each in listed.items if _is_to_be_asked_for(each.metadata)]
+        return [each for each in listed.items if _names_its_server(each.metadata)]
 
 
-def _is_to_be_asked_for(metadata: Any) -> bool:
+def _names_its_server(metadata: Any) -> bool:
     return metadata.deletion_timestamp is None and SERVER_ANNOTATION in (metadata.annotations or {})
 
 
 async def _run(shared_namespace: str) -> None:
-    # JupyterHub tells a service it runs by these where it is and how it is let in
+    # JupyterHub sets these for each service that it starts
     is_alive = HubIsAlive(os.environ["JUPYTERHUB_API_URL"], os.environ["JUPYTERHUB_API_TOKEN"])
     api = KubeApi(os.environ.get("KUBECONFIG", ""))
-    where = SharedNamespace(api, shared_namespace) if shared_namespace else OwnNamespaces(api)
-    await NamespaceReaper(where, is_alive).loop()
+    layout = SharedNamespace(api, shared_namespace) if shared_namespace else OwnNamespaces(api)
+    await NamespaceReaper(layout, is_alive).loop()
 
 
 def main() -> None:

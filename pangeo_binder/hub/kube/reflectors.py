@@ -1,8 +1,8 @@
-"""KubeSpawner's memory of pods and events, made to ask for the whole of it seldom: its size is that of all launches.
+"""KubeSpawner's reflectors of pods and events, changed to list all objects seldom. Runs in the hub.
 
-KubeSpawner watches for ten seconds and then lists everything anew, which with thousands of launches is a hundred
-megabytes for the hub to read every ten seconds (https://github.com/jupyterhub/kubespawner/issues/753). Here the next
-watch goes on where the last one ended, as Kubernetes means it. Runs in the hub.
+KubeSpawner watches for ten seconds and then lists everything again. With thousands of launches the hub reads a hundred
+megabytes every ten seconds (https://github.com/jupyterhub/kubespawner/issues/753). Here the next watch continues where
+the last one ended, as the Kubernetes API intends.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from kubespawner.reflector import ResourceReflector
 from kubespawner.spawner import EventReflector, PodReflector
 
 LIST_SECONDS = 600.0
-"""How old a list may be: should a watch ever have kept something to itself, it is known after this time."""
+"""How old a list may be: an event that a watch should ever have missed is noticed after this time."""
 _ANY = "0"
-"""What KubeSpawner gives at its start and after a watch that failed, also one that was to go on from too long ago."""
+"""KubeSpawner's version at its start and after a failed watch, also one whose version has expired."""
 
 
 class _Remembered(dict[str, Any]):
-    """What is there, and how many deletions were told since the last piece of other news.
+    """The objects, and how many deletions were reported since the last other event.
 
-    KubeSpawner goes on from news that is no deletion, so each watch tells the deletions after it again.
+    KubeSpawner continues from an event that is not a deletion, so each watch reports the later deletions again.
     """
 
     deletions = 0
 
     def pop(self, *args: Any) -> Any:
-        """Take note of a deletion, also of what is not there any more."""
+        """Count a deletion, also of an object that is not present any more."""
         self.deletions += 1
         return super().pop(*args)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Take note of other news."""
+        """Start counting again after another event."""
         self.deletions = 0
         super().__setitem__(key, value)
 
@@ -43,7 +43,7 @@ class _Seldom(ResourceReflector):
     _listed = -LIST_SECONDS
 
     async def _list_and_update(self, resource_version: str | None = None) -> str:
-        """Return where the next watch goes on from; list only where that is not known, too old, or the cheaper way."""
+        """Return the version from which to watch; list only if it is unknown or old, or listing is cheaper."""
         known = resource_version not in (None, _ANY) and time.monotonic() < self._listed + LIST_SECONDS
         if known and self.resources.deletions <= len(self.resources):
             return str(resource_version)
@@ -64,4 +64,4 @@ SELDOM: dict[type[ResourceReflector], type[ResourceReflector]] = {
     PodReflector: SeldomPods,
     EventReflector: SeldomEvents,
 }
-"""What takes the place of which reflector of KubeSpawner's."""
+"""Our reflectors, by KubeSpawner's that they replace."""

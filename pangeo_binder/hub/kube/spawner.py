@@ -1,8 +1,8 @@
-"""Starts servers as pods of a Kubernetes cluster: each in surroundings of its own that bound it, and held to its grant.
+"""Starts servers as pods of a Kubernetes cluster, each limited to its grant.
 
-KubeSpawner makes the pod and watches it; `namespaces` makes what surrounds it before the pod, and removes it after.
-Runs in the hub. Clouds' metadata addresses are closed by the launch's NetworkPolicy: KubeSpawner's own way needs a
-privileged init container, which no launch may have.
+KubeSpawner creates the pod and watches it; `launch_objects` creates the launch's other objects before the pod, and
+deletes them after it. Runs in the hub. The launch's NetworkPolicy blocks clouds' metadata addresses: KubeSpawner's own
+way needs a privileged init container, which no launch may have.
 """
 
 from __future__ import annotations
@@ -19,81 +19,89 @@ from kubespawner import KubeSpawner
 from traitlets import Instance, default
 
 from ...errors import SpawnFailed, UserError
-from ...kube.api import FORBIDDEN
+from ...kube.api import log_text, refusal_by
+from ...kube.labels import COMPONENT_LABEL, launch_annotations, launch_labels
+from ...kube.placement import shared_name
 from ...kube.pods import USER_ID, restricted_container, restricted_pod
+from ...kube.refusals import Refusal
 from ...model import Launch
 from ..spawner import LaunchSpawnerMixin, Refused
-from .manifests import launch_annotations, launch_labels
-from .namespaces import Namespaces
-from .pod_status import is_not_yet, news, refused, too_slow, trouble
+from .launch_objects import LaunchObjects
+from .pod_status import event_message, refusal_failure, start_failure, timeout_failure
 from .reflectors import SELDOM
-from .settings import shared_name
+from .settings import KubeSettings
 
 T = TypeVar("T")
 
 _COMPONENT = "server"
 _SECRETS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
-"""Variables of JupyterHub's and ours that let somebody in; what was provisioned is secret as a whole."""
-_LOOK_SECONDS = 0.5
-_TELL_SECONDS = 5
-"""How much earlier than the hub this gives up, which says only that it took too long."""
+"""Variables of JupyterHub's and ours that hold credentials; all provisioned variables are secret."""
+_POLL_SECONDS = 0.5
+_REPORT_SECONDS = 5
+"""How much earlier than the hub this gives up: the hub would report only a timeout, without its reason."""
 _END_SECONDS = 10
-"""How long a server gets to end by itself where its namespace is deleted; it has nothing to save."""
+"""How long a server may take to end when its namespace is deleted; it has nothing to save."""
 
 
 class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
     """A server as a pod of the launch's image, in the launch's namespace."""
 
-    surroundings = Instance(Namespaces, help="Makes and removes what surrounds a launch's server.", config=True)
+    launch_objects = Instance(LaunchObjects, help="Creates and deletes a launch's other objects.", config=True)
+    _refusal: Refusal | None = None
+    """The API server's last refusal of the pod, while it is temporary."""
+
+    @property
+    def _settings(self) -> KubeSettings:
+        return self.launch_objects.settings
 
     @property
     def enable_user_namespaces(self) -> bool:
-        """Whether there is one watch over all namespaces; in a shared one the hub has no right to more than that."""
-        return not self.surroundings.site.shared_namespace
+        """Whether one watch covers all namespaces; with a shared namespace the hub may watch only that one."""
+        return not self._settings.placement.shared
 
     @default("namespace")
     def _namespace_default(self) -> str:
-        return str(self.surroundings.site.shared_namespace or super()._namespace_default())
+        return str(self._settings.placement.shared or super()._namespace_default())
 
     async def prepare(self, launch: Launch) -> None:
-        """Make the launch's surroundings, and hold the pod about to start to the launch's grant."""
+        """Create the launch's objects, and limit the pod to the launch's grant."""
         await super().prepare(launch)
-        site = self.surroundings.site
-        self.namespace = site.namespace(launch)
+        settings, placement = self._settings, self._settings.placement
+        self.namespace = placement.namespace(launch)
         self.pod_name = shared_name("server", launch.id)
-        self.image, self.image_pull_policy = launch.image, site.pull_policy
-        self.image_pull_secrets = [site.secret("pull", launch)] if site.pull_login else []
-        self._hold(launch)
+        self.image, self.image_pull_policy = launch.image, settings.pull_policy
+        self.image_pull_secrets = [placement.secret("pull", launch)] if settings.pull_login else []
+        self._limit(launch)
         self._place(launch)
-        await self.surroundings.make(launch)
+        await self.launch_objects.make(launch)
 
-    def _hold(self, launch: Launch) -> None:
-        """Set what the pod may take, and how little it may do."""
-        grant, allowed = launch.grant.server, self.surroundings.site.allowances
+    def _limit(self, launch: Launch) -> None:
+        """Set the pod's resources and its security settings."""
+        grant, allowed = launch.grant.server, self._settings.allowances
         self.cpu_guarantee, self.mem_guarantee = grant.cpu, grant.memory_bytes
         self.extra_resource_limits = {"ephemeral-storage": str(allowed.disk_bytes)}
         self.extra_resource_guarantees = {"ephemeral-storage": str(allowed.disk_request_bytes)}
-        held = restricted_pod()
+        pod = restricted_pod()
         self.uid = self.gid = self.fs_gid = USER_ID
         self.allow_privilege_escalation = False
-        self.pod_security_context = held.pop("securityContext")
+        self.pod_security_context = pod.pop("securityContext")
         self.container_security_context = restricted_container()["securityContext"]
-        # whatever the hub's own end, a pod ends when its launch is too old
-        held["activeDeadlineSeconds"] = grant.max_age_seconds + self.start_timeout
-        # a second start would find neither its files nor its notebooks: what it wrote goes with the container
-        held["restartPolicy"], held["terminationGracePeriodSeconds"] = "Never", _END_SECONDS
-        self.extra_pod_config = held
+        # a pod ends when its launch is too old, even if no hub runs
+        pod["activeDeadlineSeconds"] = grant.max_age_seconds + self.start_timeout
+        # never restart: what the server wrote is lost with its container, notebooks included
+        pod["restartPolicy"], pod["terminationGracePeriodSeconds"] = "Never", _END_SECONDS
+        self.extra_pod_config = pod
         self.automount_service_account_token = False
 
     def _place(self, launch: Launch) -> None:
-        """Set where the pod runs, and what tells everybody whose it is."""
-        where = self.surroundings.site.pods(launch)
-        self.node_selector = dict(where.node_selector)
-        self.tolerations = [dict(each) for each in where.tolerations]
-        self.priority_class_name = where.priority_class
-        self.extra_labels = {**launch_labels(launch), "app.kubernetes.io/component": _COMPONENT}
+        """Set the pod's nodes, its labels and its Secrets."""
+        nodes = self._settings.placement.pods(launch)
+        self.node_selector = dict(nodes.node_selector)
+        self.tolerations = [dict(each) for each in nodes.tolerations]
+        self.priority_class_name = nodes.priority_class
+        self.extra_labels = {**launch_labels(launch), COMPONENT_LABEL: _COMPONENT}
         self.extra_annotations = launch_annotations(launch)
-        secrets = [self.surroundings.site.secret(kind, launch) for kind in ("session", "storage")]
+        secrets = [self._settings.placement.secret(kind, launch) for kind in ("session", "storage")]
         optional = [False, launch.grant.storage is None]
         sources = [
             {"secretRef": {"name": name, "optional": missing}} for name, missing in zip(secrets, optional, strict=True)
@@ -101,22 +109,22 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         self.extra_container_config = {"envFrom": sources}
 
     def _expand_all(self, src: Any) -> Any:
-        """Leave texts as they are: KubeSpawner would take braces in a repository's address for its own templates."""
+        """Return `src` unchanged: KubeSpawner would expand braces in a repository's address as its own templates."""
         return src
 
     async def keep(self, storage: Mapping[str, str]) -> None:
-        """Write the Secret that the launch's workers take their storage from."""
+        """Write the Secret from which the launch's workers get their storage variables."""
         assert self.launch is not None
-        await self.surroundings.keep("storage", self.launch, storage)
+        await self.launch_objects.keep("storage", self.launch, storage)
 
     async def discard(self, launch: Launch) -> None:
-        """Remove what surrounded the server."""
-        await self.surroundings.remove(launch)
+        """Delete the launch's objects."""
+        await self.launch_objects.remove(launch)
 
     def get_env(self) -> dict[str, str]:
-        """Return what stands in the pod's own description: what is no secret.
+        """Return the variables in the pod's own manifest: those that are not secret.
 
-        Kubernetes would put other variables, secret ones too, where a repository's address or ref says `$(NAME)`.
+        `$` is escaped: Kubernetes would replace `$(NAME)` in a repository's address or ref, also by a secret variable.
         """
         secret = self._secret_names()
         return {name: value.replace("$", "$$") for name, value in super().get_env().items() if name not in secret}
@@ -125,12 +133,12 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         return {*_SECRETS, *self._provisioned.environment}
 
     def _session(self) -> dict[str, str]:
-        """Return the variables of the Secret `session`; those of storage come from a Secret of their own."""
+        """Return the variables of the Secret `session`; storage variables have a Secret of their own."""
         secret = self._secret_names() - set(self._provisioned.storage)
         return {name: value for name, value in super().get_env().items() if name in secret}
 
     def get_args(self) -> list[str]:
-        """Return a plain Jupyter server's arguments; its token is in the environment."""
+        """Return the arguments of a plain Jupyter server; its token is in the environment."""
         assert self.server is not None
         return [
             "--ServerApp.ip=0.0.0.0",
@@ -145,85 +153,93 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         ]
 
     def start(self) -> asyncio.Future[str]:
-        """Start the server; the future tells where it answers, once its cluster has settled."""
+        """Start the server; the future returns its address once its Dask cluster has started, too."""
         self._start_future = asyncio.ensure_future(self._started())
         return self._start_future
 
     async def _started(self) -> str:
         assert self.launch is not None
         self.cmd = ["python", "-m", "jupyterlab"]
-        seconds = self.start_timeout - _TELL_SECONDS
+        seconds = self.start_timeout - _REPORT_SECONDS
         try:
             async with asyncio.timeout(seconds):
-                await self.surroundings.keep("session", self.launch, self._session())
-                url = await self._while_it_may(self._start())
-                await self._while_it_may(_listens(url))
+                await self.launch_objects.keep("session", self.launch, self._session())
+                url = await self._unless_it_fails(self._start())
+                await self._unless_it_fails(_until_listening(url))
                 await self.settle()
         except UserError as error:
             raise Refused(error) from None
         except TimeoutError:
-            raise Refused(trouble(self._pod()) or too_slow(self._pod(), seconds)) from None
+            raise Refused(self._timeout_failure(seconds)) from None
         except ApiException as error:
-            self.log.error("Kubernetes refused the pod of %s: %s", self._log_name, error.reason)
-            raise Refused(refused(error.status, str(error.body))) from None
+            self.log.error("Kubernetes refused the pod of %s: %s", self._log_name, log_text(error))
+            raise Refused(refusal_failure(refusal_by(error))) from None
         except aiohttp.ClientError:
             raise Refused(SpawnFailed("Kubernetes does not answer the hub.", "Try again in a minute.")) from None
         return url
+
+    def _timeout_failure(self, seconds: int) -> UserError:
+        """Return why the server did not start within `seconds`."""
+        pod = self._pod()
+        if pod is None and self._refusal is not None:
+            return refusal_failure(self._refusal)
+        return start_failure(pod) or timeout_failure(pod, seconds)
 
     def _pod(self) -> dict[str, Any] | None:
         """Return the pod as Kubernetes described it last."""
         watch = self.pod_reflector
         return watch.pods.get(f"{self.namespace}/{self.pod_name}") if watch else None
 
-    async def _while_it_may(self, coming: Coroutine[Any, Any, T]) -> T:
-        """Return what `coming` does; raise SpawnFailed as soon as the pod can never run."""
+    async def _unless_it_fails(self, coming: Coroutine[Any, Any, T]) -> T:
+        """Return the result of `coming`; raise SpawnFailed as soon as the pod can never run."""
         task = asyncio.ensure_future(coming)
         try:
-            while not (await asyncio.wait([task], timeout=_LOOK_SECONDS))[0]:
-                if failed := trouble(self._pod()):
-                    raise failed
+            while not (await asyncio.wait([task], timeout=_POLL_SECONDS))[0]:
+                if failure := start_failure(self._pod()):
+                    raise failure
             return task.result()
         finally:
             task.cancel()
 
     async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
-        """Ask for the pod, again where the namespace is too new to be asked."""
+        """Create the pod; return False, for another try, after a temporary refusal such as that of a new namespace."""
         try:
             made: bool = await super()._make_create_pod_request(pod, request_timeout)
         except ApiException as error:
-            if error.status == FORBIDDEN and is_not_yet(str(error.body)):
-                return False
-            raise
+            if not refusal_by(error).is_temporary:
+                raise
+            self._refusal = refusal_by(error)
+            return False
         return made
 
     async def _ensure_namespace(self) -> None:
-        """Leave it to `prepare`, which has made it with all that bounds it."""
+        """Do nothing: `prepare` has created the namespace with all that bounds it."""
 
     async def _start_reflector(self, kind: str, reflector_class: type[Any], *args: Any, **how: Any) -> Any:
         """Watch pods and events without listing them every ten seconds."""
         return await super()._start_reflector(kind, SELDOM.get(reflector_class, reflector_class), *args, **how)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what the launch page shows: what was given, then what Kubernetes says of the pod."""
+        """Yield messages for the launch page: the grant, then Kubernetes' events on the pod."""
         async for event in super().progress():
             yield event
         async for event in KubeSpawner.progress(self):
-            if told := news(event.get("raw_event") or {}):
-                yield {"progress": 50 + event["progress"] // 3, "message": told}
+            if message := event_message(event.get("raw_event") or {}):
+                yield {"progress": 50 + event["progress"] // 3, "message": message}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up a server that outlived the hub, with the limits it was started with."""
+        """Adopt a server that outlived the hub, with the limits it was started with."""
         super().load_state(state)
         if self.launch is not None:
             self.image = self.launch.image
 
 
-async def _listens(url: str) -> None:
-    """Return once somebody listens at `url`; the hub's own wait looks seldom, and not at the pod."""
+async def _until_listening(url: str) -> None:
+    """Return once a process listens at `url`; the hub's own wait polls seldom, and does not watch the pod."""
     address = urlsplit(url)
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(address.hostname, address.port)
             writer.close()
             return
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)

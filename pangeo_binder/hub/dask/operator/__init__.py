@@ -1,1 +1,1 @@
-"""Dask clusters by the dask-kubernetes operator: the hub writes their records, the operator makes the pods."""
+"""Dask clusters by the dask-kubernetes operator: the hub writes their objects, the operator makes the pods."""

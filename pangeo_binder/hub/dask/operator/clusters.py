@@ -1,7 +1,7 @@
-"""Dask clusters by the dask-kubernetes operator: the hub writes them into the launch's namespace and looks after them.
+"""Dask clusters by the dask-kubernetes operator: the hub creates them in the launch's namespace and deletes them.
 
-Runs in the hub, as a client of Kubernetes' API; what is written is decided in `operator_manifests`. The session gets no
-access to these objects, so its one cluster is what the grant says and nothing a session does makes it more.
+Runs in the hub, as a client of the Kubernetes API; what the objects contain is decided in `manifests`. The session has
+no access to these objects, so nothing that a session does makes its one cluster larger than the grant says.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-import aiohttp
-from kubernetes_asyncio import client
+from kubernetes_asyncio.client.rest import ApiException
 
 from ....errors import DaskUnavailable
-from ....kube.api import FORBIDDEN, NEW_SECONDS, NOT_FOUND, KubeApi, once_it_may
+from ....kube.api import (
+    NEW_NAMESPACE_SECONDS,
+    NO_ANSWER,
+    KubeApi,
+    delete_if_present,
+    log_text,
+    refusal_by,
+    retry_temporary,
+)
+from ....kube.pod_status import Json
 from ....model import Launch
 from ...provision import Cluster, Clusters
 from .keys import new_keys
@@ -35,13 +43,21 @@ from .manifests import (
     operator_policy,
     session_variables,
 )
-from .status import Trouble, broken, has_pod, is_ready, refusal, refused, refused_to_operator
+from .status import (
+    ClusterFailure,
+    has_pod,
+    is_ready,
+    operator_refusal,
+    pod_refusal,
+    refusal_failure,
+    scheduler_failure,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_LOOK_SECONDS = 2.0
-_POD_LOOKS, _POD_LOOK_SECONDS = 10, 0.5
+_POLL_SECONDS = 2.0
+_POD_POLLS, _POD_POLL_SECONDS = 10, 0.5
 _ANSWER_SECONDS = 20.0
 _SESSION = {
     "DASK_LABEXTENSION__FACTORY__MODULE": "pangeo_binder_session.dask",
@@ -50,43 +66,43 @@ _SESSION = {
 
 
 class OperatorClusters(Clusters):
-    """One cluster for each launch, which grows and shrinks by itself between the tier's bounds."""
+    """One cluster for each launch, which scales itself within the tier's bounds."""
 
     on_request = False
-    without = "No Dask cluster could be made now; this session goes on without"
+    without = "No Dask cluster could be made now; this session continues without one"
 
     def __init__(self, settings: OperatorSettings, kubeconfig: str = "") -> None:
-        """Speak to the API server named by the file `kubeconfig`; without, to that of the pod the hub runs in."""
+        """Use the API server in the file `kubeconfig`; without one, that of the cluster the hub runs in."""
         self._settings = settings
         self._api = KubeApi(kubeconfig)
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The Dask panel's way to the session's cluster."""
+        """Variables with which the Dask panel finds the session's cluster."""
         return _SESSION
 
     async def make(self, launch: Launch, server_token: str) -> Cluster:
-        """Write the cluster, its autoscaler, its keys, and the operator's way to it. Raises DaskUnavailable."""
+        """Create the cluster, its autoscaler, its keys and its NetworkPolicy. Raises DaskUnavailable."""
         settings, keys = self._settings, new_keys(launch.grant.server.max_age_seconds)
-        namespace, core, objects = settings.namespace(launch), await self._api.core(), await self._objects()
-        policies = await self._api.networking()
-        await _written(launch, core.create_namespaced_secret, namespace, keys_secret(launch, keys))
-        await _written(launch, policies.create_namespaced_network_policy, namespace, operator_policy(launch, settings))
+        namespace, core = settings.placement.namespace(launch), await self._api.core()
+        objects, policies = await self._api.custom_objects(), await self._api.networking()
+        await _create(launch, core.create_namespaced_secret, namespace, keys_secret(launch, keys))
+        await _create(launch, policies.create_namespaced_network_policy, namespace, operator_policy(launch, settings))
         write, where = objects.create_namespaced_custom_object, (GROUP, VERSION, namespace)
-        await _written(launch, write, *where, CLUSTERS, dask_cluster(launch, settings))
+        await _create(launch, write, *where, CLUSTERS, dask_cluster(launch, settings))
         await self._until_pod(launch)
-        await _written(launch, write, *where, AUTOSCALERS, dask_autoscaler(launch))
+        await _create(launch, write, *where, AUTOSCALERS, dask_autoscaler(launch))
         return Cluster(cluster_name(launch), session_variables(launch, settings, keys))
 
     async def _until_pod(self, launch: Launch) -> None:
-        """Return once the scheduler has a pod, or soon: an autoscaler that finds none looks again after a minute."""
-        for _ in range(_POD_LOOKS):
+        """Wait a few seconds for the scheduler's pod: an autoscaler that finds none looks again after a minute."""
+        for _ in range(_POD_POLLS):
             if has_pod(await self._deployments(launch, cluster_name(launch))):
                 return
-            await asyncio.sleep(_POD_LOOK_SECONDS)
+            await asyncio.sleep(_POD_POLL_SECONDS)
 
     async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
-        """Return once the scheduler is ready. Raises DaskUnavailable, at once where Kubernetes refuses a pod."""
+        """Wait until the scheduler is ready. Raises DaskUnavailable, at once if Kubernetes refuses a pod."""
         try:
             async with asyncio.timeout(self._settings.start_seconds):
                 await self._until_ready(launch, cluster)
@@ -100,80 +116,72 @@ class OperatorClusters(Clusters):
     async def _until_ready(self, launch: Launch, cluster: str) -> None:
         while True:
             deployments = await self._deployments(launch, cluster)
-            trouble = refused(deployments)
-            if trouble is None and is_ready(deployments):
+            failure = pod_refusal(deployments)
+            if failure is None and is_ready(deployments):
                 return
-            if trouble := trouble or await self._trouble(launch, cluster):
-                raise _unavailable(launch, trouble)
-            await asyncio.sleep(_LOOK_SECONDS)
+            if failure := failure or await self._failure(launch, cluster):
+                raise _unavailable(launch, failure)
+            await asyncio.sleep(_POLL_SECONDS)
 
-    async def _deployments(self, launch: Launch, cluster: str) -> list[client.V1Deployment]:
-        namespace, apps = self._settings.namespace(launch), client.AppsV1Api(await self._api.client())
+    async def _deployments(self, launch: Launch, cluster: str) -> list[Json]:
+        namespace, apps = self._settings.placement.namespace(launch), await self._api.apps()
         listing = apps.list_namespaced_deployment(namespace, label_selector=f"{CLUSTER_LABEL}={cluster}")
-        return (await _said(launch, listing)).items
+        found: list[Json] = await self._api.as_json((await _answered(launch, listing)).items)
+        return found
 
-    async def _trouble(self, launch: Launch, cluster: str) -> Trouble | None:
-        namespace, core, objects = self._settings.namespace(launch), await self._api.core(), await self._objects()
-        pods = core.list_namespaced_pod(namespace, label_selector=f"{CLUSTER_LABEL}={cluster}")
-        if trouble := broken((await _said(launch, pods)).items):
-            return trouble
-        record = objects.get_namespaced_custom_object(GROUP, VERSION, namespace, CLUSTERS, cluster)
-        return refused_to_operator(await _said(launch, record))
+    async def _failure(self, launch: Launch, cluster: str) -> ClusterFailure | None:
+        namespace, core = self._settings.placement.namespace(launch), await self._api.core()
+        listing = core.list_namespaced_pod(namespace, label_selector=f"{CLUSTER_LABEL}={cluster}")
+        pods = await self._api.as_json((await _answered(launch, listing)).items)
+        if failure := scheduler_failure(pods):
+            return failure
+        objects = await self._api.custom_objects()
+        reading = objects.get_namespaced_custom_object(GROUP, VERSION, namespace, CLUSTERS, cluster)
+        return operator_refusal(await _answered(launch, reading))
 
     async def release(self, launch: Launch) -> None:
         """Delete the cluster with all that belongs to it. Raises DaskUnavailable."""
-        namespace, name, objects = self._settings.namespace(launch), cluster_name(launch), await self._objects()
-        apps, core, policies = client.AppsV1Api(await self._api.client()), await self._api.core(), self._api.networking
-        delete, where = objects.delete_namespaced_custom_object, (GROUP, VERSION, namespace)
-        await _gone(launch, delete(*where, CLUSTERS, name))
-        # they would go with the cluster, but that waits for the operator, which may be away
-        pods = apps.delete_collection_namespaced_deployment(namespace, label_selector=f"{CLUSTER_LABEL}={name}")
-        await _gone(launch, pods)
-        await _gone(launch, delete(*where, AUTOSCALERS, name))
-        await _gone(launch, core.delete_namespaced_secret(KEYS_SECRET, namespace))
-        await _gone(launch, (await policies()).delete_namespaced_network_policy(OPERATOR_POLICY, namespace))
+        namespace, name = self._settings.placement.namespace(launch), cluster_name(launch)
+        apps, core, policies = await self._api.apps(), await self._api.core(), await self._api.networking()
+        delete, where = (await self._api.custom_objects()).delete_namespaced_custom_object, (GROUP, VERSION, namespace)
+        await _delete(launch, delete(*where, CLUSTERS, name))
+        # the operator would delete the Deployments after the cluster, but it may not run now
+        deployments = apps.delete_collection_namespaced_deployment(namespace, label_selector=f"{CLUSTER_LABEL}={name}")
+        await _delete(launch, deployments)
+        await _delete(launch, delete(*where, AUTOSCALERS, name))
+        await _delete(launch, core.delete_namespaced_secret(KEYS_SECRET, namespace))
+        await _delete(launch, policies.delete_namespaced_network_policy(OPERATOR_POLICY, namespace))
 
     async def close(self) -> None:
         """Close the connections to the API server."""
         await self._api.close()
 
-    async def _objects(self) -> client.CustomObjectsApi:
-        return client.CustomObjectsApi(await self._api.client())
+
+async def _create(launch: Launch, create: Callable[..., Awaitable[Any]], *where_and_what: Any) -> None:
+    """Create an object, again while its refusal is temporary. Raises DaskUnavailable."""
+    creation = retry_temporary(lambda: create(*where_and_what))
+    await _answered(launch, creation, NEW_NAMESPACE_SECONDS + _ANSWER_SECONDS)
 
 
-async def _written(launch: Launch, create: Callable[..., Awaitable[Any]], *where_and_what: Any) -> None:
-    """Create an object, again where its namespace is too new to be asked. Raises DaskUnavailable."""
-    await _said(launch, once_it_may(lambda: create(*where_and_what)), NEW_SECONDS + _ANSWER_SECONDS)
+async def _delete(launch: Launch, deletion: Awaitable[object]) -> None:
+    """Return once the object that `deletion` deletes is being deleted or does not exist. Raises DaskUnavailable."""
+    await _answered(launch, delete_if_present(deletion))
 
 
-async def _gone(launch: Launch, deletion: Awaitable[object]) -> None:
-    """Return once what `deletion` deletes is being deleted, or was not there. Raises DaskUnavailable."""
-
-    async def delete() -> None:
-        try:
-            await deletion
-        except client.ApiException as error:
-            if error.status != NOT_FOUND:
-                raise
-
-    await _said(launch, delete())
-
-
-async def _said(launch: Launch, request: Awaitable[T], seconds: float = _ANSWER_SECONDS) -> T:
-    """Return what the API server answers. Raises DaskUnavailable."""
+async def _answered(launch: Launch, request: Awaitable[T], seconds: float = _ANSWER_SECONDS) -> T:
+    """Return the API server's answer. Raises DaskUnavailable."""
     try:
         async with asyncio.timeout(seconds):
             return await request
-    except client.ApiException as error:
-        if error.status == FORBIDDEN:
-            raise _unavailable(launch, refusal("the Dask cluster", str(error.body))) from None
-        what = f"{error.status} {error.reason}"  # not the body, which may repeat what was sent
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        what = type(error).__name__
-    again = "Try again in a minute."
-    raise _unavailable(launch, Trouble("Kubernetes did not give this launch its Dask cluster.", again, what))
+    except ApiException as error:
+        refusal = refusal_by(error)
+        raise _unavailable(launch, refusal_failure("the Dask cluster", refusal, log_text(error))) from None
+    except NO_ANSWER as error:
+        detail = type(error).__name__
+    message = "Kubernetes did not give this launch its Dask cluster."
+    raise _unavailable(launch, ClusterFailure(message, "Try again in a minute.", detail))
 
 
-def _unavailable(launch: Launch, trouble: Trouble) -> DaskUnavailable:
-    log.error("The Dask cluster of launch %s is in trouble: %s", launch.id, trouble.detail)
-    return DaskUnavailable(trouble.message, trouble.hint)
+def _unavailable(launch: Launch, failure: ClusterFailure) -> DaskUnavailable:
+    log.error("The Dask cluster of launch %s failed: %s", launch.id, failure.detail)
+    return DaskUnavailable(failure.message, failure.hint)

@@ -1,7 +1,7 @@
-"""Makes the key with which one launch's client, scheduler and workers know each other, and encrypt what they say.
+"""Makes the key by which one launch's client, scheduler and workers authenticate each other and encrypt their traffic.
 
-A scheduler runs whatever it is sent, so whoever could speak to another launch's scheduler would be that launch. Runs in
-the hub. The certificate signs itself and is its own authority: whoever has the key belongs to the cluster. Dask takes
+A scheduler runs all code that it receives, so a client of another launch's scheduler could act as that launch. Runs in
+the hub. The certificate is self-signed and its own authority: the holder of the key belongs to the cluster. Dask reads
 PEM texts from its configuration's variables (https://distributed.dask.org/en/stable/tls.html).
 """
 
@@ -22,7 +22,7 @@ _BACKDATED = datetime.timedelta(hours=1)
 
 
 def new_keys(age_seconds: float) -> Mapping[str, str]:
-    """Return Dask's variables for all roles of a new cluster that lives `age_seconds` at most."""
+    """Return Dask's variables for all roles of a new cluster that lives for at most `age_seconds`."""
     key = ec.generate_private_key(ec.SECP256R1())
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

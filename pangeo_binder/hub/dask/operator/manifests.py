@@ -1,7 +1,7 @@
-"""What a launch's Dask cluster is for the dask-kubernetes operator: its DaskCluster, autoscaler, Secret; pure.
+"""The objects of a launch's Dask cluster for the dask-kubernetes operator: DaskCluster, autoscaler, Secret. Pure.
 
-Everything that bounds a cluster is in here, because a session has no access to any of these objects. Facts about the
-operator are those of dask-kubernetes 2026.3 (https://kubernetes.dask.org/en/latest/operator.html).
+They contain all limits of a cluster, because a session has no access to any of them. Facts about the operator are those
+of dask-kubernetes 2026.3 (https://kubernetes.dask.org/en/latest/operator.html).
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from types import MappingProxyType
 from typing import Any
 
 from .... import names
-from ....kube.pods import TierPods, restricted_container, restricted_pod
+from ....kube.labels import COMPONENT_LABEL, launch_labels, server_annotation
+from ....kube.placement import Placement
+from ....kube.pods import restricted_container, restricted_pod
 from ....limits import GIB, ClusterLimits, cluster_limits
 from ....model import DaskGrant, Launch
-from ...kube.manifests import SERVER_ANNOTATION, launch_labels
 
 GROUP, VERSION = "kubernetes.dask.org", "v1"
 CLUSTERS, AUTOSCALERS = "daskclusters", "daskautoscalers"
 """The resources of `GROUP` that the hub makes."""
 CLUSTER_LABEL = "dask.org/cluster-name"
-"""The operator's own, on each Deployment and pod of a cluster."""
-KEYS_SECRET = "dask-keys"  # noqa: S105 - its name
+"""The operator's own label on each Deployment and pod of a cluster."""
+KEYS_SECRET = "dask-keys"  # noqa: S105 - the Secret's name
 OPERATOR_POLICY = "dask-operator"
 _COMM_PORT, _DASHBOARD_PORT = 8786, 8787
 _WORKER_DEATH_SECONDS = 60
 _TERMINATION_SECONDS = 10
-"""How long pods get to end by themselves: they have nothing to save, and their quota is wanted by the next ones."""
+"""How long pods may take to end: they have nothing to save, and the next pods need their quota."""
 
-# the scheduler tells the operator over HTTP what it wants; this route is not among those a scheduler has by itself
+# the operator asks the scheduler over HTTP how many workers it wants; a scheduler does not have this route by default
 _ROUTES = ("api", "prometheus", "info", "json")
 _ROUTE_MODULES = [*(f"distributed.http.scheduler.{name}" for name in _ROUTES)]
 _ROUTE_MODULES += ["distributed.http.health", "distributed.http.proxy", "distributed.http.statics"]
@@ -37,35 +38,34 @@ _ROUTE_MODULES += ["distributed.http.health", "distributed.http.proxy", "distrib
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """How a deployment wants the clusters of its launches.
+    """A deployment's settings for the clusters of its launches."""
 
-    There is no shared namespace: the operator deletes the Deployments that a scheduler names, and a scheduler runs
-    launched code, so in a shared one launches could end each other's workers.
-    """
-
-    prefix: str = "launch"
-    """Of the launches' own namespaces."""
-    tiers: Mapping[str, TierPods] = field(default_factory=dict)
-    """What pods of a tier run on; a tier without an entry has no placement of its own."""
+    placement: Placement = field(default_factory=Placement)
+    """Where the objects of launches are, with the nodes of schedulers and workers; not in a shared namespace."""
     scheduler_cores: float = 0.25
-    """What a scheduler is sure to get."""
+    """What a scheduler requests."""
     scheduler_cores_limit: float = 1
     scheduler_memory_bytes: int = GIB
     pull_policy: str = "IfNotPresent"
-    pull_secrets: tuple[str, ...] = ()
-    """Names of Secrets in the launch's namespace with which its image is pulled."""
+    pull_login: bool = False
+    """Whether each launch has a Secret with which its image is pulled."""
     operator_namespace: str = "dask-operator"
-    """Where the operator runs: the namespace its documentation installs it in."""
+    """The operator's namespace: the one in which its documentation installs it."""
     operator_labels: Mapping[str, str] = field(
         default_factory=lambda: {"app.kubernetes.io/name": "dask-kubernetes-operator"}
     )
-    """Of its pods; those of its chart."""
+    """The labels of its pods, as its chart sets them."""
     start_seconds: float = 180
     """How long a scheduler may take until it is ready."""
 
-    def namespace(self, launch: Launch) -> str:
-        """Return the launch's own namespace."""
-        return names.launch_namespace(self.prefix, launch.id)
+    def __post_init__(self) -> None:
+        """Refuse a shared namespace. Raises ValueError.
+
+        The operator deletes the Deployments that a scheduler names, and a scheduler runs launched code: in a shared
+        namespace launches could end each other's workers.
+        """
+        if self.placement.shared:
+            raise ValueError("Clusters of the Dask operator need a namespace for each launch.")
 
 
 def cluster_name(launch: Launch) -> str:
@@ -74,19 +74,19 @@ def cluster_name(launch: Launch) -> str:
 
 
 def limits_of(grant: DaskGrant) -> ClusterLimits:
-    """Return the limits of the launch's one cluster: there is no second one, so it may have the whole grant."""
+    """Return the limits of the launch's one cluster: there is no second one, so it may use the whole grant."""
     return cluster_limits(replace(grant, clusters=1), grant.worker_cores, grant.worker_memory_bytes)
 
 
 def session_variables(launch: Launch, settings: OperatorSettings, keys: Mapping[str, str]) -> Mapping[str, str]:
-    """Return what a session needs to reach its cluster with a plain `Client()`; `keys` make them secret."""
+    """Return the variables with which a session reaches its cluster by a plain `Client()`; `keys` are secret."""
     assert launch.grant.dask is not None
-    told = {
+    addresses = {
         "DASK_SCHEDULER_ADDRESS": _address(launch, settings),
         "PANGEO_BINDER_DASHBOARD": f"http://{_host(launch, settings)}:{_DASHBOARD_PORT}",
         "PANGEO_BINDER_MOST_WORKERS": str(limits_of(launch.grant.dask).workers),
     }
-    return MappingProxyType({**told, **keys})
+    return MappingProxyType({**addresses, **keys})
 
 
 def keys_secret(launch: Launch, keys: Mapping[str, str]) -> dict[str, Any]:
@@ -95,11 +95,11 @@ def keys_secret(launch: Launch, keys: Mapping[str, str]) -> dict[str, Any]:
 
 
 def operator_policy(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
-    """Return the NetworkPolicy that lets the operator ask the scheduler over HTTP, and the launch's own pods in.
+    """Return the NetworkPolicy by which the operator and the launch's own pods reach the scheduler.
 
-    They are in it because whoever is not is kept out where it is the only policy.
+    The launch's pods are in it too: if it is the only policy, it would keep them out.
     """
-    mine = {"podSelector": {"matchLabels": {names.LAUNCH_LABEL: launch.id}}}
+    own = {"podSelector": {"matchLabels": {names.LAUNCH_LABEL: launch.id}}}
     operator = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.operator_namespace}},
         "podSelector": {"matchLabels": dict(settings.operator_labels)},
@@ -107,13 +107,13 @@ def operator_policy(launch: Launch, settings: OperatorSettings) -> dict[str, Any
     spec = {
         "podSelector": {"matchLabels": _scheduler_labels(launch)},
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [mine]}, {"from": [operator], "ports": [{"port": _DASHBOARD_PORT, "protocol": "TCP"}]}],
+        "ingress": [{"from": [own]}, {"from": [operator], "ports": [{"port": _DASHBOARD_PORT, "protocol": "TCP"}]}],
     }
     return {"metadata": {"name": OPERATOR_POLICY, "labels": _labels(launch)}, "spec": spec}
 
 
 def dask_autoscaler(launch: Launch) -> dict[str, Any]:
-    """Return the DaskAutoscaler: between the tier's first workers and what the grant allows, as the scheduler asks."""
+    """Return the DaskAutoscaler: from the tier's first workers to the most the grant allows, as the scheduler asks."""
     assert launch.grant.dask is not None
     most = limits_of(launch.grant.dask).workers
     least = min(launch.grant.dask.start_workers, most)
@@ -140,12 +140,12 @@ def dask_cluster(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
 def _object(kind: str, launch: Launch, spec: dict[str, Any]) -> dict[str, Any]:
     metadata = {"name": cluster_name(launch), "labels": _labels(launch)}
     if kind == "DaskCluster":  # the operator copies them to each Deployment, Service and pod
-        metadata["annotations"] = {SERVER_ANNOTATION: f"{launch.user}/{launch.server}"}
+        metadata["annotations"] = server_annotation(launch)
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "metadata": metadata, "spec": spec}
 
 
 def _labels(launch: Launch) -> dict[str, str]:
-    return {**launch_labels(launch), "app.kubernetes.io/component": "dask"}
+    return {**launch_labels(launch), COMPONENT_LABEL: "dask"}
 
 
 def _scheduler_labels(launch: Launch) -> dict[str, str]:
@@ -153,7 +153,7 @@ def _scheduler_labels(launch: Launch) -> dict[str, str]:
 
 
 def _host(launch: Launch, settings: OperatorSettings) -> str:
-    return f"{cluster_name(launch)}-scheduler.{settings.namespace(launch)}"
+    return f"{cluster_name(launch)}-scheduler.{settings.placement.namespace(launch)}"
 
 
 def _address(launch: Launch, settings: OperatorSettings) -> str:
@@ -161,22 +161,22 @@ def _address(launch: Launch, settings: OperatorSettings) -> str:
 
 
 def _service(launch: Launch) -> dict[str, Any]:
-    """Return the scheduler's Service, whose first port is not named `tcp-comm` on purpose.
+    """Return the scheduler's Service, whose first port must not be named `tcp-comm`.
 
-    Under that name the operator would look for it when a scheduler answers its HTTP requests with errors, and speak
-    Dask's own protocol with it: that unpickles, so launched code would run in the operator, which rules all pods.
+    The operator looks for a port of this name when a scheduler answers its HTTP requests with errors, and speaks Dask's
+    own protocol there. That protocol unpickles, so launched code would run in the operator, which controls all pods.
     """
     ports = [("comm", _COMM_PORT, "comm"), ("http-dashboard", _DASHBOARD_PORT, "http")]
     return {
         "type": "ClusterIP",
         "selector": _scheduler_labels(launch),
-        # by name, since the operator's definition of a DaskCluster takes no numbers here
+        # by name: the operator's DaskCluster definition accepts no numbers here
         "ports": [{"name": name, "protocol": "TCP", "port": port, "targetPort": to} for name, port, to in ports],
     }
 
 
 def _pod(launch: Launch, settings: OperatorSettings, container: dict[str, Any]) -> dict[str, Any]:
-    # a launch with storage must not compute without it; one without has no such Secret
+    # a launch with storage must not compute without it; a launch without storage has no such Secret
     secrets = [("storage", launch.grant.storage is None), (KEYS_SECRET, False)]
     container = {
         **container,
@@ -187,13 +187,13 @@ def _pod(launch: Launch, settings: OperatorSettings, container: dict[str, Any]) 
     }
     pod = {
         **restricted_pod(),
-        **settings.tiers.get(launch.grant.tier, TierPods()).spec(),
+        **settings.placement.pods(launch).spec(),
         "serviceAccountName": "default",
         "terminationGracePeriodSeconds": _TERMINATION_SECONDS,
         "containers": [container],
     }
-    if settings.pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
+    if settings.pull_login:
+        pod["imagePullSecrets"] = [{"name": settings.placement.secret("pull", launch)}]
     return pod
 
 
@@ -203,7 +203,7 @@ def _scheduler(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
     memory = settings.scheduler_memory_bytes
     return {
         "name": "scheduler",
-        # arguments, so that the image's own entry point (its `start` script) runs as it does for the server
+        # arguments, so that the image's own entry point (its `start` script) runs, as for the server
         "args": ["python", "-m", "distributed.cli.dask_scheduler", *options],
         "env": _environment({"DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": repr(_ROUTE_MODULES)}),
         "ports": [{"name": "comm", "containerPort": _COMM_PORT}, {"name": "http", "containerPort": _DASHBOARD_PORT}],
@@ -216,7 +216,7 @@ def _scheduler(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
 
 
 def _worker(launch: Launch, settings: OperatorSettings, limits: ClusterLimits) -> dict[str, Any]:
-    # the operator gives each worker its name, and deletes the Deployment with the name of a worker that was retired
+    # the operator names each worker, and deletes the Deployment with the name of a retired worker
     options = {
         "name": "$(DASK_WORKER_NAME)",
         "protocol": "tls",
@@ -228,14 +228,14 @@ def _worker(launch: Launch, settings: OperatorSettings, limits: ClusterLimits) -
     return {
         "name": "worker",
         "args": ["python", "-m", "distributed.cli.dask_worker", *(f"--{name}={options[name]}" for name in options)],
-        # the operator would set it too, without encryption; where it is set it stays
+        # the operator would set it without encryption; it keeps a value that is set
         "env": _environment({"DASK_SCHEDULER_ADDRESS": _address(launch, settings)}),
         "resources": {"requests": size, "limits": size},
     }
 
 
 def _cores(cores: float) -> str:
-    """Return cores in thousandths, rounded as those of the launch's quota are."""
+    """Return cores in thousandths, rounded like those of the launch's quota."""
     return f"{round(cores * 1000)}m"
 
 

@@ -1,108 +1,101 @@
-"""Reads from a cluster's Deployments, pods and record whether its scheduler is ready, or why it never will be; pure.
+"""Reads from a cluster's Deployments, pods and DaskCluster whether its scheduler is ready, or why it fails. Pure.
 
-A DaskCluster's own status is no help: it says `Running` when the scheduler's Service exists, and sometimes never does.
-What Kubernetes says in full goes to the log alone, since it names limits that are not the launch's. Quota refusals have
-no machine-readable form (https://kubernetes.io/docs/concepts/policy/resource-quotas/).
+A DaskCluster's own status does not help: it says `Running` when the scheduler's Service exists, and sometimes never
+does. The messages of Kubernetes go to the log only, because they name limits that do not belong to the launch. Objects
+are plain JSON, as the API server sends them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...kube.pod_status import NO_IMAGE, is_not_yet
+from ....kube.pod_status import REPEATED_IMAGE_FAILURES, container_state
+from ....kube.refusals import Refusal, Why, refusal_in
 
-if TYPE_CHECKING:
-    from kubernetes_asyncio.client import V1ContainerStatus, V1Deployment, V1Pod
+Json = Mapping[str, Any]
 
 COMPONENT_LABEL = "dask.org/component"
-_QUOTA = re.compile(r"exceeded quota: [^,]+, requested: (?P<requested>.*?), used: ")
-_NOTES = "kopf.zalando.org/"
-_WORDS = {"cpu": "cores", "memory": "memory", "pods": "pods"}
-_ENDS_BY_ITSELF = 2
-"""Restarts after which a scheduler is not waited for."""
-_TELL = "Ask whoever runs this binder: the tier's limits leave no room for it."
+_KOPF_ANNOTATIONS = "kopf.zalando.org/"
+_RESTARTS = 2
+"""After so many restarts a scheduler is not expected to start."""
+_NO_ROOM = "Ask the operator of this binder: the tier's limits leave no room for it."
 _LACKS = "The environment may lack a working dask and distributed; 2023.4 and later work here."
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ClusterFailure:
     """Why a cluster cannot run."""
 
     message: str
     """For the person."""
     hint: str
     detail: str
-    """What Kubernetes said, for the log."""
+    """For the log."""
 
 
-def has_pod(deployments: Iterable[V1Deployment]) -> bool:
+def has_pod(deployments: Iterable[Json]) -> bool:
     """Return whether the scheduler among a cluster's Deployments has a pod, ready or not."""
-    return any(_component(each) == "scheduler" and each.status.replicas for each in deployments)
+    return _scheduler_has(deployments, "replicas")
 
 
-def is_ready(deployments: Iterable[V1Deployment]) -> bool:
-    """Return whether the scheduler among a cluster's Deployments can be spoken to."""
-    return any(_component(each) == "scheduler" and each.status.ready_replicas for each in deployments)
+def is_ready(deployments: Iterable[Json]) -> bool:
+    """Return whether the scheduler among a cluster's Deployments answers."""
+    return _scheduler_has(deployments, "readyReplicas")
 
 
-def refused(deployments: Iterable[V1Deployment]) -> Trouble | None:
-    """Return why a pod of one of a cluster's Deployments may not be made, or None where all may; the scheduler's first.
+def _scheduler_has(deployments: Iterable[Json], count: str) -> bool:
+    return any(_component(each) == "scheduler" and (each.get("status") or {}).get(count) for each in deployments)
 
-    Without a scheduler, workers are the smaller trouble.
+
+def pod_refusal(deployments: Iterable[Json]) -> ClusterFailure | None:
+    """Return why a pod of one of a cluster's Deployments is refused for good, or None; the scheduler's first.
+
+    Without a scheduler, refused workers do not matter.
     """
     for deployment in sorted(deployments, key=_component):
-        for condition in deployment.status.conditions or ():
-            failed = condition.type == "ReplicaFailure" and condition.status == "True"
-            if failed and not is_not_yet(condition.message or ""):
-                return refusal(f"the Dask cluster's {_component(deployment)}", condition.message or "")
+        for condition in (deployment.get("status") or {}).get("conditions") or ():
+            if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+                message = str(condition.get("message") or "")
+                refusal = refusal_in(message) or Refusal(Why.RULES)
+                if not refusal.is_temporary:
+                    return refusal_failure(f"the Dask cluster's {_component(deployment)}", refusal, message)
     return None
 
 
-def refused_to_operator(cluster: Mapping[str, Any]) -> Trouble | None:
-    """Return why the operator may not make what a DaskCluster needs, or None where it may.
+def operator_refusal(cluster: Json) -> ClusterFailure | None:
+    """Return why the operator cannot create what a DaskCluster needs for lack of quota, or None.
 
-    Its framework notes in annotations what its last try met (https://docs.kopf.dev/en/stable/continuity/).
+    Its framework writes the result of its last attempt into annotations (https://docs.kopf.dev/en/stable/continuity/).
     """
     for name, note in (cluster["metadata"].get("annotations") or {}).items():
-        if name.startswith(_NOTES) and _QUOTA.search(note):
-            return refusal("the Dask cluster", note)
+        if name.startswith(_KOPF_ANNOTATIONS):
+            refusal = refusal_in(note)
+            if refusal is not None and refusal.why is Why.QUOTA:
+                return refusal_failure("the Dask cluster", refusal, note)
     return None
 
 
-def broken(pods: Iterable[V1Pod]) -> Trouble | None:
-    """Return why a scheduler among a cluster's pods ends again and again or cannot be fetched, or None."""
+def scheduler_failure(pods: Iterable[Json]) -> ClusterFailure | None:
+    """Return why a scheduler among a cluster's pods ends repeatedly or has no image, or None."""
     for pod in pods:
-        if (pod.metadata.labels or {}).get(COMPONENT_LABEL) == "scheduler":
-            for status in pod.status.container_statuses or ():
-                if trouble := _broken(status):
-                    return trouble
+        if _component(pod) == "scheduler":
+            state = container_state(pod)
+            if state.waiting and state.reason in REPEATED_IMAGE_FAILURES:
+                message = "The image of the Dask cluster could not be pulled."
+                return ClusterFailure(message, "Try again in a minute.", state.reason)
+            if state.restarts >= _RESTARTS:
+                message = "The Dask cluster's scheduler ends by itself."
+                return ClusterFailure(message, _LACKS, f"{state.restarts} restarts")
     return None
 
 
-def _broken(status: V1ContainerStatus) -> Trouble | None:
-    waiting = status.state.waiting.reason if status.state and status.state.waiting else ""
-    if waiting in NO_IMAGE:
-        return Trouble("The image of the Dask cluster could not be fetched.", "Try again in a minute.", waiting)
-    if status.restart_count >= _ENDS_BY_ITSELF:
-        return Trouble("The Dask cluster's scheduler ends by itself.", _LACKS, f"{status.restart_count} restarts")
-    return None
+def _component(found: Json) -> str:
+    return str((found["metadata"].get("labels") or {}).get(COMPONENT_LABEL, ""))
 
 
-def _component(deployment: V1Deployment) -> str:
-    return str((deployment.metadata.labels or {}).get(COMPONENT_LABEL, ""))
-
-
-def refusal(what: str, message: str) -> Trouble:
-    """Return what a `message` of Kubernetes' admission means for `what` it refused."""
-    found = _QUOTA.search(message)
-    if is_not_yet(message):
-        return Trouble("Kubernetes does not count this launch's quota yet.", "Try again in a minute.", message)
-    if found is None:
-        return Trouble(f"Kubernetes' rules here do not allow {what}.", "Ask whoever runs this binder.", message)
-    resources = (each.split("=")[0] for each in found["requested"].split(","))
-    short = dict.fromkeys(_WORDS.get(each.rsplit(".", 1)[-1], each) for each in resources)
-    used_up = f"the quota of {' and '.join(short)} is used up"
-    return Trouble(f"Kubernetes refused {what}, because {used_up}.", _TELL, message)
+def refusal_failure(what: str, refusal: Refusal, detail: str) -> ClusterFailure:
+    """Return what the API server's refusal of `what` means for the cluster."""
+    hint = _NO_ROOM if refusal.why is Why.QUOTA else refusal.hint or "Open the link again."
+    return ClusterFailure(refusal.sentence(what), hint, detail)
