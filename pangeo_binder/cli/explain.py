@@ -82,7 +82,18 @@ def _granted(grant: Grant, policy: Policy, network: str) -> Iterator[tuple[str, 
     yield "Server", _server(grant.server)
     yield from (("Dask", text) for text in (_dask(grant.dask) if grant.dask else ["none"]))
     yield from (("Storage", text) for text in (_storage(grant.storage) if grant.storage else ["none"]))
-    yield "Rule", f"number {grant.rule}, {_limits(policy.rules[grant.rule - 1], network)}"
+    number = policy.rule_number(grant.rule)
+    assert number is not None
+    rule = policy.rules[number - 1]
+    yield "Rule", f"number {number}, {_limits(rule, network)}"
+    yield "Rule", f"running launches count for it by {_identity(rule)}"
+    yield "Rule", "launches whose rule is no longer in the policy count for the totals only"
+
+
+def _identity(rule: Rule) -> str:
+    if rule.name:
+        return f"its name, {rule.name}, whatever its number and its content"
+    return f"what it says ({rule.content}), whatever its number and its limits; a `name` would survive edits as well"
 
 
 def _server(server: ServerGrant) -> str:

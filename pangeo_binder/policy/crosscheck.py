@@ -64,6 +64,7 @@ def cross_check(parts: Parts) -> Iterator[Finding]:
         if tier is not None:
             yield from _check_tier(parts, name, tier)
     yield from _check_order(parts)
+    yield from _check_identities(parts)
     for index, rule in enumerate(parts.rules):
         if rule is not None:
             yield from _check_rule(parts, index, rule)
@@ -115,6 +116,20 @@ def _check_order(parts: Parts) -> Iterator[Finding]:
             text = f"This rule is never reached, because rule {index + 1} matches everything."
             yield from (Finding(("rules", after), text) for after in range(index + 1, len(parts.rules)))
             return
+
+
+def _check_identities(parts: Parts) -> Iterator[Finding]:
+    """Yield rules that share a name or their content: launches are counted by these, so two rules would be one."""
+    names: dict[str, int] = {}
+    contents: dict[str, int] = {}
+    for index, rule in enumerate(parts.rules):
+        if rule is None:
+            continue
+        if rule.name is not None and (first := names.setdefault(rule.name, index)) != index:
+            yield Finding(("rules", index, "name"), f"Rule {first + 1} has the name `{rule.name}` already.")
+        if (first := contents.setdefault(rule.content, index)) != index:
+            text = f"This rule never matches, because rule {first + 1} has the same `repo` and `user` and comes first."
+            yield Finding(("rules", index), text)
 
 
 def _check_rule(parts: Parts, index: int, rule: Rule) -> Iterator[Finding]:

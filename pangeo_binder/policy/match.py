@@ -1,7 +1,8 @@
 """Decides one launch: which rule matches, what it grants, and whether what already runs leaves room. Pure.
 
 Asked by the binder before each launch, and by `explain`. What runs is given by the caller; launches are counted by the
-number of the rule that let them in, which their grants carry.
+identity of the rule that let them in, which their grants carry. A launch whose rule is no longer in the policy counts
+for the totals only.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Question:
 class Denial:
     """The policy's answer where a rule denies the launch."""
 
-    rule: int
-    """The number of the rule that matched, from 1."""
+    rule: str
+    """The identity of the rule that matched."""
     sentence: str
     """The operator's words for the person."""
     reason: str
@@ -142,14 +143,15 @@ def _matches_user(wanted: str | None, user: str | None) -> bool:
 def _answer(policy: Policy, number: int, why_not_another: str = "") -> Grant | Denial:
     rule = policy.rules[number - 1]
     who = "" if rule.user is None else " for logged-in users" if rule.user == LOGGED_IN else f" for {rule.user}"
-    whose = f"Rule {number} ({rule.name}{who})"
+    name = f", {rule.name}" if rule.name else ""
+    whose = f"Rule {number}{name} ({rule.repositories}{who})"
     if rule.deny is not None:
-        return Denial(number, rule.deny, f"{whose} denies this launch.")
+        return Denial(rule.identity, rule.deny, f"{whose} denies this launch.")
     assert rule.tier is not None
     tier = policy.tiers[rule.tier]
     return Grant(
         tier=rule.tier,
-        rule=number,
+        rule=rule.identity,
         reason=f"{whose} gives the tier {rule.tier}. {why_not_another}".rstrip(),
         server=tier.server.granted(),
         dask=tier.dask.granted() if tier.dask is not None else None,
@@ -159,8 +161,8 @@ def _answer(policy: Policy, number: int, why_not_another: str = "") -> Grant | D
 
 def _limits(policy: Policy, question: Question, grant: Grant, running: Sequence[Launch]) -> Iterator[_Limit]:
     """Yield what the launch shares, the narrowest first."""
-    rule, whose = policy.rules[grant.rule - 1], _whose(policy.rules[grant.rule - 1])
-    alike = [launch for launch in running if launch.grant.rule == grant.rule]
+    rule = next(rule for rule in policy.rules if rule.identity == grant.rule)
+    whose, alike = _whose(rule), [launch for launch in running if launch.grant.rule in rule.identities]
     if rule.per_network is not None:
         near = sum(launch.network == question.network for launch in alike)
         seats = f"All {rule.per_network} seats" if rule.per_network > 1 else "The one seat"
@@ -196,4 +198,4 @@ def _whose(rule: Rule) -> str:
         return "for launches like this one"
     if rule.user is None and len(rule.repo) == 1 and "*" not in rule.repo[0].text:
         return "for this repository"
-    return f"for {rule.name}"
+    return f"for {rule.repositories}"

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent.parent
 SYSTEM, KEY = "binder-system", "k" * 40
 SERVICES = ("binder", "dask-gateway", "storage", "culler", "launches", "status")
 IMAGE = "environments/sea@sha256:" + "a" * 64
-GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1.5, 2**30, 600, 3600), storage=StorageGrant(2**20, 60))
+GRANT = Grant("small", "r1", "Rule 1.", ServerGrant(1.5, 2**30, 600, 3600), storage=StorageGrant(2**20, 60))
 
 CONFIG = """
 import os, sys

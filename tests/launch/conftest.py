@@ -61,9 +61,9 @@ def make(repo: Repo) -> Callable[[Grant], Launch]:
 
 
 @pytest.fixture
-def launch(make: Callable[[Grant], Launch]) -> Launch:
+def launch(make: Callable[[Grant], Launch], policy: Policy) -> Launch:
     """A launch under the policy's second rule."""
-    return make(Grant("small", 2, "Rule 2.", ServerGrant(1, 2**30, 600, 3600)))
+    return make(Grant("small", policy.rules[1].identity, "Rule 2.", ServerGrant(1, 2**30, 600, 3600)))
 
 
 class QuickBuilder(Builder):

@@ -10,7 +10,10 @@ from hypothesis import settings
 
 from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef
 from pangeo_binder.policy.load import load_policy
+from pangeo_binder.policy.match import admit
 from pangeo_binder.policy.model import Policy
+
+__all__ = ["admit"]
 
 EXAMPLE = """\
 total: {servers: 6, dask_cores: 120}

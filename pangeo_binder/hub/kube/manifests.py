@@ -29,7 +29,7 @@ def launch_labels(launch: Launch) -> dict[str, str]:
 def launch_annotations(launch: Launch) -> dict[str, str]:
     """Return what an operator wants to read about a launch; texts of strangers are bounded and of one line."""
     ref = launch.repo.ref
-    told = {"repo": ref.url, "ref": ref.ref, "commit": launch.repo.commit, "rule": str(launch.grant.rule)}
+    told = {"repo": ref.url, "ref": ref.ref, "commit": launch.repo.commit, "rule": launch.grant.rule}
     annotations = {f"{names.LABEL}/{name}": _plain(text) for name, text in told.items()}
     return {**annotations, SERVER_ANNOTATION: f"{launch.user}/{launch.server}"}
 
