@@ -70,7 +70,7 @@ class PangeoBinderHub(BinderHub):
     ticket_keys = List(Unicode(), help="Keys that sign tickets, newest first.", config=True)
     hub_api_url = Unicode("", help="The hub's REST API, as this process reaches it.", config=True)
     public_hub_url = Unicode("/", help="The public prefix of the hub's proxy; ends in a slash.", config=True)
-    queue_seconds = Float(600.0, help="How long a launch may wait for a place; 0 refuses at once.", config=True)
+    queue_seconds = Float(600.0, help="How long a launch may wait for a seat; 0 refuses at once.", config=True)
     allow_local_repositories = Bool(False, help="Whether paths of this machine are repositories.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
     hosts = List(Unicode(), help="Names under which it may be asked, without ports; empty for any.", config=True)
@@ -103,11 +103,11 @@ class PangeoBinderHub(BinderHub):
         policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
         self._builds = SharedBuilds(self._make_builder())
         self._providers = (GitProvider(allow_local=self.allow_local_repositories),)
+        self._admission = Admission(policy, self._hub, Queue(self.queue_seconds))
         self._pipeline = Pipeline(
             Collaborators(
                 providers=self._providers,
-                admission=Admission(policy, self._hub),
-                queue=Queue(self.queue_seconds),
+                admission=self._admission,
                 builds=self._builds,
                 hub=self._hub,
                 ticket_keys=self.ticket_keys,
@@ -162,6 +162,7 @@ class PangeoBinderHub(BinderHub):
         self.http_server.listen(self.port, address=self.ip)
         self.log.info("The binder listens at http://%s:%d%s", self.ip, self.port, self.base_url)
         loop = IOLoop.current()
+        loop.add_callback(self._admission.start)
         if self._venvs is not None:
             loop.add_callback(self._keep_house, self._venvs)
         if self.examples:
@@ -174,6 +175,7 @@ class PangeoBinderHub(BinderHub):
         """End what this process has begun: builds stop with their processes, launches being followed are told."""
         self.http_server.stop()
         await self._builds.stop()
+        await self._admission.close()
         await self._hub.close()
         if self._images is not None:
             await self._images.close()

@@ -1,4 +1,4 @@
-"""The binder's client of JupyterHub's REST API: start a server and follow it, list what runs, end what was left.
+"""The binder's client of JupyterHub's REST API: reserve a seat, start a server and follow it, list what runs, stop it.
 
 Connections are not limited: one slow spawn must never make another launch wait for a free connection. Runs in the
 binder. API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
@@ -12,18 +12,24 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 
-from ..errors import HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
-from ..model import Launch, Server
+from ..errors import HubStarting, HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
+from ..model import Launch, Server, from_wire, to_wire
+from ..policy.counters import Full, Renewal, Reservation
 from ..ticket import read
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 30
+_RENEW_SECONDS = 5
+"""How long a renewal may take; one that fails has to be tried again before the hub's grace ends."""
 _START_SECONDS = 90
 """How long the two calls of a start may each take: asked for a hundred servers, a hub answers late, not never."""
 _PAGE = 200
@@ -36,6 +42,18 @@ _BUSY_SECONDS = 120
 _BUSY_LOOK_SECONDS = 5
 """How often it asks again; the hub proposes half a minute or more, for people."""
 _FAILED = "Spawn failed: "
+_ADMISSIONS = "/pangeo-binder/admissions"
+_RESERVED, _FULL, _STARTING = 201, 409, 503
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The hub's answer to a renewal."""
+
+    lost: tuple[str, ...]
+    """The launches that no longer hold a seat."""
+    servers: dict[str, int]
+    """How many servers start, run or stop, by tier."""
 
 
 class Hub:
@@ -63,7 +81,10 @@ class Hub:
             await self._session.close()
 
     async def _call(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> Any:
-        """Return the answer (None where it is not whole JSON); any status but `ok` raises HubUnavailable."""
+        """Return the answer (None if it is not whole JSON); any status but `ok` raises HubUnavailable."""
+        return (await self._answer(method, path, ok=ok, **kwargs))[1]
+
+    async def _answer(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> tuple[int, Any]:
         try:
             async with self._http.request(method, f"{self._api_url}{path}", **kwargs) as response:
                 text = await response.text()
@@ -75,9 +96,29 @@ class Hub:
             log.error("JupyterHub answered %s with %d: %s", method, status, text[:300])
             raise HubUnavailable(f"JupyterHub answered with an error ({status}).", _AGAIN)
         try:
-            return json.loads(text)
+            return status, json.loads(text)
         except ValueError:
-            return None
+            return status, None
+
+    async def reserve(self, wanted: Reservation) -> Full | None:
+        """Reserve what a launch takes; return the limit that is full instead, if one is.
+
+        Raises HubStarting while the hub takes no reservations yet, and HubUnavailable.
+        """
+        ok = (_RESERVED, _FULL, _STARTING)
+        status, answer = await self._answer("POST", _ADMISSIONS, ok=ok, json=to_wire(wanted))
+        if status == _STARTING:
+            raise HubStarting("JupyterHub has just started and is counting what runs.", _AGAIN)
+        return None if status == _RESERVED else _read(Full, answer)
+
+    async def renew(self, renewal: Renewal) -> Renewed:
+        """Keep the reservations of this binder. Raises HubUnavailable."""
+        timeout = aiohttp.ClientTimeout(total=_RENEW_SECONDS)
+        return _read(Renewed, await self._call("PUT", _ADMISSIONS, ok=(200,), json=to_wire(renewal), timeout=timeout))
+
+    async def release(self, launch_id: str) -> None:
+        """Give the reservation of a launch back. Raises HubUnavailable; then it expires by itself."""
+        await self._call("DELETE", f"{_ADMISSIONS}/{launch_id}", ok=(204,))
 
     async def start(self, launch: Launch, ticket: str) -> AsyncGenerator[str, None]:
         """Start the launch's server with its ticket and yield what the hub says of it until it is ready.
@@ -165,6 +206,14 @@ class Hub:
         except (KeyError, TicketInvalid):
             return None
         return Server(launch, model["ready"], model["url"], model["started"] or "", model["last_activity"] or "")
+
+
+def _read(kind: type[T], answer: Any) -> T:
+    """Return the answer as a noun; whatever answered, nobody is admitted by an answer that cannot be read."""
+    try:
+        return from_wire(kind, answer)
+    except ValueError:
+        raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN) from None
 
 
 def _refusal(message: str) -> UserError:

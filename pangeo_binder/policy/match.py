@@ -1,20 +1,21 @@
-"""Decides one launch: which rule matches, what it grants, and whether what already runs leaves room. Pure.
+"""Decides one launch: which rule matches, what it grants, and which limits it shares with other launches. Pure.
 
-Asked by the binder before each launch, and by `explain`. What runs is given by the caller; launches are counted by the
-identity of the rule that let them in, which their grants carry. A launch whose rule is no longer in the policy counts
-for the totals only.
+Asked by the binder before each launch, and by `explain`. Whether the limits leave room is for the hub to say, which
+knows what runs. Launches are counted by the identity of the rule that let them in, which their grants carry. A launch
+whose rule is no longer in the policy counts for the totals only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import assert_never
 
 from ..errors import NotAllowed, QuotaExceeded
-from ..model import Grant, Launch, RepoRef
+from ..model import Grant, RepoRef
 from .address import Address, address_of
+from .counters import TOTAL, Full, Limit, dask_cores_key, network_key, rule_key, servers_key, takes
 from .model import Policy, Rule
 
 LOGGED_IN = "logged-in"
@@ -22,7 +23,6 @@ FOREIGN = "The commit is on no branch or tag of the repository, so no rule that 
 """Why a commit that was looked for does not count as the repository's own."""
 _ASK = "If you think this is a mistake, ask the operators of this service."
 _LATER = "Try again in a few minutes."
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,31 @@ class Denial:
 
 
 @dataclass(frozen=True, slots=True)
-class _Limit:
-    """Something that is shared, and how full it is."""
+class _Shared:
+    """A limit that the launch shares with others, and the sentence for a person if it is reached."""
 
-    allowed: float
-    used: float
-    needed: float
-    sentence: str
+    limit: Limit
+    sentence: Callable[[float], str]
+    """Makes the sentence of how much is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a launch is granted, if the limits it shares with other launches leave room."""
+
+    grant: Grant
+    takes: dict[str, float]
+    """Amounts by counter key."""
+    shared: tuple[_Shared, ...]
 
     @property
-    def is_exceeded(self) -> bool:
-        return self.used + self.needed > self.allowed + _ROUNDING
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits, the narrowest first."""
+        return tuple(each.limit for each in self.shared)
+
+    def refusal(self, full: Full) -> QuotaExceeded:
+        """Return the error that says which limit is reached."""
+        return QuotaExceeded(self.shared[full.limit].sentence(full.used), _LATER)
 
 
 def match(policy: Policy, question: Question) -> Grant | Denial:
@@ -89,20 +103,15 @@ def _first(policy: Policy, question: Question) -> int:
     raise AssertionError("the last rule of a loaded policy matches everything")
 
 
-def admit(policy: Policy, question: Question, running: Sequence[Launch]) -> Grant:
-    """Return what `question` is granted while `running` are there.
-
-    Raises NotAllowed where a rule denies it, and QuotaExceeded where what it shares with others is used up.
-    """
+def terms(policy: Policy, question: Question) -> Terms:
+    """Return what `question` is granted and within which limits. Raises NotAllowed if a rule denies it."""
     answer = match(policy, question)
     match answer:
         case Denial():
             raise NotAllowed(answer.sentence, _ASK)
         case Grant():
-            for limit in _limits(policy, question, answer, running):
-                if limit.is_exceeded:
-                    raise QuotaExceeded(limit.sentence, _LATER)
-            return answer
+            shared = tuple(_limits(policy, question, answer))
+            return Terms(answer, takes(answer, question.network), shared)
         case _:
             assert_never(answer)
 
@@ -159,33 +168,31 @@ def _answer(policy: Policy, number: int, why_not_another: str = "") -> Grant | D
     )
 
 
-def _limits(policy: Policy, question: Question, grant: Grant, running: Sequence[Launch]) -> Iterator[_Limit]:
+def _limits(policy: Policy, question: Question, grant: Grant) -> Iterator[_Shared]:
     """Yield what the launch shares, the narrowest first."""
     rule = next(rule for rule in policy.rules if rule.identity == grant.rule)
-    whose, alike = _whose(rule), [launch for launch in running if launch.grant.rule in rule.identities]
+    whose, owners = _whose(rule), tuple(rule_key(identity) for identity in rule.identities)
     if rule.per_network is not None:
-        near = sum(launch.network == question.network for launch in alike)
-        seats = f"All {rule.per_network} seats" if rule.per_network > 1 else "The one seat"
-        yield _Limit(rule.per_network, near, 1, f"{seats} of your network {_are(rule.per_network)} taken.")
+        keys = tuple(network_key(owner, question.network) for owner in owners)
+        yield _seats(keys, rule.per_network, "of your network")
     if rule.servers is not None:
-        yield _servers(rule.servers, alike, whose)
+        yield _seats(tuple(map(servers_key, owners)), rule.servers, whose)
     if rule.dask_cores is not None and grant.dask is not None:
-        yield _dask(rule.dask_cores, alike, grant.dask.cores, whose)
+        yield _dask(tuple(map(dask_cores_key, owners)), rule.dask_cores, grant.dask.cores, whose)
     if policy.total.servers is not None:
-        yield _servers(policy.total.servers, running, "of this service")
+        yield _seats((servers_key(TOTAL),), policy.total.servers, "of this service")
     if policy.total.dask_cores is not None and grant.dask is not None:
-        yield _dask(policy.total.dask_cores, running, grant.dask.cores, "of this service")
+        yield _dask((dask_cores_key(TOTAL),), policy.total.dask_cores, grant.dask.cores, "of this service")
 
 
-def _servers(allowed: int, running: Sequence[Launch], whose: str) -> _Limit:
+def _seats(keys: tuple[str, ...], allowed: int, whose: str) -> _Shared:
     seats = f"All {allowed} seats" if allowed > 1 else "The one seat"
-    return _Limit(allowed, len(running), 1, f"{seats} {whose} {_are(allowed)} taken.")
+    return _Shared(Limit(keys, allowed), lambda used: f"{seats} {whose} {_are(allowed)} taken.")
 
 
-def _dask(allowed: float, running: Sequence[Launch], needed: float, whose: str) -> _Limit:
-    used = sum(launch.grant.dask.cores for launch in running if launch.grant.dask is not None)
-    text = f"{used:g} of the {allowed:g} Dask cores {whose} are taken, and this launch needs {needed:g}."
-    return _Limit(allowed, used, needed, text)
+def _dask(keys: tuple[str, ...], allowed: float, needed: float, whose: str) -> _Shared:
+    taken, needs = f"of the {allowed:g} Dask cores {whose} are taken", f"this launch needs {needed:g}"
+    return _Shared(Limit(keys, allowed), lambda used: f"{used:g} {taken}, and {needs}.")
 
 
 def _are(count: int) -> str:

@@ -61,7 +61,7 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def started(config: Config) -> Any:
+async def started(config: Config) -> Any:
     """Make, configure and start a binder; it is stopped at the end."""
     running: list[PangeoBinderHub] = []
 
@@ -75,6 +75,8 @@ def started(config: Config) -> Any:
     yield start
     for app in running:
         app.stop()
+        await app._admission.close()
+        await app._hub.close()
 
 
 def initialize(app: PangeoBinderHub) -> None:

@@ -12,6 +12,8 @@ from pangeo_binder.model import STATE_KEY, Launch, to_wire
 from pangeo_binder.ticket import TICKET_SECONDS, server_token
 from tests.hub.hubprocess import HubProcess, NewLaunch
 from tests.stack.local import request, until
+from tests.stack.seats import PATH as ADMISSIONS
+from tests.stack.seats import report_body
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -100,6 +102,7 @@ async def test_other_options_change_nothing(hub: HubProcess, new_launch: NewLaun
         "profile": "large",
     }
     assert hub.ask("binder", "POST", f"/users/{launch.user}").status == 201
+    assert hub.ask("binder", "PUT", ADMISSIONS, report_body(launch)).status == 200
     assert hub.ask("binder", "POST", f"/users/{launch.user}/server", options).status == 202
     await asyncio.to_thread(until, "the server runs", lambda: hub.processes(launch), 30)
     session = hub.session(launch)

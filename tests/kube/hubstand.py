@@ -24,6 +24,7 @@ from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.ticket import sign
 from tests.stack.control_plane import ControlPlane
 from tests.stack.local import Answer, request, until
+from tests.stack.seats import reserve
 
 ROOT = Path(__file__).parent.parent.parent
 SYSTEM, KEY = "binder-system", "k" * 40
@@ -38,6 +39,8 @@ from pangeo_binder.hub.kube.spawner import KubeLaunchSpawner
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.hub.kube.namespaces import Namespaces
 from pangeo_binder.hub.provision import Provisioner, StorageService
+from pangeo_binder.hub.admission_api import handlers
+from pangeo_binder.hub.admissions import AdmissionTable
 from pangeo_binder.hub.roles import NAMESPACES, SERVER_TOKEN_SCOPES, roles
 from pangeo_binder.hub.kube.settings import Neighbours, KubeSettings
 from pangeo_binder.kube.pods import TierPods
@@ -63,6 +66,8 @@ c.JupyterHub.spawner_class = KubeLaunchSpawner
 spawner = c.KubeLaunchSpawner
 spawner.ticket_keys = ["{key}"]
 spawner.server_token_scopes = SERVER_TOKEN_SCOPES
+spawner.admissions = AdmissionTable()
+c.JupyterHub.extra_handlers = handlers(spawner.admissions)
 nobody = GatewayService("http://127.0.0.1:1", "", {{}})
 storage = StorageService("http://127.0.0.1:{storage}", "v" * 40)
 spawner.provisioner = Provisioner(storage, GatewayClusters(nobody))
@@ -193,6 +198,7 @@ class HubStand:
         """Start a server as the binder does, and return what was said; raises what the binder would."""
         hub = Hub(self.api, self.token("binder"), [KEY])
         try:
+            await reserve(hub, launch)
             return [message async for message in hub.start(launch, ticket or sign(launch, [KEY], time.time()))]
         finally:
             await hub.close()

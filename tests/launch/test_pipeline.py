@@ -20,12 +20,12 @@ from pangeo_binder.errors import (
     UserError,
 )
 from pangeo_binder.events import Event, Phase
-from pangeo_binder.launch import pipeline as module
+from pangeo_binder.launch import admission as module
 from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
-from pangeo_binder.launch.queue import Queue
+from pangeo_binder.policy.model import Policy
 from pangeo_binder.ticket import read, server_token
-from tests.launch.conftest import KEYS, QuickBuilder, click_on
-from tests.launch.hubserver import SmallHub
+from tests.launch.conftest import NewAdmission, QuickBuilder, click_on
+from tests.launch.hubserver import KEYS, SmallHub
 from tests.stack.repository import repository
 
 
@@ -72,9 +72,8 @@ async def test_no_secret_is_in_the_ticket(pipeline: Pipeline, click: Click, rest
 
 
 async def test_a_second_launch_builds_nothing(
-    pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder
 ) -> None:
-    monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
     await journey(pipeline, click)
     rest.servers.clear()
     assert Phase.BUILDING not in {event.phase for event in await journey(pipeline, click)}
@@ -135,16 +134,18 @@ async def test_leaving_while_it_starts_ends_the_server(pipeline: Pipeline, click
 
 async def test_a_server_that_is_still_ending_keeps_its_place(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
     rest.says, rest.ends = rest.says[:1], False
+    rest.may_stop.clear()
     await up_to(pipeline, click, "Half way")
     with pytest.raises(QuotaExceeded):
         await journey(pipeline, click)
+    rest.may_stop.set()
     await deleted(rest)
 
 
 async def test_who_is_ready_keeps_the_server(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
     await journey(pipeline, click)
     await asyncio.sleep(0.1)
-    assert rest.servers and not any(call.startswith("DELETE") for call in rest.calls)
+    assert rest.servers and not any(call.startswith("DELETE /users") for call in rest.calls)
 
 
 async def test_leaving_during_a_build_ends_the_launch_alone(
@@ -176,11 +177,15 @@ async def told(events: list[Event], place: int) -> None:
 
 
 async def test_the_line_is_told_and_moves_up(
-    collaborators: Collaborators, click: Click, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
+    collaborators: Collaborators,
+    click: Click,
+    rest: SmallHub,
+    policy: Policy,
+    new_admission: NewAdmission,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
-    pipeline = Pipeline(replace(collaborators, queue=Queue(60)))
+    pipeline = Pipeline(replace(collaborators, admission=new_admission(policy, 60)))
     await journey(pipeline, click)
     first: list[Event] = []
     second: list[Event] = []
@@ -197,20 +202,23 @@ async def test_the_line_is_told_and_moves_up(
 
 
 async def test_the_line_is_left_when_its_time_is_over(
-    collaborators: Collaborators, click: Click, monkeypatch: pytest.MonkeyPatch
+    collaborators: Collaborators,
+    click: Click,
+    policy: Policy,
+    new_admission: NewAdmission,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    pipeline = Pipeline(replace(collaborators, queue=Queue(0.3)))
+    pipeline = Pipeline(replace(collaborators, admission=new_admission(policy, 0.3)))
     await journey(pipeline, click)
     with pytest.raises(QuotaExceeded, match="The one seat"):
         await journey(pipeline, click)
 
 
 async def test_who_leaves_the_line_frees_it(
-    collaborators: Collaborators, click: Click, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
+    collaborators: Collaborators, click: Click, rest: SmallHub, policy: Policy, new_admission: NewAdmission
 ) -> None:
-    monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
-    pipeline = Pipeline(replace(collaborators, queue=Queue(60)))
+    pipeline = Pipeline(replace(collaborators, admission=new_admission(policy, 60)))
     await journey(pipeline, click)
     await up_to(pipeline, click, "The one seat")
     rest.servers.clear()

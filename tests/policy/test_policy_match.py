@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pangeo_binder.errors import NotAllowed, QuotaExceeded
 from pangeo_binder.model import CatalogueEntry, Environment, Grant, Launch, Repo, RepoRef
 from pangeo_binder.policy.load import default_policy
-from pangeo_binder.policy.match import Denial, Question, admit, match
+from pangeo_binder.policy.match import Denial, Question, match
 from pangeo_binder.policy.model import Policy
+from tests.policy.conftest import admit
 
 NETWORK = "203.0.113.1"
 

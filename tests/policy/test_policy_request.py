@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pangeo_binder.model import DaskGrant, Grant, RepoRef, ServerGrant, StorageGrant
-from pangeo_binder.policy.match import Question, admit
+from pangeo_binder.policy.match import Question
 from pangeo_binder.policy.model import Policy
 from pangeo_binder.policy.request import MAX_BYTES, RequestInvalid, find_request, narrow, read_request
+from tests.policy.conftest import admit
 
 GIB = 2**30
 
