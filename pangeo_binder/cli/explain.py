@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BadNetwork(UserError):
-    """What was given as a network is none."""
+    """The given network is not a network."""
 
     reason = "bad_network"
 
@@ -31,8 +31,8 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
     """Explain what a launch of REPO would get, by which rule of the policy, and why.
 
     REPO is gh/org/repo, gl/org/repo, git/<quoted address>, each with /ref or without, an address, or a folder.
-    Nothing is looked up and nothing is started; what runs elsewhere is not counted. Where it makes a difference whether
-    the commit is on a branch or tag of the repository, both answers are told.
+    Nothing is looked up and nothing is started; running launches are not counted. If it makes a difference whether the
+    commit is on a branch or tag of the repository, both answers are shown.
 
     \b
     Examples:
@@ -63,7 +63,7 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
 
 
 def _counted(network: str) -> str:
-    """Return the network as rules count it: an IPv4 address, an IPv6 /64. Raises BadNetwork where it is none."""
+    """Return the network as rules count it: an IPv4 address, an IPv6 /64. Raises BadNetwork if it is not one."""
     import ipaddress
 
     try:
@@ -120,7 +120,7 @@ def _storage(storage: StorageGrant) -> Iterator[str]:
     yield f"scratch: {size_text(storage.scratch_bytes)}, kept {duration_text(storage.keep_seconds)} after the launch"
     yield f"reads: {', '.join(entry.name for entry in storage.read) or 'nothing of the catalogue'}"
     if storage.egress_bytes is not None:
-        yield f"reads at most {size_text(storage.egress_bytes)} in all"
+        yield f"reads at most {size_text(storage.egress_bytes)} in total"
 
 
 def _count(number: float, noun: str = "core") -> str:

@@ -31,7 +31,7 @@ _CALL_SECONDS = 30
 _RENEW_SECONDS = 5
 """How long a renewal may take; one that fails has to be tried again before the hub's grace ends."""
 _START_SECONDS = 90
-"""How long the two calls of a start may each take: asked for a hundred servers, a hub answers late, not never."""
+"""How long each of the two calls of a start may take: a hub that starts a hundred servers answers late."""
 _PAGE = 200
 """The hub's default upper limit for a page of users (`JupyterHub.api_page_max_limit`)."""
 _AGAIN = "Try again in a minute."
@@ -40,7 +40,7 @@ _BUSY = 429
 _BUSY_SECONDS = 120
 """How long a launch waits for a busy hub; the ticket has to last until it is taken."""
 _BUSY_LOOK_SECONDS = 5
-"""How often it asks again; the hub proposes half a minute or more, for people."""
+"""How often it asks again; the hub proposes half a minute or more, which is meant for people."""
 _FAILED = "Spawn failed: "
 _ADMISSIONS = "/pangeo-binder/admissions"
 _RESERVED, _FULL, _STARTING = 201, 409, 503
@@ -123,7 +123,7 @@ class Hub:
     async def start(self, launch: Launch, ticket: str) -> AsyncGenerator[str, None]:
         """Start the launch's server with its ticket and yield what the hub says of it until it is ready.
 
-        Raises SpawnFailed with the hub's reason, TicketInvalid where it refuses the ticket, HubUnavailable.
+        Raises SpawnFailed with the hub's reason, TicketInvalid if it refuses the ticket, SeatLost, HubUnavailable.
         """
         user = quote(launch.user, safe="")
         server = (
@@ -146,7 +146,7 @@ class Hub:
             raise HubUnavailable("JupyterHub was lost while the server started.", _AGAIN) from None
 
     async def _ask(self, user: str, server: str, ticket: str) -> int:
-        """Make the user where there is none, ask for its server, and return 201 (ready), 202 (starting) or `_BUSY`."""
+        """Make the user if missing, ask for its server, and return 201 (ready), 202 (starting) or `_BUSY`."""
         timeout = aiohttp.ClientTimeout(total=_START_SECONDS)
         await self._call("POST", user, ok=(201, 409), timeout=timeout)
         asked = self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}, timeout=timeout)
@@ -172,10 +172,10 @@ class Hub:
                     raise _refusal(event.get("message", ""))
                 if event.get("message"):
                     yield str(event["message"])
-        raise HubUnavailable("JupyterHub stopped telling how the server starts.", _AGAIN)
+        raise HubUnavailable("JupyterHub stopped reporting how the server starts.", _AGAIN)
 
     async def stop(self, launch: Launch) -> None:
-        """End the launch's server and user, however far it came; nothing is left to the culler's time."""
+        """Stop the launch's server and delete its user, in whatever state they are, without waiting for the culler."""
         user = quote(launch.user, safe="")
         await self._call("DELETE", f"/users/{user}/server", ok=(202, 204, 400, 404))
         for _ in range(_CALL_SECONDS):
@@ -217,7 +217,7 @@ def _read(kind: type[T], answer: Any) -> T:
 
 
 def _refusal(message: str) -> UserError:
-    """Return the error for what the hub said: our spawner's own, or one that tells nothing of the hub's insides."""
+    """Return the error for the hub's message: our spawner's own, or one without the hub's internals."""
     refused = refusal_from(message.removeprefix(_FAILED))
     if refused is not None:
         return refused

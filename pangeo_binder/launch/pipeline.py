@@ -1,8 +1,7 @@
 """The journey of a launch, in order: resolve, admit, build, issue the ticket, start, ready.
 
-Each step yields events; a step that refuses raises a UserError, which `web` turns into the last event. Whoever stops
-listening ends the journey where it is: a build goes on for others, a server that nobody will enter is ended. Runs in
-the binder.
+Each step yields events; a step that refuses raises a UserError, which `web` turns into the last event. If the client
+leaves, the journey ends: a build continues for others, a server that is still starting is stopped. Runs in the binder.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """What somebody asked for: a link's two parts, who they are, and where they came in."""
+    """One request to launch: the two parts of the link, the user, and the address at which the binder was asked."""
 
     provider: str
     spec: str
@@ -47,7 +46,7 @@ class Click:
 
 @dataclass(frozen=True, slots=True)
 class Collaborators:
-    """What the journey is made with."""
+    """The parts of the binder that a launch needs."""
 
     providers: tuple[Provider, ...]
     admission: Admission
@@ -57,7 +56,7 @@ class Collaborators:
 
 
 class Pipeline:
-    """Takes clicks on their journeys; one for the life of the binder."""
+    """Runs launches; one instance for the life of the binder."""
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._with = collaborators
@@ -129,7 +128,7 @@ class Pipeline:
         return seat.launch(environment, narrow(seat.grant, request))
 
     async def _start(self, launch: Launch, ticket: str) -> AsyncGenerator[Event, None]:
-        """Follow the hub as it starts the server; a server that was not brought to its person is ended."""
+        """Follow the hub while it starts the server; stop the server if the user never reaches it."""
         arrived = False
         yield Event(Phase.LAUNCHING, "Starting the server\n", grant=launch.grant)
         try:
@@ -142,7 +141,7 @@ class Pipeline:
                 self._end(launch)
 
     def _end(self, launch: Launch) -> None:
-        """End the server in the background: the person may be gone, and the hub may need its time."""
+        """Stop the server in the background: the user may be gone, and the hub may need time."""
         task = asyncio.create_task(self._with.hub.stop(launch))
         self._ending.add(task)
         task.add_done_callback(self._ended)
@@ -150,7 +149,7 @@ class Pipeline:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.warning("A server nobody waits for was left to the culler: %s", type(task.exception()).__name__)
+            log.warning("A server that nobody waits for was left to the culler: %s", type(task.exception()).__name__)
 
     def _ready(self, launch: Launch, hub_url: str) -> Event:
         path = "/".join(part for part in ("user", launch.user, launch.server) if part)
@@ -160,6 +159,6 @@ class Pipeline:
 
 
 def _question(repo: Repo, click: Click, provenance: Provenance | None = None) -> Question:
-    """Return what the policy is asked; what nobody asked about the commit does not matter to it."""
+    """Return the question to the policy; without `provenance`, the commit counts as the repository's own."""
     known = provenance or Provenance()
     return Question(repo.ref, click.user, click.network, foreign_reason=known.foreign_reason, served=known.served)

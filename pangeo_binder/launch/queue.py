@@ -26,7 +26,7 @@ class Entry:
 
 
 class Queue:
-    """All queues, by repository."""
+    """The queues of this process, by repository."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

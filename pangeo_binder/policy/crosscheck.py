@@ -1,6 +1,6 @@
-"""What the parts of a policy say about each other: names that lead nowhere, rules nobody reaches, limits nobody fits.
+"""Checks the parts of a policy against each other: unknown names, rules that never match, limits that let nobody in.
 
-Works on the parts that are right by themselves, so that one mistake does not hide the others. Pure.
+Works on the parts that are valid by themselves, so that one mistake does not hide the others. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ P = TypeVar("P", bound=Part)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem, and the path of keys and positions at which it is."""
+    """A problem and its location."""
 
     location: Location
     text: str
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a policy that are right by themselves; None stands for one that is not."""
+    """The parts of a policy that are valid by themselves; None stands for an invalid one."""
 
     total: Total
     catalogue: Mapping[str, Entry | None]
@@ -54,7 +54,7 @@ def _part(kind: type[P], held: object) -> P | None:
     try:
         return kind.model_validate(held)
     except ValueError:
-        return None  # reported where the whole policy is validated
+        return None  # reported when the whole policy is validated
 
 
 def cross_check(parts: Parts) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from .model import Policy, Rule
 
 LOGGED_IN = "logged-in"
 FOREIGN = "The commit is on no branch or tag of the repository, so no rule that names the repository counts."
-"""Why a commit that was looked for does not count as the repository's own."""
+"""Why a commit that was searched for and not found does not count as the repository's own."""
 _ASK = "If you think this is a mistake, ask the operators of this service."
 _LATER = "Try again in a few minutes."
 
@@ -35,19 +35,19 @@ class Question:
     network: str = ""
     """An IPv4 address or an IPv6 /64."""
     foreign_reason: str = ""
-    """The sentence that says why the commit does not count as the repository's own; empty where it does."""
+    """Why the commit does not count as the repository's own, as a sentence; empty if it does."""
     served: str = ""
-    """The address that redirects of `repo` led to; empty where there were none."""
+    """The address at the end of the redirects of `repo`; empty if there were none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """The policy's answer where a rule denies the launch."""
+    """The policy's answer if a rule denies the launch."""
 
     rule: str
     """The identity of the rule that matched."""
     sentence: str
-    """The operator's words for the person."""
+    """The operator's words for the user."""
     reason: str
     """One sentence naming the rule, for `explain` and logs."""
 
@@ -81,7 +81,7 @@ class Terms:
 
 
 def match(policy: Policy, question: Question) -> Grant | Denial:
-    """Return what the first rule that matches says to `question`, whatever runs now."""
+    """Return the answer of the first rule that matches, whatever runs now."""
     number = _first(policy, question)
     if number == _first(policy, replace(question, foreign_reason="", served="")):
         return _answer(policy, number)
@@ -130,7 +130,7 @@ def _names(rule: Rule, question: Question) -> bool:
 def _lets_in(rule: Rule, question: Question) -> bool:
     """Return whether the repository is named in every way, and what is launched is its own.
 
-    What a fork gave its parent's host is still of that host, so a rule for a whole host counts for it too.
+    A commit of a fork is still served by that host, so a rule for a whole host matches it too.
     """
     patterns = [pattern for pattern in rule.repo if pattern.is_any_path or not question.foreign_reason]
     return all(any(pattern.lets_in(each) for pattern in patterns) for each in _addresses(question))
@@ -200,7 +200,7 @@ def _are(count: int) -> str:
 
 
 def _whose(rule: Rule) -> str:
-    """Return for whom a rule's seats are, as a person in front of a full service understands it."""
+    """Return for whom a rule's seats are, in words that a user of a full service understands."""
     if rule.is_everything:
         return "for launches like this one"
     if rule.user is None and len(rule.repo) == 1 and "*" not in rule.repo[0].text:

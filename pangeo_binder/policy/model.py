@@ -1,7 +1,7 @@
-"""The policy file as types: what may stand in it, and what it grants. Pure; used wherever a policy is read.
+"""The policy file as types: its keys, and what they grant. Pure; used wherever a policy is read.
 
-Every key here is a limit that some process enforces; a key nobody enforces does not exist, so it is refused.
-Not for what the parts of a file say about each other (`crosscheck`), nor for files and lines (`load`).
+Some process enforces each key here; a key that nobody enforces is refused.
+Not for how the parts of a file fit together (`crosscheck`), nor for files and lines (`load`).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Entry(Part):
 
     @model_validator(mode="after")
     def _check_url(self) -> Entry:
-        # the storage service's own rules, told at the file instead of at the first launch: storage/scope.py
+        # the storage service's own rules, checked here instead of at the first launch: storage/scope.py
         url = urlsplit(self.url)
         parts = url.path.strip("/").split("/")
         plain = self.url.isprintable() and "@" not in url.netloc and not (url.query or url.fragment)
