@@ -33,6 +33,8 @@ TOTAL = 100
 LIMITED = f"total: {{servers: {TOTAL}}}\n{RULES}"
 ALL_RULES = 22 + len(NETWORKS) * 8 + 80
 """How many launches the rules let in without a total: 44 Dask cores are 22 launches."""
+_LOST = 50
+"""How many seats the binder that is killed holds."""
 _LOOK_SECONDS = 0.25
 
 
@@ -92,9 +94,12 @@ def crowd(scenario: str, binders: int, count: int, deadline: float) -> Result:
 def killed(binders: int, count: int, deadline: float) -> Result:
     """One binder is killed while its launches hold seats; those who wait at the others get them once they expire."""
     with running(binders, LIMITED, queue=900, build=0.1) as (hub, started):
-        share_out(started, clicks(count))
-        wait(lambda: sum(each.count("seated") for each in started) == TOTAL, deadline)
         dead, *others = started
+        wanted = clicks(count)
+        dead.click(*wanted[:_LOST])
+        wait(lambda: dead.count("seated") == _LOST, deadline)
+        share_out(others, wanted[_LOST:])
+        wait(lambda: sum(each.count("seated") for each in started) == TOTAL, deadline)
         dead.kill()
         began = time.monotonic()
         wait(lambda: sum(each.count("seated") for each in others) == TOTAL, deadline)

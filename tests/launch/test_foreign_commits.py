@@ -27,7 +27,7 @@ tiers:
   large: {server: {cpu: 8, memory: 8G, idle: 10m, max_age: 9h}, dask: none, storage: none}
 rules:
   - {repo: [git/URL/git/parent, git/URL/to/*], tier: large}
-  - {repo: "*", tier: small, servers: PLACES}
+  - {repo: "*", tier: small, servers: SEATS}
 """
 
 
@@ -60,9 +60,9 @@ def pipeline(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Pipeline:
-    """A journey under a policy that names the parent, and has few places for all others."""
+    """A journey under a policy that names the parent, and has few seats for all others."""
     path = tmp_path / "own.yaml"
-    path.write_text(POLICY.replace("URL", git_server).replace("PLACES", str(request.param)))
+    path.write_text(POLICY.replace("URL", git_server).replace("SEATS", str(request.param)))
     admission = new_admission(load_policy(path), 60)
     return Pipeline(replace(collaborators, providers=(provider,), admission=admission))
 

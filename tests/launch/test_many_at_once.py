@@ -1,4 +1,4 @@
-"""Many clicks at once: one question to the repository's host, no line where there is room, patience with a busy hub."""
+"""Many clicks at once: one question to the repository's host, no queue if there is room, retries at a busy hub."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def last(pipeline: Pipeline, click: Click) -> Event:
         return [event async for event in events][-1]
 
 
-async def test_where_there_is_room_nobody_stands_in_line(
+async def test_if_there_is_room_nobody_joins_the_queue(
     collaborators: Collaborators, new_admission: NewAdmission, rest: SmallHub, click: Click, tmp_path: Path
 ) -> None:
     path = tmp_path / "roomy.yaml"
@@ -116,7 +116,7 @@ async def test_a_busy_hub_is_asked_again(
     assert rest.servers == {launch.user: "a ticket"}
 
 
-async def test_patience_with_a_busy_hub_ends(
+async def test_retries_at_a_busy_hub_end(
     rest: SmallHub, hub: Hub, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_BUSY_SECONDS", 0)

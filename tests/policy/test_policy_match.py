@@ -97,7 +97,7 @@ def test_a_rule_for_users_is_for_those_users(policy: Policy, wanted: str, user: 
     assert policy.rule_number(answer.rule) == (1 if matches else 2)
 
 
-def test_places_of_a_rule_run_out(policy: Policy, launch_with: Callable[..., Launch]) -> None:
+def test_seats_of_a_rule_run_out(policy: Policy, launch_with: Callable[..., Launch]) -> None:
     grant = replace(admit(policy, GALLERY, ()), dask=None)
     assert admit(policy, GALLERY, [launch_with(grant)] * 2)
     with pytest.raises(QuotaExceeded, match=r"All 3 seats for gh/pangeo-gallery/\*, gl/pangeo/\* are taken\.") as full:
@@ -106,7 +106,7 @@ def test_places_of_a_rule_run_out(policy: Policy, launch_with: Callable[..., Lau
     assert admit(policy, ANYBODY, [launch_with(grant)] * 3)
 
 
-def test_places_of_a_network_run_out(policy: Policy, launch_with: Callable[..., Launch]) -> None:
+def test_seats_of_a_network_run_out(policy: Policy, launch_with: Callable[..., Launch]) -> None:
     launch = launch_with(admit(policy, ANYBODY, ()), NETWORK)
     with pytest.raises(QuotaExceeded, match=r"All 2 seats of your network are taken\."):
         admit(policy, ANYBODY, [launch] * 2)
@@ -131,7 +131,7 @@ def test_the_total_holds_over_all_rules(policy: Policy, launch_with: Callable[..
         admit(policy, ANYBODY, [some] * 6)
 
 
-def test_a_single_repository_is_told_of_its_own_places(policy: Policy, launch_with: Callable[..., Launch]) -> None:
+def test_a_single_repository_has_its_own_seats(policy: Policy, launch_with: Callable[..., Launch]) -> None:
     rule = policy.rules[0].model_validate({"repo": "git/https://example.org/a/b", "tier": "pangeo", "servers": 1})
     policy = policy.model_copy(update={"rules": (rule, *policy.rules)})
     with pytest.raises(QuotaExceeded, match=r"The one seat for this repository is taken\."):
