@@ -99,11 +99,11 @@ class PangeoBinderHub(BinderHub):
         self._builder = self._make_builder()
         self._builds = SharedBuilds(self._builder)
         self._providers = (GitProvider(allow_local=self.allow_local_repositories),)
+        self._admission = Admission(policy, self._hub, Queue(self.queue_seconds))
         self._pipeline = Pipeline(
             Collaborators(
                 providers=self._providers,
-                admission=Admission(policy, self._hub),
-                queue=Queue(self.queue_seconds),
+                admission=self._admission,
                 builds=self._builds,
                 hub=self._hub,
                 ticket_keys=self.ticket_keys,
@@ -147,6 +147,7 @@ class PangeoBinderHub(BinderHub):
         self.http_server.listen(self.port, address=self.ip)
         self.log.info("The binder listens on http://%s:%d%s", self.ip, self.port, self.base_url)
         loop = IOLoop.current()
+        loop.add_callback(self._admission.start)
         loop.add_callback(self._builder.maintain, self._hub.environments_in_use)
         if self.examples:
             loop.add_callback(self._pipeline.prebuild, self.examples[0].ref)
@@ -158,6 +159,7 @@ class PangeoBinderHub(BinderHub):
         """Stop the process: end builds with their processes, send followers their last event, then leave the loop."""
         self.http_server.stop()
         await self._builds.stop()
+        await self._admission.close()
         await self._hub.close()
         loop.stop()
 

@@ -75,6 +75,16 @@ class HubUnavailable(UserError):
     status, reason = 503, "hub_unavailable"
 
 
+class HubStarting(HubUnavailable):
+    """JupyterHub has just started and waits for the binders to report the launches that hold a seat."""
+
+
+class SeatLost(UserError):
+    """The launch holds no seat (any more), so the hub starts no server for it."""
+
+    status, reason = 409, "seat_lost"
+
+
 class SpawnFailed(UserError):
     """JupyterHub could not start the server."""
 

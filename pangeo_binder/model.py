@@ -183,13 +183,18 @@ class StorageGrant:
     read: tuple[CatalogueEntry, ...] = ()
 
 
+def _rule_identity(value: object) -> object:
+    """Return a rule's identity; earlier versions wrote its number, which becomes a text that no rule of today has."""
+    return f"#{value}" if isinstance(value, int) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """The policy's answer for one launch: its limits and the reason."""
 
     tier: str
-    rule: int
-    """The number of the rule that matched, from 1."""
+    rule: Annotated[str, BeforeValidator(_rule_identity)]
+    """The identity of the rule that matched: its name, or a hash of what it says; never its position."""
     reason: str
     """One sentence naming the rule, for `explain`, logs and the launch page."""
     server: ServerGrant

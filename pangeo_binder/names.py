@@ -14,7 +14,9 @@ LAUNCH_ID_LENGTH = 12
 """All launch ids have this length, so that no storage prefix begins with another one."""
 
 _ALPHABET = string.ascii_lowercase + string.digits
-_LAUNCH_ID = re.compile(rf"[a-z][a-z0-9]{{{LAUNCH_ID_LENGTH - 1}}}")
+LAUNCH_ID = rf"^[a-z][a-z0-9]{{{LAUNCH_ID_LENGTH - 1}}}$"
+"""The form of a launch id."""
+_LAUNCH_ID = re.compile(LAUNCH_ID.strip("^$"))
 _SLUG_LENGTH = 32
 
 

@@ -69,6 +69,11 @@ class Clients:
         """Start the same server on the hub's API."""
         launch, ticket = self._stack.ticket(ref, environment)
         user = f"{self._hub}/users/{launch.user}"
+        seat = {"launch": launch.id, "takes": {}, "limits": []}
+        report = {"binder": "benchmark", "reservations": [seat]}
+        admissions = f"{self._hub}/pangeo-binder/admissions"
+        async with self._session.put(admissions, json=report, headers=self._headers, raise_for_status=True):
+            pass  # the hub starts no server for a launch without a seat
         run, started = Run(user=launch.user), time.perf_counter()
         async with self._session.post(user, headers=self._headers, raise_for_status=True):
             run.phases["user"] = time.perf_counter() - started

@@ -15,10 +15,10 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from pangeo_binder.deploy.local.examples import example_repositories, make_repositories
-from pangeo_binder.model import Environment, Grant, Launch, RepoRef
+from pangeo_binder.model import Environment, Launch, RepoRef
 from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.policy.load import load_policy
-from pangeo_binder.policy.match import Question, admit
+from pangeo_binder.policy.match import Question, terms
 from pangeo_binder.ticket import sign
 from tests.stack.local import LocalStack
 
@@ -100,7 +100,7 @@ class MeasuredStack:
     def ticket(self, ref: RepoRef, environment: Environment) -> tuple[Launch, str]:
         """Return a launch of `ref` that did not pass the binder, with its ticket."""
         id_ = new_launch_id()
-        grant: Grant = admit(self._policy, Question(ref, None, "127.0.0.1"), ())
+        grant = terms(self._policy, Question(ref, None, "127.0.0.1")).grant
         user = user_name(ref.name, id_)
         launch = Launch(id_, user, "", commit_of(ref), environment, grant, "127.0.0.1")
         return launch, sign(launch, self.values.secrets.ticket_keys, time.time())

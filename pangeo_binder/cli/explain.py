@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BadNetwork(UserError):
-    """What was given as a network is none."""
+    """The given network is not a network."""
 
     reason = "bad_network"
 
@@ -31,8 +31,8 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
     """Explain what a launch of REPO would get, by which rule of the policy, and why.
 
     REPO is gh/org/repo, gl/org/repo, git/<quoted address>, each with /ref or without, an address, or a folder.
-    Nothing is looked up and nothing is started; what runs elsewhere is not counted. Where it makes a difference whether
-    the commit is on a branch or tag of the repository, both answers are told.
+    Nothing is looked up and nothing is started; running launches are not counted. If it makes a difference whether the
+    commit is on a branch or tag of the repository, both answers are shown.
 
     \b
     Examples:
@@ -63,7 +63,7 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
 
 
 def _counted(network: str) -> str:
-    """Return the network as rules count it: an IPv4 address, an IPv6 /64. Raises BadNetwork where it is none."""
+    """Return the network as rules count it: an IPv4 address, an IPv6 /64. Raises BadNetwork if it is not one."""
     import ipaddress
 
     try:
@@ -82,7 +82,18 @@ def _granted(grant: Grant, policy: Policy, network: str) -> Iterator[tuple[str, 
     yield "Server", _server(grant.server)
     yield from (("Dask", text) for text in (_dask(grant.dask) if grant.dask else ["none"]))
     yield from (("Storage", text) for text in (_storage(grant.storage) if grant.storage else ["none"]))
-    yield "Rule", f"number {grant.rule}, {_limits(policy.rules[grant.rule - 1], network)}"
+    number = policy.rule_number(grant.rule)
+    assert number is not None
+    rule = policy.rules[number - 1]
+    yield "Rule", f"number {number}, {_limits(rule, network)}"
+    yield "Rule", f"running launches count for it by {_identity(rule)}"
+    yield "Rule", "launches whose rule is no longer in the policy count for the totals only"
+
+
+def _identity(rule: Rule) -> str:
+    if rule.name:
+        return f"its name, {rule.name}, whatever its number and its content"
+    return f"what it says ({rule.content}), whatever its number and its limits; a `name` would survive edits as well"
 
 
 def _server(server: ServerGrant) -> str:
@@ -109,7 +120,7 @@ def _storage(storage: StorageGrant) -> Iterator[str]:
     yield f"scratch: {size_text(storage.scratch_bytes)}, kept {duration_text(storage.keep_seconds)} after the launch"
     yield f"reads: {', '.join(entry.name for entry in storage.read) or 'nothing of the catalogue'}"
     if storage.egress_bytes is not None:
-        yield f"reads at most {size_text(storage.egress_bytes)} in all"
+        yield f"reads at most {size_text(storage.egress_bytes)} in total"
 
 
 def _count(number: float, noun: str = "core") -> str:

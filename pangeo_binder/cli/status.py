@@ -14,6 +14,7 @@ from ..errors import HubUnavailable, UserError
 if TYPE_CHECKING:
     from ..deploy.local.values import LocalValues
     from ..model import Server
+    from ..policy.model import Policy
 
 
 class NothingRuns(UserError):
@@ -65,7 +66,28 @@ def _tables(values: LocalValues, state_dir: Path) -> list[Any]:
     clusters = _get(f"{values.gateway_url}/api/v1/launches/", f"jupyterhub {token}", state_dir)
     bearer = f"Bearer {values.secrets.storage_status_token}"
     storage = _get(f"{values.storage_admin_url}/launches", bearer, state_dir)["launches"]
-    return [_server_table(servers), _cluster_table(clusters), _storage_table(storage)]
+    return [_server_table(servers, _policy(values)), _cluster_table(clusters), _storage_table(storage)]
+
+
+def _policy(values: LocalValues) -> Policy | None:
+    """Return the policy as its file is now; None if it has mistakes, which `check` shows."""
+    from ..errors import PolicyInvalid
+    from ..policy.load import default_policy, load_policy
+
+    try:
+        return load_policy(values.policy) if values.policy else default_policy()
+    except PolicyInvalid:
+        return None
+
+
+def rule_text(identity: str, policy: Policy | None) -> str:
+    """Return a launch's rule for people: its name, or else its number; marked if `policy` no longer has the rule."""
+    number = policy.rule_number(identity) if policy else None
+    if policy is None:
+        return f"{identity} (the policy file has mistakes)"
+    if number is None:
+        return f"{identity} (no longer in the policy)"
+    return policy.rules[number - 1].name or f"number {number}"
 
 
 async def _servers(values: LocalValues) -> list[Server]:
@@ -98,12 +120,13 @@ def _table(title: str, *columns: str) -> Any:
     return table
 
 
-def _server_table(servers: list[Server]) -> Any:
-    table = _table(f"Servers: {len(servers)}", "User", "Repository", "Tier", "State", "Age", "Quiet for")
+def _server_table(servers: list[Server], policy: Policy | None) -> Any:
+    table = _table(f"Servers: {len(servers)}", "User", "Repository", "Tier", "Rule", "State", "Age", "Quiet for")
     for server in servers:
         launch, state = server.launch, "ready" if server.ready else "starting or stopping"
         age, quiet = _since(server.started), _since(server.last_activity)
-        table.add_row(launch.user, launch.repo.ref.url, launch.grant.tier, state, age, quiet)
+        rule = rule_text(launch.grant.rule, policy)
+        table.add_row(launch.user, launch.repo.ref.url, launch.grant.tier, rule, state, age, quiet)
     return table
 
 

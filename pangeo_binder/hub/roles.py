@@ -15,6 +15,10 @@ NAMESPACES = "namespaces"
 STATUS = "status"
 """The service as which the command `status` lists servers and clusters."""
 
+ADMISSION_SCOPE = "custom:pangeo-binder:admission"
+CUSTOM_SCOPES = {ADMISSION_SCOPE: {"description": "Reserve, renew and release seats for launches."}}
+"""As `JupyterHub.custom_scopes` takes them; `admission_api` defines them."""
+
 _GATEWAY_ACCESS = f"access:services!service={GATEWAY}"
 
 USER_SCOPES = ("users:activity!user", "access:servers!user", "read:users:name!user", "read:users:groups!user")
@@ -25,7 +29,7 @@ SERVER_TOKEN_SCOPES = ["users:activity!user", "access:servers!server", _GATEWAY_
 
 _SERVICES: dict[str, tuple[str, ...]] = {
     # creating users has no smaller scope than admin:users
-    "binder": ("admin:users", "start:servers", "delete:servers", "read:servers", "list:users"),
+    "binder": ("admin:users", "start:servers", "delete:servers", "read:servers", "list:users", ADMISSION_SCOPE),
     GATEWAY: ("read:users:name", "read:servers", "admin:server_state"),
     "storage": ("read:users:name", "read:servers"),
     "culler": (

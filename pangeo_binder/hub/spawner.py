@@ -18,9 +18,10 @@ from traitlets import Instance, List, Unicode, default
 from traitlets.config import LoggingConfigurable
 
 from .. import metrics
-from ..errors import TicketInvalid, UserError, refusal_text
+from ..errors import SeatLost, TicketInvalid, UserError, refusal_text
 from ..model import STATE_KEY, Launch, launch_of, to_wire
 from ..ticket import TicketVerifier
+from .admissions import EXPIRY_SECONDS, AdmissionTable
 from .provision import Provisioned, Provisioner
 
 _STARTED = time.time()
@@ -51,6 +52,7 @@ class LaunchSpawnerMixin(_Base):
     """A spawner that starts a server only with a valid ticket, and removes everything when it ends."""
 
     ticket_keys = List(Unicode(), help="Keys that verify tickets, newest first.", config=True)
+    admissions = Instance(AdmissionTable, help="The seats that launches hold.", config=True)
     provisioner = Instance(Provisioner, help="Requests clusters and credentials from the services.", config=True)
 
     launch: Launch | None = None
@@ -70,7 +72,7 @@ class LaunchSpawnerMixin(_Base):
             self._provisioned = await self.provisioner.provision(self.launch, self.api_token, self.keep)
             self._is_provisioned.set()
         except UserError as error:
-            if isinstance(error, TicketInvalid):
+            if isinstance(error, TicketInvalid | SeatLost):
                 metrics.TICKETS.labels(error.reason).inc()
             raise Refused(error) from None
         await maybe_future(super().run_pre_spawn_hook())
@@ -84,6 +86,12 @@ class LaunchSpawnerMixin(_Base):
         ticket = self.user_options.get("ticket", "")
         verifier = _verifier(tuple(self.ticket_keys))
         verified = verifier.verify(str(ticket), self.user.name, self.name, time.time())
+        # a binder that stalled may have lost the seat to another launch; from here on the launch counts as running
+        if not self.admissions.claim(verified.launch.id):
+            raise SeatLost(
+                f"This launch lost its seat, because the binder did not renew it for {EXPIRY_SECONDS:g} seconds.",
+                "Open the launch link again.",
+            )
         self.launch = self._ended = verified.launch
         self._server_token = verified.server_token
         metrics.TICKETS.labels("verified").inc()

@@ -26,7 +26,7 @@ def server_annotation(launch: Launch) -> dict[str, str]:
 def launch_annotations(launch: Launch) -> dict[str, str]:
     """Return what an operator wants to read about a launch."""
     ref = launch.repo.ref
-    texts = {"repo": ref.url, "ref": ref.ref, "commit": launch.repo.revision, "rule": str(launch.grant.rule)}
+    texts = {"repo": ref.url, "ref": ref.ref, "commit": launch.repo.revision, "rule": launch.grant.rule}
     annotations = {f"{names.LABEL}/{name}": annotation_text(text) for name, text in texts.items()}
     return {**annotations, **server_annotation(launch)}
 

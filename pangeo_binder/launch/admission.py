@@ -1,99 +1,200 @@
-"""Admits launches: asks the policy, with what already runs taken off, and holds the seat until the hub shows it.
+"""Admits launches: asks the policy what a launch may have, and the hub for a seat; queues it while all seats are taken.
 
-The hub is the truth about what runs; it is asked at most every few seconds, and between two answers the launches
-admitted here count as well, so two clicks can never share one seat. Runs in the binder.
+The hub decides, because it alone sees what runs and what every binder process has reserved. A seat is a reservation
+there, which this process renews for as long as the launch is under way. Runs in the binder.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import secrets
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
 from .. import metrics
-from ..model import Grant, Launch, Server
-from ..policy.match import Question, admit, depends_on_provenance
+from ..errors import HubStarting, HubUnavailable, QuotaExceeded, UserError
+from ..events import Event, Phase
+from ..model import Environment, Grant, Launch, Repo
+from ..names import new_launch_id, user_name
+from ..policy.counters import Full, Renewal, Reservation
+from ..policy.match import Question, Terms, depends_on_provenance, terms
 from ..policy.model import Policy
+from .hub import Renewed
+from .queue import Queue
 
-STALE_SECONDS = 5.0
-"""How old the hub's answer may be: a seat that came free is found within this time."""
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 2.0
+"""How often waiting launches report their position, and the first one asks for a seat."""
+RENEW_SECONDS = 10.0
+"""How often the reservations are renewed: three times before they expire."""
+_RETRY_SECONDS = 2.0
+"""When a renewal that failed is tried again."""
+_STARTING_SECONDS = 60.0
+"""How long a launch waits for a hub that has just started."""
 
 
-class Lists(Protocol):
-    """Whoever can list the servers: the hub."""
+class Reserves(Protocol):
+    """The hub, as far as admission needs it."""
 
-    async def servers(self) -> list[Server]:
-        """Return every server starting or running."""
+    async def reserve(self, wanted: Reservation) -> Full | None:
+        """Reserve a seat, or return the limit that is full."""
+
+    async def renew(self, renewal: Renewal) -> Renewed:
+        """Keep the reservations of this process."""
+
+    async def release(self, launch_id: str) -> None:
+        """Give a seat back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A launch that is admitted and has no environment yet."""
+
+    id: str
+    user: str
+    repo: Repo
+    grant: Grant
+    network: str
+
+    def launch(self, environment: Environment, grant: Grant) -> Launch:
+        """Return the complete launch, with the `grant` that is left after the repository's own request."""
+        return Launch(self.id, self.user, "", self.repo, environment, grant, self.network)
 
 
 class Admission:
-    """Who is in: the hub's servers, and the launches on their way there."""
+    """The seats that launches of this process hold or wait for."""
 
-    def __init__(self, policy: Policy, hub: Lists) -> None:
-        self._policy = policy
-        self._hub = hub
-        self._running: dict[str, Launch] = {}
-        self._on_their_way: dict[str, Launch] = {}
-        self._handed_over: dict[str, float] = {}
-        self._asked = float("-inf")
-        self._lock = asyncio.Lock()
+    def __init__(self, policy: Policy, hub: Reserves, queue: Queue) -> None:
+        self._policy, self._hub, self._queue = policy, hub, queue
+        self._name = secrets.token_hex(8)
+        self._held: dict[str, Reservation] = {}
+        self._renewing: asyncio.Task[None] | None = None
+        self._report_now = asyncio.Event()
+        self._one_report = asyncio.Lock()
+        self._releasing: set[asyncio.Task[None]] = set()
 
-    async def take(self, question: Question, make: Callable[[Grant], Launch]) -> Seat:
-        """Take a seat and return it with the launch that `make` makes of its grant; use it as a context manager.
+    def start(self) -> None:
+        """Begin to report to the hub what is held, which is nothing at first."""
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._keep_renewing(), name="renewal of reservations")
 
-        Raises NotAllowed or QuotaExceeded, each with the rule's reason.
-        """
-        async with self._lock:
-            await self._refresh()
-            taken = {**self._running, **self._on_their_way}
-            launch = make(admit(self._policy, question, tuple(taken.values())))
-            self._on_their_way[launch.id] = launch
-        return Seat(self, launch)
+    async def close(self) -> None:
+        """Stop reporting, and let what is being released end."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+        await asyncio.gather(*self._releasing, return_exceptions=True)
 
     def depends_on_provenance(self, question: Question) -> bool:
         """Return whether the policy answers by the repository, so that its commit has to be its own."""
         return depends_on_provenance(self._policy, question)
 
-    def handed_over(self, launch: Launch) -> None:
-        """Count `launch` as a running server, until the hub is asked after this moment and says otherwise."""
-        self._running[launch.id] = launch
-        self._handed_over[launch.id] = time.monotonic()
+    async def admit(self, repo: Repo, question: Question) -> AsyncGenerator[Event | Seat, None]:
+        """Yield what the launch waits for, last the Seat; closing this gives the seat back.
 
-    def free(self, launch: Launch) -> None:
-        """Give back the seat of a launch on its way."""
-        self._on_their_way.pop(launch.id, None)
+        Raises NotAllowed, QuotaExceeded once it has waited long enough, HubUnavailable.
+        """
+        self.start()
+        asked, id_ = terms(self._policy, question), new_launch_id()
+        wanted = Reservation(id_, asked.takes, asked.limits)
+        # a fork's commits must not make a queue for its parent
+        key = f"{repo.ref.key} {question.foreign_reason}".rstrip()
+        try:
+            async with aclosing(self._wait(key, wanted, asked)) as waiting:
+                async for event in waiting:
+                    yield event
+            yield Seat(id_, user_name(repo.ref.name, id_), repo, asked.grant, question.network)
+        finally:
+            self._give_back(id_)
 
-    async def _refresh(self) -> None:
-        if time.monotonic() - self._asked < STALE_SECONDS:
+    async def _wait(self, key: str, wanted: Reservation, asked: Terms) -> AsyncGenerator[Event, None]:
+        """Yield events until the seat is taken."""
+        refused: UserError | None = QuotaExceeded(
+            "Others are waiting for a seat for this repository.", "Try again in a few minutes."
+        )
+        if not self._queue.has_waiters(key):
+            # a hundred clicks at once have a seat each: only a launch that found none joins the queue
+            refused = await self._take(wanted, asked)
+            deadline = time.monotonic() + _STARTING_SECONDS
+            while isinstance(refused, HubStarting) and time.monotonic() < deadline:
+                yield Event(Phase.WAITING, f"{refused.message}\n")
+                await asyncio.sleep(POLL_SECONDS)
+                refused = await self._take(wanted, asked)
+        deadline = time.monotonic() + self._queue.seconds
+        if refused is None:
             return
-        asked = time.monotonic()
-        servers = await self._hub.servers()
-        # the hub may have made its list before it knew of these
-        self._handed_over = {id_: when for id_, when in self._handed_over.items() if when >= asked}
-        kept = {id_: self._running[id_] for id_ in self._handed_over}
-        self._running = {server.launch.id: server.launch for server in servers} | kept
-        self._asked = asked
+        with self._queue.join(key) as entry:
+            while time.monotonic() < deadline:
+                message = f"{refused.message} You are number {entry.position} in the queue.\n"
+                yield Event(Phase.WAITING, message, position=entry.position)
+                await asyncio.sleep(POLL_SECONDS)
+                if entry.position == 1:
+                    answer = await self._take(wanted, asked)
+                    if answer is None:
+                        return
+                    refused = answer
+        raise refused
+
+    async def _take(self, wanted: Reservation, asked: Terms) -> UserError | None:
+        """Ask for the seat once; return why there is none: a limit is full, or the hub has just started."""
+        try:
+            full = await self._hub.reserve(wanted)
+        except HubStarting as error:
+            self._report_now.set()
+            return error
+        except BaseException:
+            self._release(wanted.launch)  # the hub may have made the reservation all the same
+            raise
+        if full is not None:
+            return asked.refusal(full)
+        self._held[wanted.launch] = wanted
+        return None
+
+    def _give_back(self, launch_id: str) -> None:
+        if self._held.pop(launch_id, None) is not None:
+            self._release(launch_id)
+
+    def _release(self, launch_id: str) -> None:
+        """Release a reservation in the background; if that fails, it expires."""
+        task = asyncio.create_task(self._release_after_report(launch_id))
+        self._releasing.add(task)
+        task.add_done_callback(self._released)
+
+    async def _release_after_report(self, launch_id: str) -> None:
+        # a report on its way may still hold the seat, and would reserve it again after the release
+        async with self._one_report:
+            pass
+        await self._hub.release(launch_id)
+
+    def _released(self, task: asyncio.Task[None]) -> None:
+        self._releasing.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("A seat was left to expire: %s", type(task.exception()).__name__)
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            self._report_now.clear()
+            seconds = RENEW_SECONDS
+            try:
+                await self._renew()
+            except HubUnavailable:
+                seconds = _RETRY_SECONDS
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._report_now.wait()
+            except TimeoutError:
+                continue
+
+    async def _renew(self) -> None:
+        async with self._one_report:
+            answer = await self._hub.renew(Renewal(self._name, tuple(self._held.values())))
+        lost = [id_ for id_ in answer.lost if id_ in self._held]
+        if lost:
+            log.warning("Launches without a seat, because the hub had no report of them in time: %s", " ".join(lost))
         metrics.SERVERS.clear()
-        for tier, count in Counter(server.launch.grant.tier for server in servers).items():
+        for tier, count in answer.servers.items():
             metrics.SERVERS.labels(tier).set(count)
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A seat held for a launch on its way; leaving the block gives it back."""
-
-    _admission: Admission
-    launch: Launch
-
-    def handed_over(self, launch: Launch) -> None:
-        """Keep the seat for the server that `launch` has at the hub, though it may be ending, until the hub tells."""
-        self._admission.handed_over(launch)
-
-    def __enter__(self) -> Seat:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._admission.free(self.launch)

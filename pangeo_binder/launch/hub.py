@@ -1,4 +1,4 @@
-"""The binder's client of JupyterHub's REST API: start a server and follow it, list what runs, end what was left.
+"""The binder's client of JupyterHub's REST API: reserve a seat, start a server and follow it, list what runs, stop it.
 
 Connections are not limited: one slow spawn must never make another launch wait for a free connection. Runs in the
 binder. API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
@@ -12,20 +12,26 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 
-from ..errors import HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
-from ..model import Launch, Server
+from ..errors import HubStarting, HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
+from ..model import Launch, Server, from_wire, to_wire
+from ..policy.counters import Full, Renewal, Reservation
 from ..ticket import read
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 30
+_RENEW_SECONDS = 5
+"""How long a renewal may take; one that fails has to be tried again before the hub's grace ends."""
 _START_SECONDS = 90
-"""How long the two calls of a start may each take: asked for a hundred servers, a hub answers late, not never."""
+"""How long each of the two calls of a start may take: a hub that starts a hundred servers answers late."""
 _PAGE = 200
 """The hub's default upper limit for a page of users (`JupyterHub.api_page_max_limit`)."""
 _AGAIN = "Try again in a minute."
@@ -34,8 +40,20 @@ _BUSY = 429
 _BUSY_SECONDS = 120
 """How long a launch waits for a busy hub; the ticket has to last until it is taken."""
 _BUSY_LOOK_SECONDS = 5
-"""How often it asks again; the hub proposes half a minute or more, for people."""
+"""How often it asks again; the hub proposes half a minute or more, which is meant for people."""
 _FAILED = "Spawn failed: "
+_ADMISSIONS = "/pangeo-binder/admissions"
+_RESERVED, _FULL, _STARTING = 201, 409, 503
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The hub's answer to a renewal."""
+
+    lost: tuple[str, ...]
+    """The launches that no longer hold a seat."""
+    servers: dict[str, int]
+    """How many servers start, run or stop, by tier."""
 
 
 class Hub:
@@ -63,7 +81,10 @@ class Hub:
             await self._session.close()
 
     async def _call(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> Any:
-        """Return the answer (None where it is not whole JSON); any status but `ok` raises HubUnavailable."""
+        """Return the answer (None if it is not whole JSON); any status but `ok` raises HubUnavailable."""
+        return (await self._answer(method, path, ok=ok, **kwargs))[1]
+
+    async def _answer(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> tuple[int, Any]:
         try:
             async with self._http.request(method, f"{self._api_url}{path}", **kwargs) as response:
                 text = await response.text()
@@ -75,14 +96,34 @@ class Hub:
             log.error("JupyterHub answered %s with %d: %s", method, status, text[:300])
             raise HubUnavailable(f"JupyterHub answered with an error ({status}).", _AGAIN)
         try:
-            return json.loads(text)
+            return status, json.loads(text)
         except ValueError:
-            return None
+            return status, None
+
+    async def reserve(self, wanted: Reservation) -> Full | None:
+        """Reserve what a launch takes; return the limit that is full instead, if one is.
+
+        Raises HubStarting while the hub takes no reservations yet, and HubUnavailable.
+        """
+        ok = (_RESERVED, _FULL, _STARTING)
+        status, answer = await self._answer("POST", _ADMISSIONS, ok=ok, json=to_wire(wanted))
+        if status == _STARTING:
+            raise HubStarting("JupyterHub has just started and is counting what runs.", _AGAIN)
+        return None if status == _RESERVED else _read(Full, answer)
+
+    async def renew(self, renewal: Renewal) -> Renewed:
+        """Keep the reservations of this binder. Raises HubUnavailable."""
+        timeout = aiohttp.ClientTimeout(total=_RENEW_SECONDS)
+        return _read(Renewed, await self._call("PUT", _ADMISSIONS, ok=(200,), json=to_wire(renewal), timeout=timeout))
+
+    async def release(self, launch_id: str) -> None:
+        """Give the reservation of a launch back. Raises HubUnavailable; then it expires by itself."""
+        await self._call("DELETE", f"{_ADMISSIONS}/{launch_id}", ok=(204,))
 
     async def start(self, launch: Launch, ticket: str) -> AsyncGenerator[str, None]:
         """Start the launch's server with its ticket and yield what the hub says of it until it is ready.
 
-        Raises SpawnFailed with the hub's reason, TicketInvalid where it refuses the ticket, HubUnavailable.
+        Raises SpawnFailed with the hub's reason, TicketInvalid if it refuses the ticket, SeatLost, HubUnavailable.
         """
         user = quote(launch.user, safe="")
         server = (
@@ -105,7 +146,7 @@ class Hub:
             raise HubUnavailable("JupyterHub was lost while the server started.", _AGAIN) from None
 
     async def _ask(self, user: str, server: str, ticket: str) -> int:
-        """Make the user where there is none, ask for its server, and return 201 (ready), 202 (starting) or `_BUSY`."""
+        """Make the user if missing, ask for its server, and return 201 (ready), 202 (starting) or `_BUSY`."""
         timeout = aiohttp.ClientTimeout(total=_START_SECONDS)
         await self._call("POST", user, ok=(201, 409), timeout=timeout)
         asked = self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}, timeout=timeout)
@@ -131,10 +172,10 @@ class Hub:
                     raise _refusal(event.get("message", ""))
                 if event.get("message"):
                     yield str(event["message"])
-        raise HubUnavailable("JupyterHub stopped telling how the server starts.", _AGAIN)
+        raise HubUnavailable("JupyterHub stopped reporting how the server starts.", _AGAIN)
 
     async def stop(self, launch: Launch) -> None:
-        """End the launch's server and user, however far it came; nothing is left to the culler's time."""
+        """Stop the launch's server and delete its user, in whatever state they are, without waiting for the culler."""
         user = quote(launch.user, safe="")
         await self._call("DELETE", f"/users/{user}/server", ok=(202, 204, 400, 404))
         for _ in range(_CALL_SECONDS):
@@ -171,8 +212,16 @@ class Hub:
         return Server(launch, model["ready"], model["url"], model["started"] or "", model["last_activity"] or "")
 
 
+def _read(kind: type[T], answer: Any) -> T:
+    """Return the answer as a noun; whatever answered, nobody is admitted by an answer that cannot be read."""
+    try:
+        return from_wire(kind, answer)
+    except ValueError:
+        raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN) from None
+
+
 def _refusal(message: str) -> UserError:
-    """Return the error for what the hub said: our spawner's own, or one that tells nothing of the hub's insides."""
+    """Return the error for the hub's message: our spawner's own, or one without the hub's internals."""
     refused = refusal_from(message.removeprefix(_FAILED))
     if refused is not None:
         return refused

@@ -1,8 +1,7 @@
 """The journey of a launch, in order: resolve, admit, build, issue the ticket, start, ready.
 
-Each step yields events; a step that refuses raises a UserError, which `web` turns into the last event. Whoever stops
-listening ends the journey where it is: a build goes on for others, a server that nobody will enter is ended. Runs in
-the binder.
+Each step yields events; a step that refuses raises a UserError, which `web` turns into the last event. If the client
+leaves, the journey ends: a build continues for others, a server that is still starting is stopped. Runs in the binder.
 """
 
 from __future__ import annotations
@@ -10,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .. import metrics
-from ..errors import PangeoBinderError, QuotaExceeded, UserError
+from ..errors import PangeoBinderError, UserError
 from ..events import Event, Phase
-from ..model import Click, Grant, Launch, Repo, RepoRef, VirtualEnvironment
-from ..names import new_launch_id, user_name
+from ..model import Click, Launch, Repo, RepoRef
 from ..policy.match import Question
 from ..policy.request import narrow
 from ..repos.base import Provenance, Provider
@@ -28,7 +26,6 @@ from .admission import Admission, Seat
 from .builds import SharedBuilds
 from .hub import Hub
 from .lookups import SharedLookups
-from .queue import POLL_SECONDS, Queue
 from .stages import Stages
 
 log = logging.getLogger(__name__)
@@ -36,18 +33,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Collaborators:
-    """What the journey is made with."""
+    """The parts of the binder that a launch needs."""
 
     providers: tuple[Provider, ...]
     admission: Admission
-    queue: Queue
     builds: SharedBuilds
     hub: Hub
     ticket_keys: list[str]
 
 
 class Pipeline:
-    """Takes clicks on their journeys; one for the life of the binder."""
+    """Runs launches; one instance for the life of the binder."""
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._with = collaborators
@@ -95,73 +91,42 @@ class Pipeline:
             yield Event(Phase.WAITING, f"Looking for the commit on the branches and tags of {ref.name}\n")
             provenance = await self._lookups.find_provenance(provider, repo)
         stages.done("resolve")
-        seat: Seat | None = None
-        async with aclosing(self._admit(repo, click, provenance)) as admitting:
+        async with aclosing(self._with.admission.admit(repo, _question(repo, click, provenance))) as admitting:
             async for step in admitting:
-                if isinstance(step, Seat):
-                    seat = step
-                else:
+                if isinstance(step, Event):
                     yield step
-        assert seat is not None
-        with seat:
-            stages.done("admit")
-            yield Event(Phase.WAITING, f"{seat.launch.grant.reason}\n", grant=seat.launch.grant)
-            async with aclosing(self._with.builds.follow(repo)) as building:
-                async for event in building:
-                    yield event
-            stages.done("build")
-            launch = await self._ready_to_start(seat.launch)
-            ticket = sign(launch, self._with.ticket_keys, time.time())
-            stages.done("ticket")
-            try:
-                async with aclosing(self._start(launch, ticket)) as starting:
-                    async for event in starting:
+                    continue
+                stages.done("admit")
+                async with aclosing(self._seated(step, click, stages)) as rest:
+                    async for event in rest:
                         yield event
-            finally:
-                # whatever became of it, the hub was asked for it: a server that is still ending takes its seat
-                seat.handed_over(launch)
-            stages.done("start")
-            yield self._ready(launch, click.hub_url)
 
-    async def _admit(
-        self, repo: Repo, click: Click, provenance: Provenance | None
-    ) -> AsyncGenerator[Event | Seat, None]:
-        """Yield the position in the queue while all seats are taken, then the Seat itself."""
-        question, make = _question(repo, click, provenance), _maker(new_launch_id(), repo, click.network)
-        # a fork's commits must not make a line for its parent
-        key = f"{repo.ref.key} {question.foreign_reason}".rstrip()
-        deadline = time.monotonic() + self._with.queue.seconds
-        full = QuotaExceeded("Others are waiting for a seat for this repository.", "Try again in a few minutes.")
-        if not self._with.queue.has_waiters(key):
-            # a hundred clicks at once have a seat each: only a launch that found none joins the queue
-            try:
-                yield await self._with.admission.take(question, make)
-                return
-            except QuotaExceeded as error:
-                full = error
-        with self._with.queue.join(key) as entry:
-            while time.monotonic() < deadline:
-                message = f"{full.message} You are number {entry.position} in the queue.\n"
-                yield Event(Phase.WAITING, message, position=entry.position)
-                await asyncio.sleep(POLL_SECONDS)
-                if entry.position == 1:
-                    try:
-                        yield await self._with.admission.take(question, make)
-                        return
-                    except QuotaExceeded as error:
-                        full = error
-        raise full
+    async def _seated(self, seat: Seat, click: Click, stages: Stages) -> AsyncGenerator[Event, None]:
+        """Follow a launch that is admitted; its seat is given back when this ends."""
+        yield Event(Phase.WAITING, f"{seat.grant.reason}\n", grant=seat.grant)
+        async with aclosing(self._with.builds.follow(seat.repo)) as building:
+            async for event in building:
+                yield event
+        stages.done("build")
+        launch = await self._complete(seat)
+        ticket = sign(launch, self._with.ticket_keys, time.time())
+        stages.done("ticket")
+        async with aclosing(self._start(launch, ticket)) as starting:
+            async for event in starting:
+                yield event
+        stages.done("start")
+        yield self._ready(launch, click.hub_url)
 
-    async def _ready_to_start(self, launch: Launch) -> Launch:
+    async def _complete(self, seat: Seat) -> Launch:
         """Return the launch with its environment, and its grant narrowed by what the repository requests."""
-        environment = await self._with.builds.find(launch.repo)
+        environment = await self._with.builds.find(seat.repo)
         if environment is None:
-            raise PangeoBinderError(f"The environment of {launch.repo} was built and is not there")
+            raise PangeoBinderError(f"The environment of {seat.repo} was built and cannot be found")
         request = await self._with.builds.find_request(environment)
-        return replace(launch, environment=environment, grant=narrow(launch.grant, request))
+        return seat.launch(environment, narrow(seat.grant, request))
 
     async def _start(self, launch: Launch, ticket: str) -> AsyncGenerator[Event, None]:
-        """Follow the hub as it starts the server; a server that was not brought to its person is ended."""
+        """Follow the hub while it starts the server; stop the server if the user never reaches it."""
         arrived = False
         yield Event(Phase.LAUNCHING, "Starting the server\n", grant=launch.grant)
         try:
@@ -174,7 +139,7 @@ class Pipeline:
                 self._end(launch)
 
     def _end(self, launch: Launch) -> None:
-        """End the server in the background: the person may be gone, and the hub may need its time."""
+        """Stop the server in the background: the user may be gone, and the hub may need time."""
         task = asyncio.create_task(self._with.hub.stop(launch))
         self._ending.add(task)
         task.add_done_callback(self._ended)
@@ -182,7 +147,7 @@ class Pipeline:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.warning("A server nobody waits for was left to the culler: %s", type(task.exception()).__name__)
+            log.warning("A server that nobody waits for was left to the culler: %s", type(task.exception()).__name__)
 
     def _ready(self, launch: Launch, hub_url: str) -> Event:
         path = "/".join(part for part in ("user", launch.user, launch.server) if part)
@@ -192,12 +157,6 @@ class Pipeline:
 
 
 def _question(repo: Repo, click: Click, provenance: Provenance | None = None) -> Question:
-    """Return what the policy is asked; what nobody asked about the commit does not matter to it."""
+    """Return the question to the policy; without `provenance`, the commit counts as the repository's own."""
     known = provenance or Provenance()
     return Question(repo.ref, click.user, click.network, foreign_reason=known.foreign_reason, served=known.served)
-
-
-def _maker(launch_id: str, repo: Repo, network: str) -> Callable[[Grant], Launch]:
-    """Return what makes the launch of a grant; its environment comes with the build."""
-    user = user_name(repo.ref.name, launch_id)
-    return lambda grant: Launch(launch_id, user, "", repo, VirtualEnvironment("", "", ""), grant, network)

@@ -1,7 +1,7 @@
 """The queue for launches that found all seats taken: first come, first served, among launches of the same repository.
 
-Launches of other repositories have queues of their own, so a full workshop does not hold up everybody. Runs in the
-binder; a launch whose page is closed leaves its queue.
+Launches of other repositories have queues of their own, so a full workshop does not hold up everybody. Each binder
+process has its own queues. A launch whose page is closed leaves its queue. Runs in the binder.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-POLL_SECONDS = 2.0
-"""How often waiting launches report their position, and the first one tries to take a seat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,7 @@ class Entry:
 
 
 class Queue:
-    """All queues, by repository."""
+    """The queues of this process, by repository."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

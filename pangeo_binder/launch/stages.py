@@ -1,4 +1,4 @@
-"""Measures how long each stage of a launch takes. Runs in the binder; the numbers are in the binder's metrics."""
+"""Measures how long each stage of a launch takes, for the binder's metrics. Runs in the binder."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .. import metrics
 
 
 class Stages:
-    """A stopwatch with laps."""
+    """Stopwatch of one launch."""
 
     def __init__(self) -> None:
         self._lap = time.perf_counter()
 
     def done(self, stage: str) -> None:
-        """Observe the time since the stage before as the time of `stage`."""
+        """Record the time since the previous stage ended as the duration of `stage`."""
         now = time.perf_counter()
         metrics.LAUNCH_STAGE_SECONDS.labels(stage).observe(now - self._lap)
         self._lap = now

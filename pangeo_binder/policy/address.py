@@ -1,8 +1,8 @@
 """The one form in which the policy sees a repository's address, and the patterns by which rules name it. Pure.
 
-A rule must not be dodged by writing the same repository's address in another way, so what servers treat alike is one
+Nobody may avoid a rule by writing the same repository's address in another way, so what servers treat alike is one
 address here: scheme, letter case, default port, user name, percent-encoding, `.git`, slashes, dots, the ssh and www
-hosts of GitHub and GitLab. Not a check whether an address may be read at all: `repos` does that, before and stricter.
+hosts of GitHub and GitLab. Whether an address may be read at all is for `repos` to check, more strictly.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _AUTHORITY_AND_PATH = re.compile(r"([^/?#]*)([^?#]*)")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a repository is."""
+    """The location of a repository."""
 
     host: str
-    """With its port where that is not the scheme's own; empty for a directory of this machine."""
+    """With its port unless that is the default of the scheme; empty for a directory of this machine."""
     path: str
     """Without a leading slash, unless it is a directory of this machine."""
 
     @property
     def without_port(self) -> Address:
-        """The same path at the host itself."""
+        """The same path at the host without its port."""
         bare = self.host.rpartition("]")[0] + "]" if self.host.startswith("[") else self.host.partition(":")[0]
         return Address(bare, self.path)
 
@@ -61,7 +61,7 @@ class Pattern:
 
     @property
     def is_any_host(self) -> bool:
-        """Whether others than the pattern's writer can choose the host: anybody's server may serve such a path."""
+        """Whether the pattern leaves the host open: then anybody can serve such a path from a host of their own."""
         return self.address is None or "*" in self.address.host.removeprefix("*.")
 
     @property
@@ -71,16 +71,16 @@ class Pattern:
 
     @property
     def is_anybodys(self) -> bool:
-        """Whether it is open to all who make an account of a fitting name at a host that lets everybody."""
+        """Whether anybody can make an account that matches, at a host where everybody can register."""
         if self.address is None or self.is_any_path or self.address.host not in _OPEN_HOSTS:
             return False
         return "*" in self.address.path.partition("/")[0]
 
     def lets_in(self, address: Address) -> bool:
-        """Return whether the pattern may give what its repositories get to the one at `address`.
+        """Return whether a rule with this pattern may grant its tier to `address`.
 
-        A wiki is a repository that others may write to than to the repository it belongs to, on GitHub everybody if the
-        owner wishes, so it has to be named:
+        A wiki has other writers than its repository, on GitHub everybody if the owner allows it, so the pattern has to
+        name it:
         https://docs.github.com/en/communities/documenting-your-project-with-wikis/changing-access-permissions-for-wikis
         """
         if not self.matches(address):
@@ -120,7 +120,7 @@ def address_of(url: str) -> Address:
 def pattern_of(text: str) -> Pattern:
     """Return the pattern a rule writes as `text`.
 
-    Raises ValueError with a sentence where it could never match as its writer means it.
+    Raises ValueError with a sentence if it could never match as its writer means it.
     """
     if not text.strip() or text != text.strip() or "?" in text:
         raise ValueError("A repository pattern is not empty, has no spaces around it, and `*` is its only wildcard.")
@@ -164,7 +164,7 @@ def _local(path: str) -> str:
 
 
 def _folded(text: str) -> str:
-    # forges ignore case, and decode once what comes encoded: nothing of theirs tells apart what is one text here
+    # forges ignore case and decode an address once, so texts that are equal here are one repository for them
     return unicodedata.normalize("NFKC", unquote(text).casefold())
 
 

@@ -1,6 +1,6 @@
-"""What the parts of a policy say about each other: names that lead nowhere, rules nobody reaches, limits nobody fits.
+"""Checks the parts of a policy against each other: unknown names, rules that never match, limits that let nobody in.
 
-Works on the parts that are right by themselves, so that one mistake does not hide the others. Pure.
+Works on the parts that are valid by themselves, so that one mistake does not hide the others. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ P = TypeVar("P", bound=Part)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem, and the path of keys and positions at which it is."""
+    """A problem and its location."""
 
     location: Location
     text: str
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a policy that are right by themselves; None stands for one that is not."""
+    """The parts of a policy that are valid by themselves; None stands for an invalid one."""
 
     total: Total
     catalogue: Mapping[str, Entry | None]
@@ -54,7 +54,7 @@ def _part(kind: type[P], held: object) -> P | None:
     try:
         return kind.model_validate(held)
     except ValueError:
-        return None  # reported where the whole policy is validated
+        return None  # reported when the whole policy is validated
 
 
 def cross_check(parts: Parts) -> Iterator[Finding]:
@@ -64,6 +64,7 @@ def cross_check(parts: Parts) -> Iterator[Finding]:
         if tier is not None:
             yield from _check_tier(parts, name, tier)
     yield from _check_order(parts)
+    yield from _check_identities(parts)
     for index, rule in enumerate(parts.rules):
         if rule is not None:
             yield from _check_rule(parts, index, rule)
@@ -115,6 +116,20 @@ def _check_order(parts: Parts) -> Iterator[Finding]:
             text = f"This rule is never reached, because rule {index + 1} matches everything."
             yield from (Finding(("rules", after), text) for after in range(index + 1, len(parts.rules)))
             return
+
+
+def _check_identities(parts: Parts) -> Iterator[Finding]:
+    """Yield rules that share a name or their content: launches are counted by these, so two rules would be one."""
+    names: dict[str, int] = {}
+    contents: dict[str, int] = {}
+    for index, rule in enumerate(parts.rules):
+        if rule is None:
+            continue
+        if rule.name is not None and (first := names.setdefault(rule.name, index)) != index:
+            yield Finding(("rules", index, "name"), f"Rule {first + 1} has the name `{rule.name}` already.")
+        if (first := contents.setdefault(rule.content, index)) != index:
+            text = f"This rule never matches, because rule {first + 1} has the same `repo` and `user` and comes first."
+            yield Finding(("rules", index), text)
 
 
 def _check_rule(parts: Parts, index: int, rule: Rule) -> Iterator[Finding]:

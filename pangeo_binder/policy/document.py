@@ -1,7 +1,7 @@
-"""Reads YAML so that each mistake in it can be told with its line. Pure: text in, data and problems out.
+"""Reads YAML so that each mistake in it can be reported with its line. Pure: text in, data and problems out.
 
-Stricter than YAML, because what it lets pass silently is where policies go wrong: keys given twice, keys without a
-value, aliases. Not for what the data means (`model`).
+Stricter than YAML, which silently accepts common mistakes in policies: keys given twice, keys without a value, aliases.
+Not for what the data means (`model`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class NotYaml(PangeoBinderError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a text holds, and where it stands."""
+    """The data of a text, and the line of each part."""
 
     data: Any
     lines: dict[Location, int]
@@ -47,14 +47,14 @@ class Document:
     """Keys given twice and keys without a value."""
 
     def line(self, location: Location) -> int:
-        """Return the line of `location`, or of the closest thing around it that stands in the text."""
+        """Return the line of `location`, or of the closest part around it that is in the text."""
         while location and location not in self.lines:
             location = location[:-1]
         return self.lines.get(location, 1)
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds plain data only; refuses aliases, which make a short text endless, and says where a value is malformed."""
+    """Builds plain data only; refuses aliases, which make a short text endless, and locates malformed values."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -70,11 +70,11 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
-_ALIAS = "while scanning an alias"  # PyYAML's own words where the text after `*` is no alias either
+_ALIAS = "while scanning an alias"  # PyYAML's own words if the text after `*` is not an alias either
 
 
 def document_of(raw: bytes) -> Document:
-    """Return what `raw` holds. Raises NotYaml where it cannot be read at all."""
+    """Return the document in `raw`. Raises NotYaml if it cannot be read at all."""
     return _reading(_read, raw)
 
 
@@ -126,7 +126,7 @@ def _read(text: str) -> Document:
 
 
 def _walk(node: yaml.Node, at: Location, lines: dict[Location, int]) -> Iterator[Problem]:
-    """Note the line of each location below `node`, and yield what YAML lets pass and we do not."""
+    """Note the line of each location below `node`, and yield what YAML accepts and we do not."""
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield from _enter(item, (*at, index), item.start_mark.line + 1, lines)

@@ -1,6 +1,6 @@
-"""Loads policy files, telling all their mistakes at once as `file:line: problem`.
+"""Loads policy files, and reports all their mistakes at once as `file:line: problem`.
 
-The one place of the policy that reads policy files; binder, `check` and `explain` use it. What a mistake is stands in
+The only module of the policy that reads policy files; binder, `check` and `explain` use it. Mistakes are defined in
 `document` (YAML), `model` (each part) and `crosscheck` (between the parts).
 """
 
@@ -27,7 +27,7 @@ def load_policy(path: Path) -> Policy:
 
 
 def load_policy_in_values(path: Path) -> Policy:
-    """Return the policy below the key `policy` of a file of chart values; lines are told as they are in that file.
+    """Return the policy below the key `policy` of a file of chart values; lines are those of that file.
 
     Raises PolicyInvalid with every problem of the policy; other keys are the chart's own schema's to check.
     """
@@ -59,7 +59,7 @@ def _policy_of(raw: bytes, path: Path) -> Policy:
 
 
 def default_policy(profile: Literal["local"] = "local") -> Policy:
-    """Return the policy a profile has where no file is given."""
+    """Return the policy of a profile for which no file is given."""
     return load_policy(Path(__file__).with_name(f"{profile}.yaml"))
 
 

@@ -1,27 +1,28 @@
-"""Decides one launch: which rule matches, what it grants, and whether what already runs leaves room. Pure.
+"""Decides one launch: which rule matches, what it grants, and which limits it shares with other launches. Pure.
 
-Asked by the binder before each launch, and by `explain`. What runs is given by the caller; launches are counted by the
-number of the rule that let them in, which their grants carry.
+Asked by the binder before each launch, and by `explain`. Whether the limits leave room is for the hub to say, which
+knows what runs. Launches are counted by the identity of the rule that let them in, which their grants carry. A launch
+whose rule is no longer in the policy counts for the totals only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import assert_never
 
 from ..errors import NotAllowed, QuotaExceeded
-from ..model import Grant, Launch, RepoRef
+from ..model import Grant, RepoRef
 from .address import Address, address_of
+from .counters import TOTAL, Full, Limit, dask_cores_key, network_key, rule_key, servers_key, takes
 from .model import Policy, Rule
 
 LOGGED_IN = "logged-in"
 FOREIGN = "The commit is on no branch or tag of the repository, so no rule that names the repository counts."
-"""Why a commit that was looked for does not count as the repository's own."""
+"""Why a commit that was searched for and not found does not count as the repository's own."""
 _ASK = "If you think this is a mistake, ask the operators of this service."
 _LATER = "Try again in a few minutes."
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,39 +35,53 @@ class Question:
     network: str = ""
     """An IPv4 address or an IPv6 /64."""
     foreign_reason: str = ""
-    """The sentence that says why the commit does not count as the repository's own; empty where it does."""
+    """Why the commit does not count as the repository's own, as a sentence; empty if it does."""
     served: str = ""
-    """The address that redirects of `repo` led to; empty where there were none."""
+    """The address at the end of the redirects of `repo`; empty if there were none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """The policy's answer where a rule denies the launch."""
+    """The policy's answer if a rule denies the launch."""
 
-    rule: int
-    """The number of the rule that matched, from 1."""
+    rule: str
+    """The identity of the rule that matched."""
     sentence: str
-    """The operator's words for the person."""
+    """The operator's words for the user."""
     reason: str
     """One sentence naming the rule, for `explain` and logs."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Limit:
-    """Something that is shared, and how full it is."""
+class _Shared:
+    """A limit that the launch shares with others, and the sentence for a person if it is reached."""
 
-    allowed: float
-    used: float
-    needed: float
-    sentence: str
+    limit: Limit
+    sentence: Callable[[float], str]
+    """Makes the sentence of how much is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a launch is granted, if the limits it shares with other launches leave room."""
+
+    grant: Grant
+    takes: dict[str, float]
+    """Amounts by counter key."""
+    shared: tuple[_Shared, ...]
 
     @property
-    def is_exceeded(self) -> bool:
-        return self.used + self.needed > self.allowed + _ROUNDING
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits, the narrowest first."""
+        return tuple(each.limit for each in self.shared)
+
+    def refusal(self, full: Full) -> QuotaExceeded:
+        """Return the error that says which limit is reached."""
+        return QuotaExceeded(self.shared[full.limit].sentence(full.used), _LATER)
 
 
 def match(policy: Policy, question: Question) -> Grant | Denial:
-    """Return what the first rule that matches says to `question`, whatever runs now."""
+    """Return the answer of the first rule that matches, whatever runs now."""
     number = _first(policy, question)
     if number == _first(policy, replace(question, foreign_reason="", served="")):
         return _answer(policy, number)
@@ -88,20 +103,15 @@ def _first(policy: Policy, question: Question) -> int:
     raise AssertionError("the last rule of a loaded policy matches everything")
 
 
-def admit(policy: Policy, question: Question, running: Sequence[Launch]) -> Grant:
-    """Return what `question` is granted while `running` are there.
-
-    Raises NotAllowed where a rule denies it, and QuotaExceeded where what it shares with others is used up.
-    """
+def terms(policy: Policy, question: Question) -> Terms:
+    """Return what `question` is granted and within which limits. Raises NotAllowed if a rule denies it."""
     answer = match(policy, question)
     match answer:
         case Denial():
             raise NotAllowed(answer.sentence, _ASK)
         case Grant():
-            for limit in _limits(policy, question, answer, running):
-                if limit.is_exceeded:
-                    raise QuotaExceeded(limit.sentence, _LATER)
-            return answer
+            shared = tuple(_limits(policy, question, answer))
+            return Terms(answer, takes(answer, question.network), shared)
         case _:
             assert_never(answer)
 
@@ -120,7 +130,7 @@ def _names(rule: Rule, question: Question) -> bool:
 def _lets_in(rule: Rule, question: Question) -> bool:
     """Return whether the repository is named in every way, and what is launched is its own.
 
-    What a fork gave its parent's host is still of that host, so a rule for a whole host counts for it too.
+    A commit of a fork is still served by that host, so a rule for a whole host matches it too.
     """
     patterns = [pattern for pattern in rule.repo if pattern.is_any_path or not question.foreign_reason]
     return all(any(pattern.lets_in(each) for pattern in patterns) for each in _addresses(question))
@@ -142,14 +152,15 @@ def _matches_user(wanted: str | None, user: str | None) -> bool:
 def _answer(policy: Policy, number: int, why_not_another: str = "") -> Grant | Denial:
     rule = policy.rules[number - 1]
     who = "" if rule.user is None else " for logged-in users" if rule.user == LOGGED_IN else f" for {rule.user}"
-    whose = f"Rule {number} ({rule.name}{who})"
+    name = f", {rule.name}" if rule.name else ""
+    whose = f"Rule {number}{name} ({rule.repositories}{who})"
     if rule.deny is not None:
-        return Denial(number, rule.deny, f"{whose} denies this launch.")
+        return Denial(rule.identity, rule.deny, f"{whose} denies this launch.")
     assert rule.tier is not None
     tier = policy.tiers[rule.tier]
     return Grant(
         tier=rule.tier,
-        rule=number,
+        rule=rule.identity,
         reason=f"{whose} gives the tier {rule.tier}. {why_not_another}".rstrip(),
         server=tier.server.granted(),
         dask=tier.dask.granted() if tier.dask is not None else None,
@@ -157,33 +168,31 @@ def _answer(policy: Policy, number: int, why_not_another: str = "") -> Grant | D
     )
 
 
-def _limits(policy: Policy, question: Question, grant: Grant, running: Sequence[Launch]) -> Iterator[_Limit]:
+def _limits(policy: Policy, question: Question, grant: Grant) -> Iterator[_Shared]:
     """Yield what the launch shares, the narrowest first."""
-    rule, whose = policy.rules[grant.rule - 1], _whose(policy.rules[grant.rule - 1])
-    alike = [launch for launch in running if launch.grant.rule == grant.rule]
+    rule = next(rule for rule in policy.rules if rule.identity == grant.rule)
+    whose, owners = _whose(rule), tuple(rule_key(identity) for identity in rule.identities)
     if rule.per_network is not None:
-        near = sum(launch.network == question.network for launch in alike)
-        seats = f"All {rule.per_network} seats" if rule.per_network > 1 else "The one seat"
-        yield _Limit(rule.per_network, near, 1, f"{seats} of your network {_are(rule.per_network)} taken.")
+        keys = tuple(network_key(owner, question.network) for owner in owners)
+        yield _seats(keys, rule.per_network, "of your network")
     if rule.servers is not None:
-        yield _servers(rule.servers, alike, whose)
+        yield _seats(tuple(map(servers_key, owners)), rule.servers, whose)
     if rule.dask_cores is not None and grant.dask is not None:
-        yield _dask(rule.dask_cores, alike, grant.dask.cores, whose)
+        yield _dask(tuple(map(dask_cores_key, owners)), rule.dask_cores, grant.dask.cores, whose)
     if policy.total.servers is not None:
-        yield _servers(policy.total.servers, running, "of this service")
+        yield _seats((servers_key(TOTAL),), policy.total.servers, "of this service")
     if policy.total.dask_cores is not None and grant.dask is not None:
-        yield _dask(policy.total.dask_cores, running, grant.dask.cores, "of this service")
+        yield _dask((dask_cores_key(TOTAL),), policy.total.dask_cores, grant.dask.cores, "of this service")
 
 
-def _servers(allowed: int, running: Sequence[Launch], whose: str) -> _Limit:
+def _seats(keys: tuple[str, ...], allowed: int, whose: str) -> _Shared:
     seats = f"All {allowed} seats" if allowed > 1 else "The one seat"
-    return _Limit(allowed, len(running), 1, f"{seats} {whose} {_are(allowed)} taken.")
+    return _Shared(Limit(keys, allowed), lambda used: f"{seats} {whose} {_are(allowed)} taken.")
 
 
-def _dask(allowed: float, running: Sequence[Launch], needed: float, whose: str) -> _Limit:
-    used = sum(launch.grant.dask.cores for launch in running if launch.grant.dask is not None)
-    text = f"{used:g} of the {allowed:g} Dask cores {whose} are taken, and this launch needs {needed:g}."
-    return _Limit(allowed, used, needed, text)
+def _dask(keys: tuple[str, ...], allowed: float, needed: float, whose: str) -> _Shared:
+    taken, needs = f"of the {allowed:g} Dask cores {whose} are taken", f"this launch needs {needed:g}"
+    return _Shared(Limit(keys, allowed), lambda used: f"{used:g} {taken}, and {needs}.")
 
 
 def _are(count: int) -> str:
@@ -191,9 +200,9 @@ def _are(count: int) -> str:
 
 
 def _whose(rule: Rule) -> str:
-    """Return for whom a rule's seats are, as a person in front of a full service understands it."""
+    """Return for whom a rule's seats are, in words that a user of a full service understands."""
     if rule.is_everything:
         return "for launches like this one"
     if rule.user is None and len(rule.repo) == 1 and "*" not in rule.repo[0].text:
         return "for this repository"
-    return f"for {rule.name}"
+    return f"for {rule.repositories}"

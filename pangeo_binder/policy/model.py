@@ -1,11 +1,13 @@
-"""The policy file as types: what may stand in it, and what it grants. Pure; used wherever a policy is read.
+"""The policy file as types: its keys, and what they grant. Pure; used wherever a policy is read.
 
-Every key here is a limit that some process enforces; a key nobody enforces does not exist, so it is refused.
-Not for what the parts of a file say about each other (`crosscheck`), nor for files and lines (`load`).
+Some process enforces each key here; a key that nobody enforces is refused.
+Not for how the parts of a file fit together (`crosscheck`), nor for files and lines (`load`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -94,7 +96,7 @@ class Entry(Part):
 
     @model_validator(mode="after")
     def _check_url(self) -> Entry:
-        # the storage service's own rules, told at the file instead of at the first launch: storage/scope.py
+        # the storage service's own rules, checked here instead of at the first launch: storage/scope.py
         url = urlsplit(self.url)
         parts = url.path.strip("/").split("/")
         plain = self.url.isprintable() and "@" not in url.netloc and not (url.query or url.fragment)
@@ -207,6 +209,7 @@ class Tier(Part):
 class Rule(Part):
     """Who gets which tier, or is denied."""
 
+    name: Name | None = None
     repo: Annotated[tuple[Pattern, ...], BeforeValidator(_patterns)]
     user: str | None = None
     tier: str | None = None
@@ -221,9 +224,30 @@ class Rule(Part):
         return self.user is None and any(pattern.is_everything for pattern in self.repo)
 
     @property
-    def name(self) -> str:
-        """The repositories it is about, for sentences."""
+    def repositories(self) -> str:
+        """The patterns of the rule, for sentences."""
         return ", ".join(pattern.text for pattern in self.repo)
+
+    @property
+    def content(self) -> str:
+        """A hash of what the rule says: for whom it is, and what they get. No rule's name looks like it.
+
+        The limits (`servers`, `per_network`, `dask_cores`) are left out: after a change of a limit, the launches that
+        run already have to count for it.
+        """
+        patterns = sorted({str(pattern.address or pattern.text.casefold()) for pattern in self.repo})
+        said = json.dumps([patterns, self.user and self.user.lower(), self.tier, self.deny])
+        return f"sha256:{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+
+    @property
+    def identity(self) -> str:
+        """What launches are counted by: the rule's name, or else its content, whatever its position."""
+        return self.name or self.content
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """All identities under which running launches count: those from before the rule got its name, too."""
+        return (self.name, self.content) if self.name else (self.content,)
 
     @model_validator(mode="after")
     def _check_kind(self) -> Rule:
@@ -256,3 +280,8 @@ class Policy(Part):
     catalogue: dict[Name, Entry] = {}
     tiers: dict[Name, Tier]
     rules: Annotated[tuple[Rule, ...], BeforeValidator(_listed), Field(min_length=1)]
+
+    def rule_number(self, identity: str) -> int | None:
+        """Return the number, from 1, of the rule for which launches with `identity` count; None if there is none."""
+        found = (number for number, rule in enumerate(self.rules, 1) if identity in rule.identities)
+        return next(found, None)

@@ -1,7 +1,7 @@
-"""What a repository asks of a launch in its own `binder/pangeo.yaml`: less than its tier, never more.
+"""What a repository requests for a launch in its own `binder/pangeo.yaml`: less than its tier, never more.
 
-Written by strangers, so the file is small, its mistakes end the launch with a sentence, and nothing of another file is
-ever shown. Read where the repository is checked out, by the binder or by a build pod; deciding (`narrow`) is pure.
+Strangers write the file, so it is small, its mistakes end the launch with a sentence, and no other file is ever shown.
+The process that checks the repository out reads it: the binder or a build pod. Deciding (`narrow`) is pure.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StorageRequest(Part):
 
 
 class RepositoryRequest(Part):
-    """What the repository requests, in the words of a policy's tier."""
+    """The repository's request, in the words of a policy's tier."""
 
     server: ServerRequest = ServerRequest()
     dask: Annotated[DaskRequest, BeforeValidator(_none_is_no_workers)] = DaskRequest()

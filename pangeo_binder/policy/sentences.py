@@ -1,4 +1,4 @@
-"""Says in sentences what pydantic found wrong with a file's data, and which key was probably meant. Pure."""
+"""Describes in sentences what pydantic found wrong in a file, and which key was probably meant. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def at(location: Location, sentence: str) -> str:
 
 
 def _is_told(error: ErrorDetails) -> bool:
-    return error["input"] is None and error["type"] != "missing"  # a key without a value, which the document tells
+    return error["input"] is None and error["type"] != "missing"  # a key without a value, which the document reports
 
 
 def _problem(error: ErrorDetails, kind: type[BaseModel], document: Document) -> Problem:

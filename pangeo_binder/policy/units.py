@@ -17,7 +17,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def size_bytes(value: object) -> int:
     """Return a size such as `8G`, `512M`, `1.5Gi` or a whole number of bytes, in bytes.
 
-    Raises ValueError with a sentence where it is none.
+    Raises ValueError with a sentence if it is not a size.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -30,7 +30,7 @@ def size_bytes(value: object) -> int:
 def duration_seconds(value: object) -> int:
     """Return a duration such as `90s`, `10m`, `3h` or `7d`, in seconds.
 
-    Raises ValueError with a sentence where it is none; a number without a unit is none.
+    Raises ValueError with a sentence if it is not a duration; a number without a unit is not one.
     """
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if found is None:

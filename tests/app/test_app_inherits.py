@@ -62,7 +62,7 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def started(config: Config) -> Any:
+async def started(config: Config) -> Any:
     """A function that creates and starts a binder, which stops after the test."""
     running: list[PangeoBinderHub] = []
 
@@ -76,6 +76,8 @@ def started(config: Config) -> Any:
     yield start
     for app in running:
         app.stop()
+        await app._admission.close()
+        await app._hub.close()
 
 
 def initialize(app: PangeoBinderHub) -> None:

@@ -32,7 +32,7 @@ def a_launch() -> Launch:
     id_ = new_launch_id()
     server = ServerGrant(cpu=1, memory_bytes=GIB, idle_seconds=600, max_age_seconds=3600)
     dask = DaskGrant(1, 2, 2, 2 * GIB, 1, GIB, 600)
-    grant = Grant(tier="small", rule=1, reason="", server=server, dask=dask, storage=StorageGrant(GIB, 60))
+    grant = Grant(tier="small", rule="r1", reason="", server=server, dask=dask, storage=StorageGrant(GIB, 60))
     return Launch(
         id=id_, user=f"some-{id_}", server="", repo=REPO, environment=ContainerImage("e", "image"), grant=grant
     )

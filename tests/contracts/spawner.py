@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from pangeo_binder.errors import TicketExpired, TicketInvalid, TicketUsed
+from pangeo_binder.errors import SeatLost, TicketExpired, TicketInvalid, TicketUsed
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.model import STATE_KEY, Launch, to_wire
 from pangeo_binder.ticket import TICKET_SECONDS, server_token, sign
 from tests.stack.local import Answer, request, until
+from tests.stack.seats import PATH as ADMISSIONS
+from tests.stack.seats import report_body, reserve
 
 _GONE_SECONDS = 30
 """The time within which everything of an ended launch is deleted or being deleted."""
@@ -67,10 +69,12 @@ class Spawning(ABC):
         """Send a request to the hub's API, as the binder unless a token is given."""
         return request(f"{self.api}{path}", method, body, Authorization=f"token {token or self.binder_token}")
 
-    async def launch(self, launch: Launch, ticket: str) -> list[str]:
+    async def launch(self, launch: Launch, ticket: str, *, seat: bool = True) -> list[str]:
         """Start a server as the binder does; return the messages, or raise the binder's error."""
         hub = Hub(self.api, self.binder_token, self.keys)
         try:
+            if seat:
+                await reserve(hub, launch)
             return [message async for message in hub.start(launch, ticket)]
         finally:
             await hub.close()
@@ -150,6 +154,12 @@ class SpawnerContract:
         }[ticket]
         await self.refused(spawning, launch, bad, error)
 
+    async def test_a_good_ticket_without_a_seat_starts_nothing(self, spawning: Spawning) -> None:
+        launch = spawning.new_launch()
+        with pytest.raises(SeatLost):
+            await spawning.launch(launch, spawning.ticket(launch), seat=False)
+        assert spawning.is_gone(launch)
+
     async def test_a_ticket_is_good_once(self, spawning: Spawning) -> None:
         launch = spawning.new_launch()
         ticket = spawning.ticket(launch)
@@ -171,6 +181,7 @@ class SpawnerContract:
             "image": "owned:1",
         }
         assert spawning.ask("POST", f"/users/{launch.user}").status == 201
+        assert spawning.ask("PUT", ADMISSIONS, report_body(launch)).status == 200
         assert spawning.ask("POST", f"/users/{launch.user}/server", options).status == 202
         await asyncio.to_thread(spawning.run, launch)
         await asyncio.to_thread(until, "the server runs", lambda: spawning.is_ready(launch))

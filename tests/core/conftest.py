@@ -26,7 +26,7 @@ def grant() -> Grant:
     """A grant with every field set."""
     return Grant(
         tier="pangeo",
-        rule=2,
+        rule="gallery",
         reason="Rule 2 (gh/org/*) gives the tier pangeo.",
         server=ServerGrant(1.5, 2**31, 600, 3600),
         dask=DaskGrant(1, 20, 40, 2**37, 2, 2**33, 600, start_workers=2, precreate=True, required=True),

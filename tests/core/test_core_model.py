@@ -23,6 +23,13 @@ def test_a_launch_without_dask_and_storage_survives_json_unchanged(launch: Launc
     assert from_wire(Launch, json.loads(json.dumps(to_wire(little)))) == little
 
 
+def test_a_launch_of_an_earlier_version_can_be_read(launch: Launch) -> None:
+    """It held the number of its rule; no rule of today has an identity of that form."""
+    wire = to_wire(launch)
+    wire["grant"]["rule"] = 2
+    assert from_wire(Launch, wire) == replace(launch, grant=replace(launch.grant, rule="#2"))
+
+
 @given(st.builds(RepoRef, st.text(), st.text(), st.text()), st.builds(ServerGrant, cpu=st.floats(0, 1e6)))
 def test_any_model_object_survives_json_unchanged(ref: RepoRef, server: ServerGrant) -> None:
     assert from_wire(RepoRef, json.loads(json.dumps(to_wire(ref)))) == ref

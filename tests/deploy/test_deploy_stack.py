@@ -79,7 +79,7 @@ def test_status_shows_what_runs(stack: LocalStack, session: Session) -> None:
     assert done.returncode == 0, done.stderr
     shown = done.stdout
     assert stack.url in shown
-    assert re.search(rf"{session.user} +{re.escape(stack.example('minimal'))} +laptop +ready", shown), shown
+    assert re.search(rf"{session.user} +{re.escape(stack.example('minimal'))} +laptop +number 1 +ready", shown), shown
     assert re.search(rf"{session.clusters()[0]['name']} +{session.user}/ +running +1 +4", shown), shown
     assert re.search(rf"{session.id} +{session.user}/ +1 B +10 G +live", shown), shown
     assert not leaks(shown, secrets_of(stack, session))

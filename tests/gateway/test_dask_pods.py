@@ -21,7 +21,7 @@ REPO = Repo(RepoRef("git", "https://example.org/some/repo", "HEAD"), "c" * 40)
 
 def launch(storage: bool = True, tier: str = "pangeo") -> Launch:
     dask = DaskGrant(1, 4, 8, 32 * GIB, 2, 8 * GIB, 600)
-    grant = Grant(tier, 1, "Because.", ServerGrant(1, GIB, 60, 600), dask, StorageGrant(1, 1) if storage else None)
+    grant = Grant(tier, "r1", "Because.", ServerGrant(1, GIB, 60, 600), dask, StorageGrant(1, 1) if storage else None)
     return Launch("abcdefghijkl", "repo-abcdefghijkl", "", REPO, ContainerImage("e", IMAGE), grant)
 
 

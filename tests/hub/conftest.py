@@ -12,7 +12,7 @@ from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef, Serve
 from pangeo_binder.names import new_launch_id, user_name
 from tests.hub.hubprocess import HubProcess, NewLaunch, small_environment
 
-GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1.5, 2**30, 600, 3600))
+GRANT = Grant("small", "r1", "Rule 1.", ServerGrant(1.5, 2**30, 600, 3600))
 
 
 @pytest.fixture(scope="module")

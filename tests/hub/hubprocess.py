@@ -20,6 +20,8 @@ from pangeo_binder.local.processes import LAUNCH, STATE_DIR, end_all
 from pangeo_binder.model import Environment, Launch, VirtualEnvironment
 from pangeo_binder.ticket import sign
 from tests.stack.local import Answer, request, until
+from tests.stack.seats import PATH as ADMISSIONS
+from tests.stack.seats import report_body, reserve
 
 SERVICES = ("binder", GATEWAY, "storage", "culler", LAUNCHES, STATUS)
 CONFIG = """
@@ -95,6 +97,8 @@ class HubProcess:
                 stderr=log,
             )
         until("the hub answers", self._answers, 150)
+        # as the binder does when it starts; until then the hub gives no seats
+        assert self.ask("binder", "PUT", ADMISSIONS, report_body()).status == 200
         return self
 
     def _answers(self) -> bool:
@@ -130,10 +134,12 @@ class HubProcess:
     def ticket(self, launch: Launch, *, age_seconds: float = 0, keys: list[str] | None = None) -> str:
         return sign(launch, keys or self.values.secrets.ticket_keys, time.time() - age_seconds)
 
-    async def launch(self, launch: Launch, ticket: str) -> list[str]:
+    async def launch(self, launch: Launch, ticket: str, *, seat: bool = True) -> list[str]:
         """Start a server as the binder does; return the messages, or raise the binder's error."""
         hub = Hub(self.values.hub_api, self.tokens["binder"], self.values.secrets.ticket_keys)
         try:
+            if seat:
+                await reserve(hub, launch)
             return [message async for message in hub.start(launch, ticket)]
         finally:
             await hub.close()

@@ -12,6 +12,7 @@ from pangeo_binder.errors import SpawnFailed
 from pangeo_binder.launch.hub import Hub
 from tests.hub.hubprocess import HubProcess, NewLaunch
 from tests.stack.local import until
+from tests.stack.seats import reserve
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -21,6 +22,7 @@ async def test_leaving_while_it_starts_leaves_nothing(hub: HubProcess, new_launc
     slow = replace(launch.environment, start=("sh", "-c", 'sleep 300; exec "$0" "$@"'))
     launch = replace(launch, environment=slow)
     client = Hub(hub.values.hub_api, hub.tokens["binder"], hub.values.secrets.ticket_keys)
+    await reserve(client, launch)
     async with aclosing(client.start(launch, hub.ticket(launch))) as starting:
         await anext(starting)
         await asyncio.to_thread(until, "its process runs", lambda: hub.processes(launch), 30)

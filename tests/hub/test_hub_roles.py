@@ -23,13 +23,29 @@ CHANGE = "PATCH /users/{user}/servers/"
 TOKENS, MINT, ACTIVE = "GET /users/{user}/tokens", "POST /users/{user}/tokens", "POST /users/{user}/activity"
 PROMOTE = "PATCH /users/{user}"
 PROXY, SHUTDOWN, GROUPS, SERVICES_LIST = "GET /proxy", "POST /shutdown", "GET /groups", "GET /services"
+RESERVE, RENEW = "POST /pangeo-binder/admissions", "PUT /pangeo-binder/admissions"
+RELEASE = "DELETE /pangeo-binder/admissions/abcdefghijkl"
 ALL = (
-    LIST, READ_USER, READ_SERVER, MAKE_USER, PROMOTE, START, CHANGE, TOKENS, MINT, ACTIVE,
+    RESERVE, RENEW, RELEASE, LIST, READ_USER, READ_SERVER, MAKE_USER, PROMOTE, START, CHANGE, TOKENS, MINT, ACTIVE,
     PROXY, SHUTDOWN, GROUPS, STOP, DELETE_USER,
 )  # fmt: skip
 MAY = {
     # admin:users, without which no user can be made, reads, changes and deletes them as well
-    "binder": {LIST, READ_USER, READ_SERVER, MAKE_USER, PROMOTE, START, CHANGE, ACTIVE, STOP, DELETE_USER},
+    "binder": {
+        RESERVE,
+        RENEW,
+        RELEASE,
+        LIST,
+        READ_USER,
+        READ_SERVER,
+        MAKE_USER,
+        PROMOTE,
+        START,
+        CHANGE,
+        ACTIVE,
+        STOP,
+        DELETE_USER,
+    },
     GATEWAY: {READ_USER, READ_SERVER},
     "storage": {READ_USER, READ_SERVER},
     "culler": {LIST, READ_USER, READ_SERVER, STOP, DELETE_USER},
@@ -39,7 +55,12 @@ MAY = {
     "session": {ACTIVE, READ_USER},
     "": set(),
 }
-BODIES = {ACTIVE: {"last_activity": "2026-11-01T00:00:00Z"}, CHANGE: {"user_options": {}}}
+BODIES = {
+    RESERVE: {"launch": "abcdefghijkl", "takes": {"total/servers": 1}, "limits": []},
+    RENEW: {"binder": "tests", "reservations": []},
+    ACTIVE: {"last_activity": "2026-11-01T00:00:00Z"},
+    CHANGE: {"user_options": {}},
+}
 SEES_STATE = {GATEWAY, "culler"}
 
 

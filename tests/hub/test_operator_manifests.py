@@ -28,7 +28,7 @@ from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, 
 GIB = 2**30
 DASK = DaskGrant(1, workers=6, cores=12, memory_bytes=48 * GIB, worker_cores=2, worker_memory_bytes=8 * GIB,
                  idle_seconds=600, start_workers=2)  # fmt: skip
-GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1, GIB, 600, 3600), DASK)
+GRANT = Grant("small", "r1", "Rule 1.", ServerGrant(1, GIB, 600, 3600), DASK)
 ENVIRONMENT = ContainerImage("sea", "environments/sea@sha256:" + "a" * 64)
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 LAUNCH = Launch("abcdefghijkl", "sea-abcdefghijkl", "", REPO, ENVIRONMENT, GRANT)

@@ -24,7 +24,7 @@ from pangeo_binder.model import (
 
 NOWHERE = "http://127.0.0.1:1"
 DASK = DaskGrant(1, 4, 8, 2**34, 2, 2**32, 600)
-GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1, 2**30, 600, 3600), DASK)
+GRANT = Grant("small", "r1", "Rule 1.", ServerGrant(1, 2**30, 600, 3600), DASK)
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 LAUNCH = Launch("abcdefghijkl", "sea-abcdefghijkl", "", REPO, VirtualEnvironment("sea", "/sea", "/sea/checkout"), GRANT)
 

@@ -74,7 +74,7 @@ def a_launch(tier: str = "plain", clusters: int = 1, cores: float = 1, age: int 
     """Return a launch of its own with four workers; the tier `plain` has no storage."""
     dask = DaskGrant(clusters, 4, 4 * cores, 4 * GIB, cores, GIB, 600)
     stored = StorageGrant(GIB, 86400) if tier != "plain" else None
-    grant = Grant(tier, 1, "Because.", ServerGrant(1, GIB, 3600, age), dask, stored)
+    grant = Grant(tier, "r1", "Because.", ServerGrant(1, GIB, 3600, age), dask, stored)
     repo, id_ = Repo(RepoRef("git", "https://example.org/some/repo", "HEAD"), "c" * 40), new_launch_id()
     return Launch(id_, f"repo-{id_}", "", repo, ContainerImage("e" * 20, IMAGE), grant)
 

@@ -24,12 +24,13 @@ from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.ticket import sign
 from tests.stack.control_plane import ControlPlane
 from tests.stack.local import Answer, request, until
+from tests.stack.seats import reserve
 
 ROOT = Path(__file__).parent.parent.parent
 SYSTEM, KEY = "binder-system", "k" * 40
 SERVICES = ("binder", "dask-gateway", "storage", "culler", "launches", "status")
 IMAGE = "environments/sea@sha256:" + "a" * 64
-GRANT = Grant("small", 1, "Rule 1.", ServerGrant(1.5, 2**30, 600, 3600), storage=StorageGrant(2**20, 60))
+GRANT = Grant("small", "r1", "Rule 1.", ServerGrant(1.5, 2**30, 600, 3600), storage=StorageGrant(2**20, 60))
 
 CONFIG = """
 import os, sys
@@ -37,6 +38,8 @@ from pangeo_binder.hub.dask.gateway import GatewayClusters, GatewayService
 from pangeo_binder.hub.kube.spawner import KubeLaunchSpawner
 from pangeo_binder.hub.kube.launch_objects import LaunchObjects
 from pangeo_binder.hub.provision import Provisioner, StorageService
+from pangeo_binder.hub.admission_api import handlers
+from pangeo_binder.hub.admissions import AdmissionTable
 from pangeo_binder.hub.roles import NAMESPACES, SERVER_TOKEN_SCOPES, roles
 from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
 from pangeo_binder.kube.api import KubeApi
@@ -64,6 +67,8 @@ c.JupyterHub.spawner_class = KubeLaunchSpawner
 spawner = c.KubeLaunchSpawner
 spawner.ticket_keys = ["{key}"]
 spawner.server_token_scopes = SERVER_TOKEN_SCOPES
+spawner.admissions = AdmissionTable()
+c.JupyterHub.extra_handlers = handlers(spawner.admissions)
 nobody = GatewayService("http://127.0.0.1:1", "", {{}})
 storage = StorageService("http://127.0.0.1:{storage}", "v" * 40)
 spawner.provisioner = Provisioner(storage, GatewayClusters(nobody))
@@ -196,6 +201,7 @@ class HubStand:
         """Start a server as the binder does; return the messages, or raise the binder's error."""
         hub = Hub(self.api, self.token("binder"), [KEY])
         try:
+            await reserve(hub, launch)
             return [message async for message in hub.start(launch, ticket or sign(launch, [KEY], time.time()))]
         finally:
             await hub.close()

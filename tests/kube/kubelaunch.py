@@ -14,7 +14,7 @@ def a_launch(url: str = "https://example.org/org/sea", dask: bool = True) -> Lau
     """Return a new launch of `url` with a small grant."""
     id_ = names.new_launch_id()
     clusters = DaskGrant(1, 4, 2.0, 4 * GIB, 0.5, GIB, 600) if dask else None
-    grant = Grant("small", 1, "Rule 1.", ServerGrant(0.5, GIB, 600, 3600), clusters, StorageGrant(GIB, 3600))
+    grant = Grant("small", "r1", "Rule 1.", ServerGrant(0.5, GIB, 600, 3600), clusters, StorageGrant(GIB, 3600))
     repo = Repo(RepoRef("git", url, "main"), "a" * 40)
     return Launch(id_, f"sea-{id_}", "", repo, ContainerImage("e", f"registry/e@sha256:{'b' * 64}"), grant)
 

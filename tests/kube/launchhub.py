@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 SERVICES = ("binder", "dask-gateway", "storage", "culler", "launches", "status")
 
 CONFIG = """
-from pangeo_binder.hub.roles import SERVER_TOKEN_SCOPES, roles
+from pangeo_binder.hub.roles import CUSTOM_SCOPES, SERVER_TOKEN_SCOPES, roles
 from tests.kube.launchhub import SERVICES, NoProxy, StateSpawner
 c.JupyterHub.bind_url = "http://127.0.0.1:1/"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:{port}"
@@ -29,6 +29,7 @@ c.JupyterHub.cookie_secret = b"0" * 32
 c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.spawner_class = StateSpawner
 c.JupyterHub.load_roles = roles()
+c.JupyterHub.custom_scopes = CUSTOM_SCOPES
 c.JupyterHub.services = [{{"name": name, "api_token": name.ljust(32, "-")}} for name in SERVICES]
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True

@@ -102,7 +102,7 @@ def new_launch(stand: Stand) -> Iterator[Callable[..., Launch]]:
     namespaces = []
 
     def make(tier: str = "small", **dask: Any) -> Launch:
-        grant = Grant(tier, 1, "Rule 1.", ServerGrant(1, GIB, 600, 3600), replace(DASK, **dask))
+        grant = Grant(tier, "r1", "Rule 1.", ServerGrant(1, GIB, 600, 3600), replace(DASK, **dask))
         launch = Launch(new_launch_id(), "sea-1", "", REPO, ENVIRONMENT, grant)
         metadata = {
             "name": SETTINGS.placement.namespace(launch),

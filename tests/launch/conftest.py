@@ -1,4 +1,4 @@
-"""A policy with few places, a builder that is quick, and the journey made with them and a small hub."""
+"""A policy with few seats, a builder that is quick, and the journey made with them and a small hub."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.policy.model import Policy
 from pangeo_binder.repos.git import GitProvider
-from tests.launch.hubserver import TOKEN, SmallHub, small_hub
+from tests.launch.hubserver import KEYS, TOKEN, SmallHub, small_hub
 from tests.repos.gitserver import git_server
 from tests.stack.repository import repository
 
-__all__ = ["git_server"]
+__all__ = ["KEYS", "git_server"]
 
-KEYS = ["the key that signs", "an older key"]
 POLICY = """
 tiers:
   small: {server: {cpu: 1, memory: 1G, idle: 10m, max_age: 1h}, dask: none, storage: none}
@@ -36,9 +35,12 @@ rules:
 """
 
 
+NewAdmission = Callable[..., Admission]
+
+
 @pytest.fixture
 def policy(tmp_path: Path) -> Policy:
-    """A policy with one place."""
+    """A policy with one seat."""
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY)
     return load_policy(path)
@@ -61,9 +63,9 @@ def make(repo: Repo) -> Callable[[Grant], Launch]:
 
 
 @pytest.fixture
-def launch(make: Callable[[Grant], Launch]) -> Launch:
+def launch(make: Callable[[Grant], Launch], policy: Policy) -> Launch:
     """A launch under the policy's second rule."""
-    return make(Grant("small", 2, "Rule 2.", ServerGrant(1, 2**30, 600, 3600)))
+    return make(Grant("small", policy.rules[1].identity, "Rule 2.", ServerGrant(1, 2**30, 600, 3600)))
 
 
 class QuickBuilder(Builder):
@@ -119,10 +121,24 @@ async def builds(builder: QuickBuilder) -> AsyncIterator[SharedBuilds]:
 
 
 @pytest.fixture
-def collaborators(policy: Policy, hub: Hub, builds: SharedBuilds) -> Collaborators:
+async def new_admission(hub: Hub) -> AsyncIterator[NewAdmission]:
+    """Make the admission of a binder: of a policy, and for how many seconds launches wait in its queues."""
+    made: list[Admission] = []
+
+    def make(policy: Policy, queue_seconds: float = 0) -> Admission:
+        made.append(Admission(policy, hub, Queue(queue_seconds)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.close()
+
+
+@pytest.fixture
+def collaborators(policy: Policy, hub: Hub, builds: SharedBuilds, new_admission: NewAdmission) -> Collaborators:
     """What the journey is made with: all real but the hub's other end and the environment."""
     providers = (GitProvider(allow_local=True),)
-    return Collaborators(providers, Admission(policy, hub), Queue(0), builds, hub, KEYS)
+    return Collaborators(providers, new_admission(policy), builds, hub, KEYS)
 
 
 @pytest.fixture

@@ -8,14 +8,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from pangeo_binder.errors import TicketInvalid
+from pangeo_binder.hub.admissions import AdmissionTable, NotReady
+from pangeo_binder.model import from_wire, to_wire
+from pangeo_binder.policy.counters import Renewal, Reservation, takes
+from pangeo_binder.ticket import read
+
 TOKEN = "the binder's own token"
+KEYS = ["the key that signs", "an older key"]
 
 
 @dataclass
@@ -37,11 +44,15 @@ class SmallHub:
     tears: bool = False
     """Whether the connection breaks after them."""
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
-    """What a list of servers waits for, once it is made."""
+    """What the answer to a reservation waits for, once it is made."""
+    admissions: AdmissionTable = field(default_factory=lambda: AdmissionTable(binders=0))
     deleted: asyncio.Event = field(default_factory=asyncio.Event)
+    may_stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """What the end of a server waits for."""
 
     def __post_init__(self) -> None:
         self.go_on.set()
+        self.may_stop.set()
 
     @web.middleware
     async def noted(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -66,10 +77,14 @@ class SmallHub:
         return web.Response(status=204)
 
     async def start(self, request: web.Request) -> web.Response:
-        self.servers[request.match_info["user"]] = (await request.json())["ticket"]
+        ticket = (await request.json())["ticket"]
+        with suppress(TicketInvalid):
+            assert self.admissions.claim(read(ticket, KEYS).id), "a server without a seat"
+        self.servers[request.match_info["user"]] = ticket
         return web.Response(status=202)
 
     async def stop(self, request: web.Request) -> web.Response:
+        await self.may_stop.wait()
         self.servers.pop(request.match_info["user"], None)
         return web.Response(status=204)
 
@@ -89,8 +104,32 @@ class SmallHub:
         offset, limit = int(request.query["offset"]), int(request.query["limit"])
         page = sorted(self.servers.items())[offset : offset + limit]
         models = [{"name": user, "servers": {"": self._model(user, ticket)}} for user, ticket in page]
-        await self.go_on.wait()
         return web.json_response(models)
+
+    async def reserve(self, request: web.Request) -> web.Response:
+        wanted = from_wire(Reservation, await request.json())
+        try:
+            full = self.admissions.reserve(wanted, self._running())
+        except NotReady:
+            return web.Response(status=503)
+        await self.go_on.wait()
+        return web.json_response(to_wire(full) if full else {}, status=409 if full else 201)
+
+    async def renew(self, request: web.Request) -> web.Response:
+        lost = self.admissions.renew(from_wire(Renewal, await request.json()), self._running())
+        return web.json_response({"lost": lost, "servers": {"small": len(self.servers)}})
+
+    async def release(self, request: web.Request) -> web.Response:
+        self.admissions.release(request.match_info["launch"])
+        return web.Response(status=204)
+
+    def _running(self) -> dict[str, dict[str, float]]:
+        running = {}
+        for ticket in self.servers.values():
+            with suppress(TicketInvalid):
+                launch = read(ticket, KEYS)
+                running[launch.id] = takes(launch.grant, launch.network)
+        return running
 
     def _model(self, user: str, ticket: str) -> dict[str, Any]:
         moment = "2026-11-01T12:00:00Z"
@@ -101,6 +140,9 @@ class SmallHub:
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self.noted])
         app.router.add_get("/hub/api/users", self.list)
+        app.router.add_post("/hub/api/pangeo-binder/admissions", self.reserve)
+        app.router.add_put("/hub/api/pangeo-binder/admissions", self.renew)
+        app.router.add_delete("/hub/api/pangeo-binder/admissions/{launch}", self.release)
         app.router.add_post("/hub/api/users/{user}", self.make_user)
         app.router.add_delete("/hub/api/users/{user}", self.delete_user)
         app.router.add_post("/hub/api/users/{user}/server", self.start)

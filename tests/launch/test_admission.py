@@ -1,125 +1,189 @@
-"""Admission: a place is given to one launch at a time, whatever the hub knows already and however fast people click."""
+"""Admission: a seat is given to one launch at a time, however fast people click and however many binders ask."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
+from prometheus_client import REGISTRY
 
 from pangeo_binder.errors import HubUnavailable, NotAllowed, QuotaExceeded
+from pangeo_binder.events import Event
+from pangeo_binder.hub.admissions import EXPIRY_SECONDS, AdmissionTable
 from pangeo_binder.launch import admission as module
-from pangeo_binder.launch.admission import Admission
+from pangeo_binder.launch.admission import Admission, Seat
 from pangeo_binder.launch.hub import Hub
-from pangeo_binder.model import Grant, Launch, RepoRef, Server
+from pangeo_binder.launch.queue import Queue
+from pangeo_binder.model import Environment, Repo, RepoRef
 from pangeo_binder.policy.match import Question
 from pangeo_binder.policy.model import Policy
-from tests.launch.hubserver import TOKEN
+from pangeo_binder.ticket import sign
+from tests.launch.conftest import NewAdmission
+from tests.launch.hubserver import KEYS, TOKEN, SmallHub
 
-Make = Callable[[Grant], Launch]
-QUESTION = Question(RepoRef("git", "https://example.org/org/sea", "main"))
-
-
-class Servers:
-    """A hub that knows what it is told, and answers when it may."""
-
-    def __init__(self) -> None:
-        self.launches: list[Launch] = []
-        self.asked = 0
-        self.made_up = asyncio.Event()
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-
-    async def servers(self) -> list[Server]:
-        """Make the list first and hand it out later, as a slow hub does."""
-        self.asked += 1
-        found = [Server(launch, True, "/", "", "") for launch in self.launches]
-        self.made_up.set()
-        await self.may_answer.wait()
-        return found
+ENVIRONMENT = Environment("e1", "/e1")
 
 
 @pytest.fixture
-def servers() -> Servers:
-    return Servers()
+def admission(policy: Policy, new_admission: NewAdmission) -> Admission:
+    return new_admission(policy)
 
 
-@pytest.fixture
-def admission(policy: Policy, servers: Servers) -> Admission:
-    return Admission(policy, servers)
+def admitting(admission: Admission, repo: Repo) -> AsyncGenerator[Event | Seat, None]:
+    return admission.admit(repo, Question(repo.ref))
 
 
-async def refused(admission: Admission, make: Make) -> None:
+@asynccontextmanager
+async def seated(admission: Admission, repo: Repo) -> AsyncIterator[Seat]:
+    """Hold a seat; raises what the launch would be refused with."""
+    async with aclosing(admitting(admission, repo)) as steps:
+        async for step in steps:
+            if isinstance(step, Seat):
+                yield step
+                return
+
+
+async def refused(admission: Admission, repo: Repo) -> None:
     with pytest.raises(QuotaExceeded, match="The one seat"):
-        await admission.take(QUESTION, make)
+        async with seated(admission, repo):
+            raise AssertionError("a seat was given twice")
 
 
-async def test_many_clicks_at_once_get_one_place(admission: Admission, make: Make) -> None:
-    took = await asyncio.gather(*(admission.take(QUESTION, make) for _ in range(20)), return_exceptions=True)
-    assert sum(isinstance(each, QuotaExceeded) for each in took) == 19
+async def happens(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 (what is waited for sets no event)
+            await asyncio.sleep(0.01)
 
 
-async def test_who_leaves_gives_the_place_back(admission: Admission, make: Make) -> None:
-    with await admission.take(QUESTION, make):
-        await refused(admission, make)
-    with pytest.raises(RuntimeError), await admission.take(QUESTION, make):
-        raise RuntimeError("whatever ends the launch")
-    with await admission.take(QUESTION, make) as place:
-        assert place.launch.grant.rule == 2
+async def released(rest: SmallHub, count: int = 1) -> None:
+    await happens(lambda: sum(call.startswith("DELETE /pangeo") for call in rest.calls) >= count)
 
 
-async def test_a_server_counts_before_the_hub_is_asked_again(
-    admission: Admission, servers: Servers, make: Make
+async def hold(admission: Admission, repo: Repo, until: asyncio.Event) -> None:
+    async with seated(admission, repo):
+        await until.wait()
+
+
+@pytest.mark.parametrize("binders", [1, 3])
+async def test_many_clicks_at_once_get_one_seat(
+    new_admission: NewAdmission, policy: Policy, repo: Repo, binders: int
 ) -> None:
-    with await admission.take(QUESTION, make) as place:
-        place.handed_over(place.launch)
-    assert servers.asked == 1
-    await refused(admission, make)
+    asked, leave = [new_admission(policy) for _ in range(binders)], asyncio.Event()
+    tasks = [asyncio.create_task(hold(asked[number % binders], repo, leave)) for number in range(21)]
+    await happens(lambda: sum(task.done() for task in tasks) == 20)
+    assert all(isinstance(task.exception(), QuotaExceeded) for task in tasks if task.done())
+    leave.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(task.exception() is None for task in tasks) == 1
 
 
-async def test_what_the_hub_says_counts(
-    admission: Admission, servers: Servers, make: Make, launch: Launch, monkeypatch: pytest.MonkeyPatch
+async def test_a_launch_that_leaves_gives_the_seat_back(admission: Admission, repo: Repo, rest: SmallHub) -> None:
+    async with seated(admission, repo):
+        await refused(admission, repo)
+    await released(rest)
+    with pytest.raises(RuntimeError):
+        async with seated(admission, repo):
+            raise RuntimeError("whatever ends the launch")
+    await released(rest, 2)
+    async with seated(admission, repo) as seat:
+        assert seat.grant.tier == "small" and seat.user.startswith("sea-")
+        launch = seat.launch(ENVIRONMENT, seat.grant)
+    assert (launch.id, launch.repo, launch.environment) == (seat.id, repo, ENVIRONMENT)
+
+
+async def test_a_server_keeps_the_seat_of_its_launch(
+    admission: Admission, repo: Repo, rest: SmallHub, hub: Hub
 ) -> None:
-    monkeypatch.setattr(module, "STALE_SECONDS", 0)
-    servers.launches = [launch]
-    await refused(admission, make)
-    servers.launches = []
-    (await admission.take(QUESTION, make)).__exit__()
+    async with seated(admission, repo) as seat:
+        launch = seat.launch(ENVIRONMENT, seat.grant)
+        assert [message async for message in hub.start(launch, sign(launch, KEYS, 0))]
+        await refused(admission, repo)
+    await released(rest)
+    await refused(admission, repo)
+    rest.servers.clear()
+    async with seated(admission, repo):
+        pass
 
 
-async def test_an_old_answer_does_not_hide_a_new_server(
-    admission: Admission, servers: Servers, make: Make, monkeypatch: pytest.MonkeyPatch
+async def test_a_launch_cancelled_while_it_asks_holds_nothing(admission: Admission, repo: Repo, rest: SmallHub) -> None:
+    rest.go_on.clear()  # the hub makes the reservation, and answers too late
+    asking = asyncio.create_task(hold(admission, repo, asyncio.Event()))
+    await happens(lambda: any(call.startswith("POST") for call in rest.calls))
+    asking.cancel()
+    await released(rest)
+    rest.go_on.set()
+    async with seated(admission, repo):
+        pass
+
+
+async def test_seats_are_renewed_as_long_as_they_are_held(
+    admission: Admission, new_admission: NewAdmission, policy: Policy, repo: Repo, rest: SmallHub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.05)
+    now = [0.0]
+    rest.admissions = AdmissionTable(0, lambda: now[0])
+    async with seated(admission, repo):
+        for _ in range(4):
+            now[0] += EXPIRY_SECONDS / 2
+            rest.calls.clear()
+            await happens(lambda: sum(call.startswith("PUT") for call in rest.calls) >= 2)
+        await refused(new_admission(policy), repo)
+
+
+async def test_the_seats_of_a_binder_that_stalls_come_back(
+    admission: Admission, new_admission: NewAdmission, policy: Policy, repo: Repo, rest: SmallHub
 ) -> None:
-    """The hub made its list, then got the server, then the list arrived: the place is still taken."""
-    with await admission.take(QUESTION, make) as place:
-        monkeypatch.setattr(module, "STALE_SECONDS", 0)
-        servers.may_answer.clear()
-        servers.made_up.clear()
-        second = asyncio.create_task(admission.take(QUESTION, make))
-        await servers.made_up.wait()
-        place.handed_over(place.launch)
-    servers.may_answer.set()
-    with pytest.raises(QuotaExceeded):
-        await second
-    (await admission.take(QUESTION, make)).__exit__()  # asked anew, the hub knows no server: it has ended
+    now = [0.0]
+    rest.admissions = AdmissionTable(0, lambda: now[0])
+    async with seated(admission, repo) as stalled:
+        now[0] += EXPIRY_SECONDS + 1
+        async with seated(new_admission(policy), repo):
+            await refused(admission, repo)
+            assert not rest.admissions.claim(stalled.id), "the hub would start its server"
 
 
-async def test_the_hub_is_not_asked_for_every_click(admission: Admission, servers: Servers, make: Make) -> None:
-    for _ in range(5):
-        (await admission.take(QUESTION, make)).__exit__()
-    assert servers.asked == 1
+async def test_a_hub_that_has_just_started_waits_for_the_binders(
+    new_admission: NewAdmission, policy: Policy, repo: Repo, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seat that a binder holds over a restart is not given to another before that binder has reported."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    holder, other = new_admission(policy), new_admission(policy)
+    async with seated(holder, repo) as seat:
+        rest.admissions = AdmissionTable(binders=2)
+        messages = []
+        with pytest.raises(QuotaExceeded, match="The one seat"):
+            async with aclosing(admitting(other, repo)) as steps:
+                async for step in steps:
+                    assert isinstance(step, Event)
+                    messages.append(step.message)
+                    holder._report_now.set()
+        assert messages[0] == "JupyterHub has just started and is counting what runs.\n"
+        assert rest.admissions.claim(seat.id)
 
 
-async def test_a_denied_repository_takes_no_place(admission: Admission, make: Make) -> None:
-    denied = Question(RepoRef("git", "https://example.org/org/denied", "main"))
+async def test_the_gauge_shows_what_the_hub_says(admission: Admission, repo: Repo, rest: SmallHub) -> None:
+    rest.servers["sea-1"] = "any ticket"
+    admission.start()
+    await happens(lambda: REGISTRY.get_sample_value("pangeo_binder_servers", {"tier": "small"}) == 1)
+
+
+async def test_a_denied_repository_takes_no_seat(admission: Admission, repo: Repo) -> None:
+    denied = Repo(RepoRef("git", "https://example.org/org/denied", "main"), repo.commit)
     with pytest.raises(NotAllowed, match="This repository is not allowed here"):
-        await admission.take(denied, make)
-    (await admission.take(QUESTION, make)).__exit__()
+        async with seated(admission, denied):
+            pass
+    async with seated(admission, repo):
+        pass
 
 
-async def test_without_the_hub_nobody_is_admitted(policy: Policy, make: Make) -> None:
+async def test_without_the_hub_nobody_is_admitted(policy: Policy, repo: Repo) -> None:
     hub = Hub("http://127.0.0.1:1/hub/api", TOKEN, ["key"])
-    admission = Admission(policy, hub)
+    admission = Admission(policy, hub, Queue(60))
     with pytest.raises(HubUnavailable, match="JupyterHub does not answer"):
-        await admission.take(QUESTION, make)
+        async with seated(admission, repo):
+            pass
+    await admission.close()
     await hub.close()

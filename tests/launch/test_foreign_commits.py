@@ -12,15 +12,13 @@ import pytest
 
 from pangeo_binder.errors import RepoNotFound
 from pangeo_binder.events import Event, Phase
-from pangeo_binder.launch import pipeline as module
-from pangeo_binder.launch.admission import Admission
-from pangeo_binder.launch.hub import Hub
+from pangeo_binder.launch import admission as module
 from pangeo_binder.launch.pipeline import Collaborators, Pipeline
-from pangeo_binder.launch.queue import Queue
 from pangeo_binder.model import Click, Grant, Repo
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.repos.base import Provenance
 from pangeo_binder.repos.git import GitProvider
+from tests.launch.conftest import NewAdmission
 from tests.repos.gitrepo import Parent, make_parent
 
 POLICY = """
@@ -29,7 +27,7 @@ tiers:
   large: {server: {cpu: 8, memory: 8G, idle: 10m, max_age: 9h}, dask: none, storage: none}
 rules:
   - {repo: [git/URL/git/parent, git/URL/to/*], tier: large}
-  - {repo: "*", tier: small, servers: PLACES}
+  - {repo: "*", tier: small, servers: SEATS}
 """
 
 
@@ -57,16 +55,16 @@ def provider() -> CountingProvider:
 def pipeline(
     collaborators: Collaborators,
     provider: CountingProvider,
-    hub: Hub,
+    new_admission: NewAdmission,
     git_server: str,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Pipeline:
-    """A journey under a policy that names the parent, and has few places for all others."""
+    """A journey under a policy that names the parent, and has few seats for all others."""
     path = tmp_path / "own.yaml"
-    path.write_text(POLICY.replace("URL", git_server).replace("PLACES", str(request.param)))
-    admission = Admission(load_policy(path), hub)
-    return Pipeline(replace(collaborators, providers=(provider,), admission=admission, queue=Queue(60)))
+    path.write_text(POLICY.replace("URL", git_server).replace("SEATS", str(request.param)))
+    admission = new_admission(load_policy(path), 60)
+    return Pipeline(replace(collaborators, providers=(provider,), admission=admission))
 
 
 def click_on(url: str, ref: str) -> Click:

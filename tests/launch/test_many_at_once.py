@@ -1,4 +1,4 @@
-"""Many clicks at once: one question to the repository's host, no line where there is room, patience with a busy hub."""
+"""Many clicks at once: one question to the repository's host, no queue if there is room, retries at a busy hub."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from aiohttp import web
 from pangeo_binder.errors import HubUnavailable, QuotaExceeded, RefNotFound
 from pangeo_binder.events import Event
 from pangeo_binder.launch import hub as module
-from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.launch.lookups import SharedLookups
 from pangeo_binder.launch.pipeline import Collaborators, Pipeline
 from pangeo_binder.model import Click, Launch, RepoRef
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.repos.git import GitProvider
-from tests.launch.conftest import POLICY
+from tests.launch.conftest import POLICY, NewAdmission
 from tests.launch.hubserver import SmallHub
 from tests.stack.repository import repository
 
@@ -82,13 +81,13 @@ async def last(pipeline: Pipeline, click: Click) -> Event:
         return [event async for event in events][-1]
 
 
-async def test_where_there_is_room_nobody_stands_in_line(
-    collaborators: Collaborators, hub: Hub, rest: SmallHub, click: Click, tmp_path: Path
+async def test_if_there_is_room_nobody_joins_the_queue(
+    collaborators: Collaborators, new_admission: NewAdmission, rest: SmallHub, click: Click, tmp_path: Path
 ) -> None:
     path = tmp_path / "roomy.yaml"
     path.write_text(POLICY.replace("servers: 1", "servers: 9"))
-    rest.go_on.clear()  # the first has to wait for the hub's list, and all others with it
-    pipeline = Pipeline(replace(collaborators, admission=Admission(load_policy(path), hub)))
+    rest.go_on.clear()  # all have to wait for the hub's answer
+    pipeline = Pipeline(replace(collaborators, admission=new_admission(load_policy(path))))
     launches = [asyncio.create_task(last(pipeline, click)) for _ in range(10)]
     await asyncio.sleep(0.5)  # by now all have come
     rest.go_on.set()
@@ -117,7 +116,7 @@ async def test_a_busy_hub_is_asked_again(
     assert rest.servers == {launch.user: "a ticket"}
 
 
-async def test_patience_with_a_busy_hub_ends(
+async def test_retries_at_a_busy_hub_end(
     rest: SmallHub, hub: Hub, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_BUSY_SECONDS", 0)

@@ -20,13 +20,13 @@ from pangeo_binder.errors import (
     UserError,
 )
 from pangeo_binder.events import Event, Phase
-from pangeo_binder.launch import pipeline as module
+from pangeo_binder.launch import admission as module
 from pangeo_binder.launch.pipeline import Collaborators, Pipeline
-from pangeo_binder.launch.queue import Queue
 from pangeo_binder.model import Click
+from pangeo_binder.policy.model import Policy
 from pangeo_binder.ticket import read, server_token
-from tests.launch.conftest import KEYS, QuickBuilder, click_on
-from tests.launch.hubserver import SmallHub
+from tests.launch.conftest import NewAdmission, QuickBuilder, click_on
+from tests.launch.hubserver import KEYS, SmallHub
 from tests.stack.repository import repository
 
 
@@ -73,9 +73,8 @@ async def test_no_secret_is_in_the_ticket(pipeline: Pipeline, click: Click, rest
 
 
 async def test_a_second_launch_builds_nothing(
-    pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder
 ) -> None:
-    monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
     await journey(pipeline, click)
     rest.servers.clear()
     assert Phase.BUILDING not in {event.phase for event in await journey(pipeline, click)}
@@ -94,7 +93,7 @@ async def test_what_is_refused_reaches_neither_builder_nor_hub(
     assert builder.made == 0 and not any(call.startswith("POST") for call in rest.calls)
 
 
-async def test_a_wrong_wish_of_the_repository_ends_the_launch(
+async def test_a_wrong_request_of_the_repository_ends_the_launch(
     pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder
 ) -> None:
     async with aclosing(pipeline.run(click)) as events:
@@ -134,18 +133,20 @@ async def test_leaving_while_it_starts_ends_the_server(pipeline: Pipeline, click
     assert any(call.startswith("DELETE") and call.endswith("/server") for call in rest.calls)
 
 
-async def test_a_server_that_is_still_ending_keeps_its_place(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
+async def test_a_server_that_is_still_ending_keeps_its_seat(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
     rest.says, rest.ends = rest.says[:1], False
+    rest.may_stop.clear()
     await up_to(pipeline, click, "Half way")
     with pytest.raises(QuotaExceeded):
         await journey(pipeline, click)
+    rest.may_stop.set()
     await deleted(rest)
 
 
 async def test_who_is_ready_keeps_the_server(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:
     await journey(pipeline, click)
     await asyncio.sleep(0.1)
-    assert rest.servers and not any(call.startswith("DELETE") for call in rest.calls)
+    assert rest.servers and not any(call.startswith("DELETE /users") for call in rest.calls)
 
 
 async def test_leaving_during_a_build_ends_the_launch_alone(
@@ -159,7 +160,7 @@ async def test_leaving_during_a_build_ends_the_launch_alone(
     assert len([call for call in rest.calls if call.endswith("/server")]) == 1
 
 
-async def test_full_is_refused_at_once_without_a_line(pipeline: Pipeline, click: Click) -> None:
+async def test_full_is_refused_at_once_without_a_queue(pipeline: Pipeline, click: Click) -> None:
     await journey(pipeline, click)
     with pytest.raises(QuotaExceeded, match="The one seat"):
         await journey(pipeline, click)
@@ -170,48 +171,55 @@ async def collect(pipeline: Pipeline, click: Click, events: list[Event]) -> None
         events.append(event)
 
 
-async def told(events: list[Event], place: int) -> None:
+async def reports(events: list[Event], position: int) -> None:
     async with asyncio.timeout(20):
-        while not events or events[-1].position != place:  # noqa: ASYNC110 (only the launch could set an event)
+        while not events or events[-1].position != position:  # noqa: ASYNC110 (only the launch could set an event)
             await asyncio.sleep(0.01)
 
 
-async def test_the_line_is_told_and_moves_up(
-    collaborators: Collaborators, click: Click, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
+async def test_the_queue_reports_positions_and_moves_up(
+    collaborators: Collaborators,
+    click: Click,
+    rest: SmallHub,
+    policy: Policy,
+    new_admission: NewAdmission,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
-    pipeline = Pipeline(replace(collaborators, queue=Queue(60)))
+    pipeline = Pipeline(replace(collaborators, admission=new_admission(policy, 60)))
     await journey(pipeline, click)
     first: list[Event] = []
     second: list[Event] = []
     async with asyncio.TaskGroup() as waiting:
         waiting.create_task(collect(pipeline, click, first))
-        await told(first, 1)
+        await reports(first, 1)
         waiting.create_task(collect(pipeline, click, second))
-        await told(second, 2)
+        await reports(second, 2)
         rest.servers.clear()
-        await told(second, 1)
+        await reports(second, 1)
         assert first[-1].phase is Phase.READY
         rest.servers.clear()
     assert second[-1].phase is Phase.READY
 
 
-async def test_the_line_is_left_when_its_time_is_over(
-    collaborators: Collaborators, click: Click, monkeypatch: pytest.MonkeyPatch
+async def test_the_queue_is_left_when_its_time_is_over(
+    collaborators: Collaborators,
+    click: Click,
+    policy: Policy,
+    new_admission: NewAdmission,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    pipeline = Pipeline(replace(collaborators, queue=Queue(0.3)))
+    pipeline = Pipeline(replace(collaborators, admission=new_admission(policy, 0.3)))
     await journey(pipeline, click)
     with pytest.raises(QuotaExceeded, match="The one seat"):
         await journey(pipeline, click)
 
 
-async def test_who_leaves_the_line_frees_it(
-    collaborators: Collaborators, click: Click, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
+async def test_a_launch_that_leaves_the_queue_frees_its_position(
+    collaborators: Collaborators, click: Click, rest: SmallHub, policy: Policy, new_admission: NewAdmission
 ) -> None:
-    monkeypatch.setattr("pangeo_binder.launch.admission.STALE_SECONDS", 0)
-    pipeline = Pipeline(replace(collaborators, queue=Queue(60)))
+    pipeline = Pipeline(replace(collaborators, admission=new_admission(policy, 60)))
     await journey(pipeline, click)
     await up_to(pipeline, click, "The one seat")
     rest.servers.clear()

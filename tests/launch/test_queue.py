@@ -1,4 +1,4 @@
-"""The queue: first come, first served, one per repository, and gone with the last who stands in it."""
+"""The queue: first come, first served, one per repository, and forgotten with the last launch that waits."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import pytest
 from pangeo_binder.launch.queue import Queue
 
 
-def test_places_fall_as_others_leave() -> None:
+def test_positions_fall_as_others_leave() -> None:
     queue = Queue(60)
     first, second, third = (queue.join("sea") for _ in range(3))
-    spots = [waiting.__enter__() for waiting in (first, second, third)]
-    assert [entry.position for entry in spots] == [1, 2, 3]
+    entries = [waiting.__enter__() for waiting in (first, second, third)]
+    assert [entry.position for entry in entries] == [1, 2, 3]
     second.__exit__(None, None, None)
-    assert [spots[0].position, spots[2].position] == [1, 2]
+    assert [entries[0].position, entries[2].position] == [1, 2]
     first.__exit__(None, None, None)
-    assert spots[2].position == 1
+    assert entries[2].position == 1
     third.__exit__(None, None, None)
 
 
-def test_repositories_have_lines_of_their_own() -> None:
+def test_repositories_have_queues_of_their_own() -> None:
     queue = Queue(60)
     with queue.join("sea") as sea, queue.join("ice") as ice:
         assert (sea.position, ice.position) == (1, 1)
 
 
-def test_who_is_thrown_out_leaves_no_gap() -> None:
+def test_a_launch_that_fails_leaves_no_gap() -> None:
     queue = Queue(60)
     with queue.join("sea") as first:
         with pytest.raises(RuntimeError), queue.join("sea"):
@@ -34,7 +34,7 @@ def test_who_is_thrown_out_leaves_no_gap() -> None:
             assert (first.position, next_.position) == (1, 2)
 
 
-def test_an_empty_line_is_forgotten() -> None:
+def test_an_empty_queue_is_forgotten() -> None:
     queue = Queue(60)
     with queue.join("sea"):
         pass

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from pangeo_binder.model import ContainerImage, Grant, Launch, Repo, RepoRef
+from pangeo_binder.policy.counters import add, find_full, takes
 from pangeo_binder.policy.load import load_policy
+from pangeo_binder.policy.match import Question, terms
 from pangeo_binder.policy.model import Policy
 
 EXAMPLE = """\
@@ -30,6 +32,16 @@ rules:
   - {repo: "*", user: logged-in, tier: pangeo}
   - {repo: "*", tier: anonymous, servers: 4, per_network: 2}
 """
+
+
+def admit(policy: Policy, question: Question, running: Sequence[Launch]) -> Grant:
+    """Return what `question` is granted while `running` are there, as binder and hub decide it together."""
+    asked = terms(policy, question)
+    used = add({}, (takes(launch.grant, launch.network) for launch in running))
+    full = find_full(asked.limits, asked.takes, used)
+    if full is not None:
+        raise asked.refusal(full)
+    return asked.grant
 
 
 @pytest.fixture

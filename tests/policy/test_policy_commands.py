@@ -14,9 +14,11 @@ from pangeo_binder.cli.badge import badge
 from pangeo_binder.cli.check import check
 from pangeo_binder.cli.explain import explain
 from pangeo_binder.cli.reporef import build_link, link, local_hub, parse_repo
+from pangeo_binder.cli.status import rule_text
 from pangeo_binder.errors import BadLink
-from pangeo_binder.model import RepoRef
+from pangeo_binder.model import Launch, RepoRef
 from pangeo_binder.policy.match import FOREIGN
+from pangeo_binder.policy.model import Policy
 from pangeo_binder.repos.git import GitProvider
 
 HUB = "https://binder.example.org/"
@@ -67,6 +69,31 @@ def test_explain_knows_who_asks(path: str) -> None:
     assert "Otherwise" not in anonymous, "whose commit it is makes no difference"
     assert "Tier        anonymous" in anonymous and "2 servers from your network (203.0.113.7)" in anonymous
     assert "Tier        pangeo" in _explain("https://example.org/a/b", "--user", "ada", "--policy", path).output
+
+
+def test_explain_says_how_running_launches_are_counted(
+    path: str, policy_file: Callable[[str], Path], example_text: str
+) -> None:
+    output = _explain("gh/pangeo-gallery/ocean/main", "--policy", path).output
+    assert "Rule        number 2, shared by all its launches" in output
+    assert "running launches count for it by what it says (sha256:" in output
+    assert "launches whose rule is no longer in the policy count for the totals only" in output
+    named = policy_file(
+        example_text.replace("- {repo: [gh/pangeo-gallery", "- {name: gallery, repo: [gh/pangeo-gallery")
+    )
+    output = _explain("gh/pangeo-gallery/ocean/main", "--policy", str(named)).output
+    assert "running launches count for it by its name, gallery" in output
+    assert "Reason      Rule 2, gallery (gh/pangeo-gallery/*, gl/pangeo/*) gives the tier pangeo." in output
+
+
+def test_status_marks_launches_of_a_rule_that_is_gone(policy: Policy, launch_with: Callable[..., Launch]) -> None:
+    rules = (policy.rules[1].model_copy(update={"name": "gallery"}), *policy.rules[2:])
+    policy = policy.model_copy(update={"rules": rules})
+    assert rule_text("gallery", policy) == "gallery"
+    assert rule_text(policy.rules[0].content, policy) == "gallery", "started before the rule got its name"
+    assert rule_text(policy.rules[2].identity, policy) == "number 3"
+    assert rule_text("pangeo", policy) == "pangeo (no longer in the policy)"
+    assert rule_text("pangeo", None) == "pangeo (the policy file has mistakes)"
 
 
 def test_explain_tells_a_denial(path: str) -> None:

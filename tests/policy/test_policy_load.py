@@ -39,7 +39,7 @@ def test_the_local_profile_has_a_policy() -> None:
     [
         ("idle: 10m, max_age: 3h", "idle: 10m", "6: tiers.anonymous.server: The key `max_age` is missing."),
         ("egress: 200G", "egres: 200G", "11: tiers.pangeo.storage: There is no key `egres`. Did you mean `egress`?"),
-        ("servers: 4", "flavour: 4", "16: rule 4: There is no key `flavour`. Known here: repo, user, tier, deny, "),
+        ("servers: 4", "flavour: 4", "16: rule 4: There is no key `flavour`. Known here: name, repo, user, tier, "),
         ("per_network: 2", "dask_core_hours_per_day: 2", "16: rule 4: There is no key `dask_core_hours_per_day`."),
         ("memory: 160G", "memory: 160GB", "10: tiers.pangeo.dask.memory: A size is a number and K, M, G or T"),
         ("memory: 2G", "memory: 2", "6: tiers.anonymous.server.memory: Memory is at least 256M; was a unit forgotten?"),
@@ -70,6 +70,7 @@ def test_the_local_profile_has_a_policy() -> None:
         ("gh/cryptoking/*", "github.com/cryptoking/*", "13: rule 1.repo: `github.com/cryptoking/*` names no place"),
         ("[gh/pangeo-gallery/*, ", '["*/pangeo-gallery/*", ', "14: rule 2: Anybody can host a repository"),
         ("[gh/pangeo-gallery/*, ", "[git/https://*/x/*, ", "14: rule 2: Anybody can host a repository"),
+        ('{repo: "*", tier', '{repo: "*", name: A b, tier', "16: rule 4.name: A name has up to 40 small letters"),
         ("  anonymous:", "  Anonymous:", "6: tiers.Anonymous: A name has up to 40 small letters"),
     ],
 )
@@ -112,6 +113,16 @@ def test_a_mistake_is_told_with_its_line(
         ("per_network: 2", "dask_cores: 2", "16: rule 4.dask_cores: The tier `anonymous` has no Dask to limit."),
         ("gs://sst/v2}", "s3://cmip6-pds/x}", "4: catalogue.sst: `cmip6` and `sst` are served as one bucket"),
         ("  sst:", "  scratch:", "4: catalogue.scratch: The name `scratch` is taken"),
+        (
+            'tier: pangeo, servers: 3, dask_cores: 80}\n  - {repo: "*", user: logged-in',
+            'tier: pangeo, name: a}\n  - {name: a, repo: "*", user: logged-in',
+            "15: rule 3.name: Rule 2 has the name `a` already.",
+        ),
+        (
+            '{repo: "*", user: logged-in, tier: pangeo}',
+            "{repo: [gl/Pangeo/*, gh/pangeo-gallery/*], tier: pangeo, name: again}",
+            "15: rule 3: This rule never matches, because rule 2 has the same `repo` and `user` and comes first.",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_together_are_told(

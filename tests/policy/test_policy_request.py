@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pangeo_binder.model import DaskGrant, Grant, RepoRef, ServerGrant, StorageGrant
-from pangeo_binder.policy.match import Question, admit
+from pangeo_binder.policy.match import Question
 from pangeo_binder.policy.model import Policy
 from pangeo_binder.policy.request import MAX_BYTES, RequestInvalid, find_request, narrow, read_request
+from tests.policy.conftest import admit
 
 GIB = 2**30
 
@@ -48,7 +49,7 @@ def test_more_is_not_granted(grant: Grant) -> None:
 @pytest.mark.parametrize("asked", [b"dask: none", b"dask: {workers: 0}"])
 def test_no_dask_can_be_asked_for(grant: Grant, asked: bytes) -> None:
     assert narrow(grant, read_request(asked)).dask is None
-    nothing = Grant("t", 1, "r", grant.server)
+    nothing = Grant("t", "r1", "r", grant.server)
     assert narrow(nothing, read_request(b"dask: {workers: 5}\nstorage: {read: [sst]}")) == nothing
 
 
@@ -67,7 +68,7 @@ _GRANTS = st.builds(
 
 @given(_GRANTS, st.integers(0, 60))
 def test_no_wish_makes_a_cluster_larger(dask: DaskGrant, workers: int) -> None:
-    grant = Grant("t", 1, "r", ServerGrant(1, GIB, 60, 60), dask, StorageGrant(1, 1))
+    grant = Grant("t", "r1", "r", ServerGrant(1, GIB, 60, 60), dask, StorageGrant(1, 1))
     less = narrow(grant, read_request(f"dask: {{workers: {workers}}}".encode())).dask
     if less is None:
         assert workers == 0

@@ -34,7 +34,7 @@ from pangeo_binder.web.routes import routes
 GIB = 1024**3
 GRANT = Grant(
     tier="pangeo",
-    rule=2,
+    rule="gallery",
     reason="Rule 2: repositories of the gallery get the tier pangeo.",
     server=ServerGrant(cpu=2, memory_bytes=8 * GIB, idle_seconds=900, max_age_seconds=8 * 3600),
     dask=DaskGrant(1, 20, 40, 160 * GIB, 2, 8 * GIB, 600),

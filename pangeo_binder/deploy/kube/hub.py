@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ...hub.admission_api import handlers
+from ...hub.admissions import AdmissionTable
 from ...hub.dask.gateway import GatewayClusters, GatewayService
 from ...hub.dask.operator.clusters import OperatorClusters
 from ...hub.dask.operator.manifests import OperatorSettings
@@ -57,6 +59,9 @@ def _spawner(c: Any, values: KubeValues) -> None:
     c.JupyterHub.spawner_class = KubeLaunchSpawner
     spawner = c.KubeLaunchSpawner
     spawner.ticket_keys = read_secret("ticket-keys").split()
+    # how many binders there are is not known here: they may be scaled at any time
+    spawner.admissions = AdmissionTable()
+    c.JupyterHub.extra_handlers = [*c.JupyterHub.get("extra_handlers", ()), *handlers(spawner.admissions)]
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
     storage = StorageService(values.storage_admin_url, read_secret("issue-token"))
     spawner.provisioner = Provisioner(storage, _clusters(values))

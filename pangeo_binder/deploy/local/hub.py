@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ...hub.admission_api import handlers
+from ...hub.admissions import AdmissionTable
 from ...hub.dask.gateway import GatewayClusters, GatewayService
 from ...hub.local.proxy import WatchedTraefikProxy
 from ...hub.local.spawner import LocalLaunchSpawner
@@ -64,6 +66,8 @@ def _spawner(c: Any, values: LocalValues) -> None:
     spawner.state_dir = str(values.state_dir)
     spawner.homes = str(values.folder("homes"))
     spawner.logs = str(values.folder("logs/servers"))
+    spawner.admissions = AdmissionTable(binders=1)
+    c.JupyterHub.extra_handlers = handlers(spawner.admissions)
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
     storage = StorageService(values.storage_admin_url, values.secrets.storage_hub_token)
     spawner.provisioner = Provisioner(storage, GatewayClusters(_gateway_service(values)))

@@ -1,0 +1,1 @@
+"""Whether limits hold exactly over several binder processes."""

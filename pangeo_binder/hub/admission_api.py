@@ -1,0 +1,87 @@
+"""The part of JupyterHub's API at which binders reserve seats, renew what they hold, and release it.
+
+`POST` reserves (201, or 409 with the limit that is full, or 503 while the hub waits for reports), `PUT` renews all
+reservations of one binder, `DELETE` releases one. Only the binder's role has the scope. Runs in the hub.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from jupyterhub.apihandlers.base import APIHandler
+from jupyterhub.scopes import define_custom_scopes, needs_scope
+from tornado.web import HTTPError
+
+from ..model import Launch, from_wire, to_wire
+from ..names import LAUNCH_ID_LENGTH
+from ..policy.counters import Renewal, Reservation, takes
+from .admissions import GRACE_SECONDS, AdmissionTable, NotReady
+from .roles import ADMISSION_SCOPE, CUSTOM_SCOPES
+
+T = TypeVar("T")
+
+# JupyterHub defines the scopes of its configuration later than `needs_scope` looks for them
+define_custom_scopes(CUSTOM_SCOPES)
+
+_PATH = "/api/pangeo-binder/admissions"
+_MAX_BODY = 16 * 2**20
+"""Room for the reservations of a full renewal."""
+
+
+class AdmissionHandler(APIHandler):
+    """Makes, renews and releases reservations."""
+
+    def initialize(self, table: AdmissionTable) -> None:
+        """Take the table that the spawners have as well."""
+        self._table = table
+
+    @needs_scope(ADMISSION_SCOPE)
+    def post(self) -> None:
+        wanted = self._body(Reservation)
+        try:
+            full = self._table.reserve(wanted, self._running())
+        except NotReady:
+            self.set_header("Retry-After", str(round(GRACE_SECONDS)))
+            raise HTTPError(503, "The hub takes no reservations yet: it waits for the binders' reports.") from None
+        self.set_status(201 if full is None else 409)
+        self.finish(json.dumps({} if full is None else to_wire(full)))
+
+    @needs_scope(ADMISSION_SCOPE)
+    def put(self) -> None:
+        lost = self._table.renew(self._body(Renewal), self._running())
+        servers: dict[str, int] = {}
+        for launch in self._launches():
+            servers[launch.grant.tier] = servers.get(launch.grant.tier, 0) + 1
+        self.finish(json.dumps({"lost": lost, "servers": servers}))
+
+    @needs_scope(ADMISSION_SCOPE)
+    def delete(self, launch_id: str) -> None:
+        self._table.release(launch_id)
+        self.set_status(204)
+        self.finish()
+
+    def _body(self, kind: type[T]) -> T:
+        if len(self.request.body) > _MAX_BODY:
+            raise HTTPError(413, "The body is too large.")
+        try:
+            return from_wire(kind, json.loads(self.request.body))
+        except ValueError:
+            raise HTTPError(400, f"The body is not a {kind.__name__.lower()}.") from None
+
+    def _running(self) -> dict[str, dict[str, float]]:
+        return {launch.id: takes(launch.grant, launch.network) for launch in self._launches()}
+
+    def _launches(self) -> list[Launch]:
+        """Return the launches of all servers that start, run or stop: the hub has every such spawner in memory."""
+        spawners = (spawner for user in self.users.values() for spawner in user.spawners.values())
+        return [launch for spawner in spawners if (launch := getattr(spawner, "launch", None)) is not None]
+
+
+def handlers(table: AdmissionTable) -> list[tuple[Any, ...]]:
+    """Return the handlers as `JupyterHub.extra_handlers` takes them.
+
+    JupyterHub advises to use a service instead, which could not see the hub's memory.
+    """
+    one = rf"{_PATH}/([a-z0-9]{{{LAUNCH_ID_LENGTH}}})"
+    return [(path, AdmissionHandler, {"table": table}) for path in (_PATH, one)]
