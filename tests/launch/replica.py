@@ -24,7 +24,7 @@ from pangeo_binder.launch.builds import SharedBuilds
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
 from pangeo_binder.launch.queue import Queue
-from pangeo_binder.model import Environment, Repo, RepoRef
+from pangeo_binder.model import Environment, Repo, RepoRef, VirtualEnvironment
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.repos.base import Provenance
 from pangeo_binder.repos.git import GitProvider
@@ -50,7 +50,7 @@ class Waits(Builder):
         self._made: set[str] = set()
 
     async def find(self, repo: Repo) -> Environment | None:
-        return Environment("e1", "/nowhere") if repo.ref.url in self._made else None
+        return VirtualEnvironment("e1", "/nowhere", "/nowhere/checkout") if repo.ref.url in self._made else None
 
     async def make(self, repo: Repo) -> AsyncGenerator[BuildEvent, None]:
         yield BuildEvent(Phase.BUILDING, "Waiting")

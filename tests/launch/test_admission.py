@@ -16,14 +16,14 @@ from pangeo_binder.launch import admission as module
 from pangeo_binder.launch.admission import Admission, Seat
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.launch.queue import Queue
-from pangeo_binder.model import Environment, Repo, RepoRef
+from pangeo_binder.model import Repo, RepoRef, VirtualEnvironment
 from pangeo_binder.policy.match import Question
 from pangeo_binder.policy.model import Policy
 from pangeo_binder.ticket import sign
 from tests.launch.conftest import NewAdmission
 from tests.launch.hubserver import KEYS, TOKEN, SmallHub
 
-ENVIRONMENT = Environment("e1", "/e1")
+ENVIRONMENT = VirtualEnvironment("e1", "/e1", "/e1/checkout")
 
 
 @pytest.fixture
