@@ -75,8 +75,10 @@ class HubUnavailable(UserError):
     status, reason = 503, "hub_unavailable"
 
 
-class HubStarting(HubUnavailable):
+class HubStarting(UserError):
     """JupyterHub has just started and waits for the binders to report the launches that hold a seat."""
+
+    status, reason = 503, "hub_starting"
 
 
 class SeatLost(UserError):

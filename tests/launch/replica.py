@@ -22,9 +22,9 @@ from pangeo_binder.launch import admission as module
 from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.builds import SharedBuilds
 from pangeo_binder.launch.hub import Hub
-from pangeo_binder.launch.pipeline import Click, Collaborators, Pipeline
+from pangeo_binder.launch.pipeline import Collaborators, Pipeline
 from pangeo_binder.launch.queue import Queue
-from pangeo_binder.model import Environment, Repo, RepoRef, VirtualEnvironment
+from pangeo_binder.model import Click, Environment, Repo, RepoRef, VirtualEnvironment
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.repos.base import Provenance
 from pangeo_binder.repos.git import GitProvider
@@ -34,7 +34,7 @@ from tests.launch.replicahub import KEY, TOKEN
 class NoGit(GitProvider):
     """Knows the one commit of every repository."""
 
-    async def find_commit(self, ref: RepoRef) -> str:
+    async def find_revision(self, ref: RepoRef) -> str:
         return "a" * 40
 
     def known_provenance(self, repo: Repo) -> Provenance:

@@ -171,7 +171,7 @@ async def test_the_gauge_shows_what_the_hub_says(admission: Admission, repo: Rep
 
 
 async def test_a_denied_repository_takes_no_seat(admission: Admission, repo: Repo) -> None:
-    denied = Repo(RepoRef("git", "https://example.org/org/denied", "main"), repo.commit)
+    denied = Repo(RepoRef("git", "https://example.org/org/denied", "main"), repo.revision)
     with pytest.raises(NotAllowed, match="This repository is not allowed here"):
         async with seated(admission, denied):
             pass

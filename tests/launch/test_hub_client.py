@@ -70,7 +70,7 @@ async def test_a_server_that_was_gone_before_it_was_followed_is_told(
 
 async def test_a_stream_that_ends_early_is_told(rest: SmallHub, hub: Hub, launch: Launch) -> None:
     rest.says = rest.says[:1]
-    with pytest.raises(HubUnavailable, match="stopped telling"):
+    with pytest.raises(HubUnavailable, match="stopped reporting"):
         await start(hub, launch)
 
 
