@@ -89,7 +89,7 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
             ) from None
 
     def _check_status(self, o: Any) -> bool:
-        """Return whether a process runs. After a restart it is no child of ours, and may stay as a zombie."""
+        """Return whether a process runs. After a restart it is not a child of ours, and may stay as a zombie."""
         try:
             return bool(psutil.Process(o.state.get("pid") or 0).status() != psutil.STATUS_ZOMBIE)
         except psutil.Error:

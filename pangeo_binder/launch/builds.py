@@ -188,7 +188,7 @@ def _stopping() -> BuildFailed:
 
 
 def _ours(repo: Repo, error: Exception) -> BuildFailed:
-    """Log what is not the repository's fault under an id, and return the error that tells the id."""
+    """Log an internal error under an id, and return the error that shows the id."""
     id_ = secrets.token_hex(4)
     log.error("Build %s of %s at %s failed", id_, repo.ref.url, repo.revision, exc_info=error)
     return BuildFailed("The build failed on this binder's side.", f"Tell its operator this number: {id_}.")

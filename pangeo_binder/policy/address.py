@@ -142,7 +142,7 @@ def pattern_of(text: str) -> Pattern:
 
 
 def _glob(text: str, pattern: str) -> bool:
-    return fnmatchcase(text, pattern.replace("[", "[[]"))  # an IPv6 host is no set of letters
+    return fnmatchcase(text, pattern.replace("[", "[[]"))  # brackets of an IPv6 host are literal
 
 
 def _settled(text: str, step: Callable[[str], str]) -> str:

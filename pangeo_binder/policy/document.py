@@ -81,10 +81,10 @@ def document_of(raw: bytes) -> Document:
 def part_of(raw: bytes, key: str) -> bytes:
     """Return the document below `key` of the mapping in `raw`, with every line where it was.
 
-    Raises NotYaml where `raw` cannot be read at all, or has no such key.
+    Raises NotYaml if `raw` cannot be read at all, or has no such key.
     """
 
-    def cut(text: str) -> bytes:
+    def excerpt(text: str) -> bytes:
         root = yaml.compose(text, yaml.SafeLoader)
         for name, node in root.value if isinstance(root, yaml.MappingNode) else ():
             if name.value == key:
@@ -93,7 +93,7 @@ def part_of(raw: bytes, key: str) -> bytes:
                 return part.encode()
         raise NotYaml(1, f"There is no `{key}` in this file.")
 
-    return _reading(cut, raw)
+    return _reading(excerpt, raw)
 
 
 _Read = TypeVar("_Read")
