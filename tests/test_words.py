@@ -10,7 +10,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENDINGS = {".py", ".md", ".html", ".js", ".yaml", ".tpl", ".txt", ""}
-READ = ("pangeo_binder", "session", "templates", "docs", "helm-chart", "images", "examples", "README.md", "CONTRIBUTING.md")
+READ = (
+    "pangeo_binder",
+    "session",
+    "templates",
+    "docs",
+    "helm-chart",
+    "images",
+    "examples",
+    "README.md",
+    "CONTRIBUTING.md",
+)
 
 RETIRED = {
     r"\bvend(s|ed|ing|or)?\b": "issue",

@@ -69,7 +69,9 @@ def _counted(network: str) -> str:
     try:
         found = ipaddress.ip_network(network, strict=False) if network else None
     except ValueError:
-        raise BadNetwork(f"`{network}` is not a network.", "Give an address such as 203.0.113.7 or 2001:db8::1.") from None
+        raise BadNetwork(
+            f"`{network}` is not a network.", "Give an address such as 203.0.113.7 or 2001:db8::1."
+        ) from None
     if found is None or found.prefixlen == 64:
         return str(found or "")
     if found.num_addresses > 1:

@@ -1,7 +1,7 @@
-"""Shares builds: one build per environment, however many launches wait for it, each with the log from its beginning.
+"""Shares builds: one build per environment, however many launches follow it, each with the log from its first line.
 
-A launch that leaves never ends a build, and one that comes late misses nothing. Runs in the binder, on its event loop;
-how an environment is made is the builder's.
+A launch that leaves does not end a build, and a late one misses no line. Runs in the binder, on its event loop. Not for
+making environments, which the builder does.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ..policy.request import RepositoryRequest
 log = logging.getLogger(__name__)
 
 REPLAY_LINES = 10_000
-"""How much of a log is kept for late followers: the first and the last half of it."""
+"""The lines of a log that are kept for late followers: half from its start, half from its end."""
 
 
 class Replay:
-    """A log that grows at its end, is shared by all its readers, and of which at most `keep` events are kept."""
+    """Append-only log shared by followers; keeps the first and last `keep`/2 events."""
 
     def __init__(self, keep: int = REPLAY_LINES) -> None:
         self._head: list[Event] = []
@@ -38,23 +38,23 @@ class Replay:
         self._grown = asyncio.Event()
 
     def add(self, event: Event) -> None:
-        """Append `event` and wake all who wait."""
+        """Append `event` and wake all followers."""
         (self._head if len(self._head) < self._head_size else self._tail).append(event)
         self._total += 1
         self.wake()
 
     def wake(self) -> None:
-        """Wake all who wait; each then looks again."""
+        """Wake all followers; each reads the log again."""
         self._grown.set()
         self._grown = asyncio.Event()
 
     async def grown(self, position: int) -> None:
-        """Return when there is something to look at beyond `position`, or when woken."""
+        """Return when the log has events beyond `position`, or when woken."""
         if position >= self._total:
             await self._grown.wait()
 
     def since(self, position: int) -> tuple[list[Event], int]:
-        """Return the events from `position` on, with a line for those no longer kept, and the next position."""
+        """Return the events from `position` on, with a line that counts the dropped ones, and the next position."""
         found = self._head[position:]
         first = self._total - len(self._tail)  # the position of the tail's first event
         start = max(position, len(self._head))
@@ -67,7 +67,7 @@ class Replay:
 
 
 class _Running:
-    """One build under way: its log, and in the end its environment or its error."""
+    """One running build: its log, and finally its environment or its error."""
 
     def __init__(self) -> None:
         self.replay = Replay()
@@ -89,18 +89,18 @@ class SharedBuilds:
         self._stopped = False
 
     async def find(self, repo: Repo) -> Environment | None:
-        """Return the environment of `repo` where it is ready."""
+        """Return the environment of `repo` if it is ready."""
         return await self._builder.find(repo)
 
     async def find_request(self, environment: Environment) -> RepositoryRequest:
-        """Return what the repository of `environment` asks for itself. Raises RequestInvalid."""
+        """Return the request of the repository of `environment`. Raises RequestInvalid."""
         return await self._builder.find_request(environment)
 
     async def follow(self, repo: Repo) -> AsyncGenerator[Event, None]:
-        """Yield the build of `repo` from its first line, and last BUILT; starts it where nobody has.
+        """Yield the log of the build of `repo` from its first line, then BUILT; start the build if none runs.
 
-        An environment that is ready yields BUILT alone. Raises BuildFailed, RepoNotFound or RefNotFound; a build that
-        failed is tried again by the next who follows. Closing this ends the following, never the build.
+        For an environment that is ready, yield only BUILT. Raises BuildFailed, RepoNotFound or RefNotFound; the next
+        follower retries a build that failed. Closing this generator does not end the build.
         """
         if found := await self.find(repo):
             yield _built(found)
@@ -121,14 +121,14 @@ class SharedBuilds:
         yield _built(running.environment)
 
     async def stop(self) -> None:
-        """End all builds and close the builder; returns when nothing of them is left. Followers get BuildFailed."""
+        """End all builds and close the builder; return when nothing of them is left. Followers get BuildFailed."""
         self._stopped = True
-        under_way = list(self._running.values())
-        tasks = [running.task for running in under_way if running.task]
+        running_builds = list(self._running.values())
+        tasks = [running.task for running in running_builds if running.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for running in under_way:  # a task cancelled before its first step never told its followers
+        for running in running_builds:  # a task cancelled before its first step did not set an error
             running.error = running.error or _stopping()
             running.replay.wake()
         await self._builder.close()
@@ -178,7 +178,7 @@ def _built(environment: Environment) -> Event:
 
 
 def _again(error: UserError | None) -> UserError:
-    """Return the build's error anew for each follower, because raising one error in many tasks mixes their traces."""
+    """Return a new error for each follower, because raising one error in many tasks mixes their tracebacks."""
     error = error or _stopping()
     return type(error)(error.message, error.hint)
 
