@@ -1,6 +1,6 @@
-"""Plain technical English: words and turns that the project has given up stay out of the package, docs and templates.
+"""Plain technical English: retired words and turns stay out of the package, docs and templates.
 
-Each has a better one beside it. The test reads lines, so a rare false find is solved by writing the sentence otherwise.
+The table names a better one for each. The test reads line by line; rewrite the sentence if it finds a correct one.
 """
 
 from __future__ import annotations
@@ -10,17 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENDINGS = {".py", ".md", ".html", ".js", ".yaml", ".tpl", ".txt", ""}
-READ = (
-    "pangeo_binder",
-    "session",
-    "templates",
-    "docs",
-    "helm-chart",
-    "images",
-    "examples",
-    "README.md",
-    "CONTRIBUTING.md",
-)
+FOLDERS = ("pangeo_binder", "session", "templates", "docs", "helm-chart", "images", "examples")
 
 RETIRED = {
     r"\bvend(s|ed|ing|or)?\b": "issue",
@@ -52,7 +42,7 @@ RETIRED = {
 
 def _files() -> list[Path]:
     found = []
-    for name in READ:
+    for name in (*FOLDERS, "README.md", "CONTRIBUTING.md"):
         path = ROOT / name
         found += [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     return sorted(each for each in found if each.suffix in ENDINGS and "__pycache__" not in each.parts)
