@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from aiohttp import StreamReader
 
 from ...metrics import STORAGE_BYTES
-from .checksums import Checksum, declared_checksums
+from .checksums import HEADER, Checksum, declared_checksums
 from .errors import S3Error
+from .filework import in_file_thread
 from .sigv4 import (
     STREAMING,
     STREAMING_SIGNED,
@@ -78,10 +79,10 @@ async def receive(body: Body, spool: Spool, limit: int = MAX_BODY_BYTES) -> None
         if spool.size + len(batch) > size:
             raise S3Error("IncompleteBody", "The body is longer than the request declared.")
         if len(batch) >= _BATCH_BYTES:
-            await asyncio.to_thread(check.feed, bytes(batch), spool)
+            await in_file_thread(check.feed, bytes(batch), spool)
             batch.clear()
     if len(batch) > _BATCH_BYTES // 8:
-        await asyncio.to_thread(check.feed, bytes(batch), spool)
+        await in_file_thread(check.feed, bytes(batch), spool)
     else:  # a thread would cost more than the write
         check.feed(bytes(batch), spool)
     if spool.size != size:
@@ -95,15 +96,15 @@ class _Check:
 
     def __init__(self, body: Body) -> None:
         self._request = body.request
-        named = body.claim.payload_hash
-        self._expected_sha256 = "" if named in (UNSIGNED_PAYLOAD, *STREAMING) else named
+        payload = body.claim.payload_hash
+        self._expected_sha256 = "" if payload in (UNSIGNED_PAYLOAD, *STREAMING) else payload
         self._sha256 = hashlib.sha256()
         self._claimed = declared_checksums(body.request.headers)
-        self._trailing = declared_checksums([(name.strip().lower(), "") for name in self._trailer_names()])
+        named = [name.strip().lower() for name in self._request.header("x-amz-trailer").split(",") if name.strip()]
+        if not all(name.startswith(HEADER) for name in named):
+            raise S3Error("NotImplemented", "The only supported trailing headers are checksums.")
+        self._trailing = declared_checksums([(name, "") for name in named])
         self._checksums = [Checksum(name) for name in {**self._claimed, **self._trailing}]
-
-    def _trailer_names(self) -> list[str]:
-        return self._request.header("x-amz-trailer").split(",")
 
     def feed(self, data: bytes, spool: Spool) -> None:
         """Append `data` to the spool and update the hashes; blocks on the disk."""

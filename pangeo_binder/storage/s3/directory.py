@@ -20,6 +20,7 @@ from pathlib import Path
 
 from .bucket import WINDOW_BYTES, Bucket, ObjectInfo, OpenObject, Page, Query, Span, exists_already
 from .errors import S3Error
+from .filework import in_file_thread
 from .spool import Spool
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -38,11 +39,11 @@ class DirectoryBucket(Bucket):
 
     async def head(self, key: str) -> ObjectInfo | None:
         """Return the metadata of the file at `key`; None if there is none."""
-        return await asyncio.to_thread(self._head, key)
+        return await in_file_thread(self._head, key)
 
     async def open(self, key: str, span: Span | None) -> OpenObject | None:
         """Open the file at `key`; reads use this file even if `key` is overwritten."""
-        opened = await asyncio.to_thread(self._open, key)
+        opened = await in_file_thread(self._open, key)
         if opened is None:
             return None
         file, found = opened
@@ -56,20 +57,20 @@ class DirectoryBucket(Bucket):
 
     async def write(self, key: str, spool: Spool, create: bool) -> ObjectInfo:
         """Move the spool's file to `key`."""
-        return await asyncio.to_thread(self._write, key, spool, create)
+        return await in_file_thread(self._write, key, spool, create)
 
     async def delete(self, key: str) -> None:
         """Delete the file at `key`, and its parent directories that become empty."""
-        await asyncio.to_thread(self._delete, key)
+        await in_file_thread(self._delete, key)
 
     async def scan(self, query: Query) -> Page:
         """Return the first objects and common prefixes after `query.after`."""
-        return await asyncio.to_thread(self._scan, query)
+        return await in_file_thread(self._scan, query)
 
     async def delete_prefix(self, prefix: str) -> None:
         """Delete everything under `prefix`, including links (but not their targets)."""
         with contextlib.suppress(FileNotFoundError):
-            await asyncio.to_thread(shutil.rmtree, self._root / prefix)
+            await in_file_thread(shutil.rmtree, self._root / prefix)
 
     def _head(self, key: str) -> ObjectInfo | None:
         try:
@@ -272,7 +273,7 @@ class _Reader:
             current, self._ahead = self._ahead, None
             if position < end:
                 size = min(WINDOW_BYTES, end - position)
-                self._ahead = asyncio.ensure_future(asyncio.to_thread(os.pread, self._file, size, position))
+                self._ahead = asyncio.ensure_future(in_file_thread(os.pread, self._file, size, position))
                 position += size
             if current is not None:
                 yield await current

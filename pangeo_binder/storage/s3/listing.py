@@ -27,8 +27,11 @@ async def list_buckets(call: Call) -> web.StreamResponse:
     """ListBuckets: only the buckets in scope."""
     names = call.launch.scope.buckets
     buckets: list[Node] = [("Bucket", [("Name", name), ("CreationDate", _EPOCH)]) for name in names]
-    owner: Node = ("Owner", [("ID", call.launch.id), ("DisplayName", call.launch.id)])
-    return xml(("ListAllMyBucketsResult", [owner, ("Buckets", buckets)]))
+    return xml(("ListAllMyBucketsResult", [*_owner(call), ("Buckets", buckets)]))
+
+
+def _owner(call: Call) -> list[Node]:
+    return [("Owner", [("ID", call.launch.id), ("DisplayName", call.launch.id)])]
 
 
 def _check_bucket(call: Call) -> None:
@@ -135,7 +138,8 @@ def _about(call: Call, query: Query, page: Page) -> list[Node]:
 
 def _entries(call: Call, page: Page) -> list[Node]:
     encode = _encoder(call)
-    nodes: list[Node] = [("Contents", _contents(found, encode)) for found in page.objects]
+    owner = _owner(call) if call.query.get("fetch-owner", "").lower() == "true" else []
+    nodes: list[Node] = [("Contents", [*_contents(found, encode), *owner]) for found in page.objects]
     return nodes + [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in page.prefixes]
 
 

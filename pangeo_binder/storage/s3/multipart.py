@@ -7,19 +7,23 @@ because each part's was checked.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from itertools import pairwise
+from xml.etree.ElementTree import Element
 
 from aiohttp import web
 
 from ..scope import Operation
 from . import uploads
-from .answers import Node, child_text, iso, local, read_xml, xml
+from .answers import Node, iso, xml
 from .body import MAX_BODY_BYTES, receive
 from .call import Call
+from .checksums import NAMES
+from .conditions import check_write
+from .documents import MAX_PARTS_BYTES, fields_of, read_document
 from .errors import S3Error
-from .objects import check_conditions, continue_body, fill, open_source, parse_span, read_body
+from .filework import in_file_thread
+from .objects import continue_body, fill, open_source, parse_span
 from .spool import Spool
 from .uploads import Part, Upload
 
@@ -27,7 +31,7 @@ from .uploads import Part, Upload
 async def create_upload(call: Call) -> web.StreamResponse:
     """CreateMultipartUpload."""
     call.check(Operation.WRITE)
-    upload = await asyncio.to_thread(
+    upload = await in_file_thread(
         uploads.begin, call.stores.uploads, call.launch.id, call.key, call.header("content-type")
     )
     return xml(("InitiateMultipartUploadResult", [*_named(call), ("UploadId", upload.id)]))
@@ -39,7 +43,7 @@ def _named(call: Call) -> list[Node]:
 
 async def _upload(call: Call) -> Upload:
     call.check(Operation.WRITE)
-    return await asyncio.to_thread(uploads.find, call.stores.uploads, call.launch.id, call.query["uploadId"], call.key)
+    return await in_file_thread(uploads.find, call.stores.uploads, call.launch.id, call.query["uploadId"], call.key)
 
 
 def _number(call: Call) -> int:
@@ -85,8 +89,8 @@ async def _store_part(call: Call, upload: Upload, number: int, spool: Spool) -> 
     """Store `spool` as a part, and count the bytes by which the upload grew."""
     async with call.stores.locks.hold(upload.id):
         try:
-            old = await asyncio.to_thread(upload.part, number)
-            md5 = await asyncio.to_thread(upload.store, number, spool)
+            old = await in_file_thread(upload.part, number)
+            md5 = await in_file_thread(upload.store, number, spool)
         except FileNotFoundError:
             raise S3Error("NoSuchUpload", "The upload was completed or aborted during this request.") from None
         call.launch.usage.stored += spool.size - (old.size if old else 0)
@@ -97,7 +101,7 @@ async def list_parts(call: Call) -> web.StreamResponse:
     """ListParts."""
     upload = await _upload(call)
     after, limit = _count(call, "part-number-marker", 0), min(1000, _count(call, "max-parts", 1000))
-    parts = [part for part in await asyncio.to_thread(upload.parts) if part.number > after]
+    parts = [part for part in await in_file_thread(upload.parts) if part.number > after]
     shown = parts[:limit]
     nodes: list[Node] = [*_named(call), ("UploadId", upload.id), ("MaxParts", str(limit))]
     nodes += [("IsTruncated", "true" if len(parts) > limit else "false")]
@@ -125,9 +129,13 @@ class _Wanted:
     etag: str
 
 
+_CHECKSUMS = frozenset(f"Checksum{name.upper()}" for name in NAMES)
+_PART_FIELDS = frozenset({"PartNumber", "ETag"}) | _CHECKSUMS
+
+
 async def complete_upload(call: Call) -> web.StreamResponse:
     """CompleteMultipartUpload, with `If-None-Match: *` and `If-Match`."""
-    wanted = _wanted(await read_body(call))
+    wanted = _wanted(await read_document(call, "CompleteMultipartUpload", MAX_PARTS_BYTES))
     async with call.stores.locks.hold(call.query["uploadId"]):
         upload = await _upload(call)
         etag = await _finish(call, upload, wanted)
@@ -135,14 +143,16 @@ async def complete_upload(call: Call) -> web.StreamResponse:
     return xml(("CompleteMultipartUploadResult", [("Location", location), *_named(call), ("ETag", f'"{etag}"')]))
 
 
-def _wanted(body: bytes) -> list[_Wanted]:
-    document = read_xml(body, "CompleteMultipartUpload")
+def _wanted(document: Element) -> list[_Wanted]:
     wanted = []
     for node in document:
-        number = child_text(node, "PartNumber")
-        if local(node) != "Part" or not (number.isascii() and number.isdecimal() and len(number) < 6):
+        if node.tag != "Part":
+            raise S3Error("NotImplemented", f"The element {node.tag} is not supported here.")
+        fields = fields_of(node, _PART_FIELDS)
+        number = fields.get("PartNumber", "")
+        if not (number.isascii() and number.isdecimal() and len(number) < 6):
             raise S3Error("MalformedXML", "The body must list parts, each with its number and ETag.")
-        wanted.append(_Wanted(int(number), child_text(node, "ETag").strip('"')))
+        wanted.append(_Wanted(int(number), fields.get("ETag", "").strip('"')))
     if not wanted:
         raise S3Error("MalformedXML", "The body must list at least one part.")
     if any(one.number >= other.number for one, other in pairwise(wanted)):
@@ -152,7 +162,7 @@ def _wanted(body: bytes) -> list[_Wanted]:
 
 async def _finish(call: Call, upload: Upload, wanted: list[_Wanted]) -> str:
     """Join the wanted parts into the object at the upload's key; return its ETag."""
-    parts = {part.number: part for part in await asyncio.to_thread(upload.parts)}
+    parts = {part.number: part for part in await in_file_thread(upload.parts)}
     chosen = [parts.get(one.number) for one in wanted]
     good = [part for part, one in zip(chosen, wanted, strict=True) if part is not None and part.md5 == one.etag]
     if len(good) != len(wanted):
@@ -161,9 +171,9 @@ async def _finish(call: Call, upload: Upload, wanted: list[_Wanted]) -> str:
     held = sum(part.size for part in parts.values())
     async with call.stores.locks.hold(call.lock()):
         existing = await bucket.head(call.key)
-        check_conditions(call, existing)
+        check_write(call.header, call.key, existing)
         with Spool(call.stores.staging, upload.content_type) as spool:
-            await asyncio.to_thread(spool.join, [part.path for part in good])
+            await in_file_thread(spool.join, [part.path for part in good])
             try:
                 found = await bucket.write(call.key, spool, create=call.header("if-none-match") == "*")
             except S3Error:  # joining consumed the parts, so the upload cannot continue
@@ -175,7 +185,7 @@ async def _finish(call: Call, upload: Upload, wanted: list[_Wanted]) -> str:
 
 
 async def _delete_upload(call: Call, upload: Upload, held: int) -> None:
-    await asyncio.to_thread(upload.delete)
+    await in_file_thread(upload.delete)
     call.launch.usage.stored = max(0, call.launch.usage.stored - held)
 
 
@@ -183,5 +193,5 @@ async def abort_upload(call: Call) -> web.StreamResponse:
     """AbortMultipartUpload."""
     async with call.stores.locks.hold(call.query["uploadId"]):
         upload = await _upload(call)
-        await _delete_upload(call, upload, await asyncio.to_thread(upload.size))
+        await _delete_upload(call, upload, await in_file_thread(upload.size))
     return web.Response(status=204)
