@@ -16,7 +16,8 @@ from aiohttp import web
 from .bucket import ObjectInfo
 from .errors import S3Error
 
-NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+NAMESPACE_ATTRIBUTE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 SERVER = "pangeo-binder"
 
 Node = tuple[str, str | Sequence["Node"]]
@@ -32,14 +33,18 @@ def element(node: Node, attributes: str = "") -> str:
 
 def xml(node: Node, status: int = 200) -> web.Response:
     """Return an answer with `node` as its document."""
-    text = '<?xml version="1.0" encoding="UTF-8"?>\n' + element(node, f' xmlns="{NAMESPACE}"')
+    text = DECLARATION + element(node, NAMESPACE_ATTRIBUTE)
     return web.Response(body=text.encode(), status=status, content_type="application/xml")
+
+
+def error_node(error: S3Error, request_id: str) -> Node:
+    """Return `error` as a document."""
+    return ("Error", [("Code", error.code), ("Message", error.message), ("RequestId", request_id)])
 
 
 def error_answer(error: S3Error, request_id: str) -> web.Response:
     """Return `error` as an answer; like S3's, its document has no namespace."""
-    node: Node = ("Error", [("Code", error.code), ("Message", error.message), ("RequestId", request_id)])
-    text = '<?xml version="1.0" encoding="UTF-8"?>\n' + element(node)
+    text = DECLARATION + element(error_node(error, request_id))
     return web.Response(body=text.encode(), status=error.status, content_type="application/xml")
 
 

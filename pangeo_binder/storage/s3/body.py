@@ -35,6 +35,7 @@ MAX_BODY_BYTES = 5 * 1024**3
 """S3's own limit for one PUT."""
 MAX_CHUNK_BYTES = 16 * 1024 * 1024
 _BATCH_BYTES = 1024 * 1024
+_PIECE_BYTES = 256 * 1024
 _TRAILER_LINES = 16
 _HEX = re.compile(rb"[0-9a-fA-F]{1,8}")
 
@@ -47,6 +48,8 @@ class Body:
     request: SignedRequest
     claim: Claim
     signer: ChunkSigner
+    has_checksums: bool = True
+    """Whether checksums in the headers are of this body; those of Complete are of the object."""
 
     @property
     def chunked(self) -> bool:
@@ -81,7 +84,7 @@ async def receive(body: Body, spool: Spool, limit: int = MAX_BODY_BYTES) -> None
         if len(batch) >= _BATCH_BYTES:
             await in_file_thread(check.feed, bytes(batch), spool)
             batch.clear()
-    if len(batch) > _BATCH_BYTES // 8:
+    if len(batch) > _BATCH_BYTES // 8 or not spool.is_small:
         await in_file_thread(check.feed, bytes(batch), spool)
     else:  # a thread would cost more than the write
         check.feed(bytes(batch), spool)
@@ -99,7 +102,7 @@ class _Check:
         payload = body.claim.payload_hash
         self._expected_sha256 = "" if payload in (UNSIGNED_PAYLOAD, *STREAMING) else payload
         self._sha256 = hashlib.sha256()
-        self._claimed = declared_checksums(body.request.headers)
+        self._claimed = declared_checksums(body.request.headers) if body.has_checksums else {}
         named = [name.strip().lower() for name in self._request.header("x-amz-trailer").split(",") if name.strip()]
         if not all(name.startswith(HEADER) for name in named):
             raise S3Error("NotImplemented", "The only supported trailing headers are checksums.")
@@ -144,15 +147,22 @@ async def _chunks(body: Body, trailer: _Trailer) -> AsyncIterator[bytes]:
     signature = body.signer.seed
     while True:
         size, named = _chunk_head(await _line(body.content))
-        data = await body.content.readexactly(size) if size else b""
+        sha256, left = hashlib.sha256(), size
+        while left:  # in pieces: a whole chunk would fill the memory, and its hash would block the event loop
+            piece = await body.content.read(min(left, _PIECE_BYTES))
+            if not piece:
+                raise S3Error("IncompleteBody", "The body ended inside a chunk.")
+            left -= len(piece)
+            if signed:
+                sha256.update(piece)
+            yield piece
         if size and await body.content.readexactly(2) != b"\r\n":
             raise _malformed()
         if signed:
-            signature = body.signer.chunk(signature, hashlib.sha256(data).hexdigest())
+            signature = body.signer.chunk(signature, sha256.hexdigest())
             _check_signature(signature, named)
         if not size:
             break
-        yield data
     if body.claim.payload_hash != STREAMING_SIGNED:
         await _read_trailer(body, trailer, signature if signed else "")
 

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 
 from aiohttp import web
 
+from ..quota import Amount
 from ..scope import Operation
 from .answers import Node, xml
 from .call import Call
@@ -40,8 +41,8 @@ async def _delete(call: Call, key: str, condition: DeleteCondition) -> None:
         existing = await bucket.head(key)
         condition.check(key, existing)
         if existing is not None:
-            await bucket.delete(key)
-            call.launch.usage.stored = max(0, call.launch.usage.stored - existing.size)
+            gone = await bucket.delete(key)
+            call.launch.add(Amount(-existing.size, -gone))
 
 
 async def delete_objects(call: Call) -> web.StreamResponse:

@@ -5,6 +5,7 @@ defusedxml refuses entities and external references. Not for writing documents (
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
@@ -52,12 +53,15 @@ class _Bounded(TreeBuilder):
         return super().end(str(tag).rpartition("}")[2])
 
 
-async def read_document(call: Call, root: str, limit: int = MAX_BYTES) -> Element:
-    """Return the call's document, verified, with the root element `root`. Raises S3Error."""
+async def read_document(call: Call, root: str, limit: int = MAX_BYTES, has_checksums: bool = True) -> Element:
+    """Return the call's document, verified, with the root element `root`. Raises S3Error.
+
+    `has_checksums` says whether checksums in the headers are of this document.
+    """
     call.body.size(limit)
     with Spool(call.stores.staging) as spool:
         await continue_body(call)
-        await receive(call.body, spool, limit)
+        await receive(replace(call.body, has_checksums=has_checksums), spool, limit)
         return await in_file_thread(_parse, spool, root, limit)
 
 

@@ -11,6 +11,8 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -22,30 +24,46 @@ from . import sigv4
 from .answers import SERVER, error_answer
 from .body import Body
 from .call import Call, Stores
-from .errors import STATUS, S3Error
+from .errors import STATUS, S3Error, os_error
+from .filework import Share, using
 from .routes import Route, find_route
 from .sigv4 import SignatureError, SignedRequest
 
 log = logging.getLogger(__name__)
 
-MAX_REQUESTS = 256
-"""Concurrent requests of one launch; more get `SlowDown`, which S3 clients retry with backoff."""
+MAX_REQUESTS = 2048
+"""Concurrent requests of all launches; more get `SlowDown`, which S3 clients retry with backoff."""
 _CLIENT_CLOSED_STATUS = 499
 """nginx's status for a client that closed its connection."""
+
+
+MakeExact = Callable[[StoredLaunch], Awaitable[None]]
+"""Returns once a launch's usage is exact, so that its writes can be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The running requests of one launch, and its share of the threads."""
+
+    requests: dict[asyncio.Task[object], web.BaseRequest] = field(default_factory=dict)
+    share: Share = field(default_factory=Share)
 
 
 class S3Front:
     """Server of S3 for the launches of `table`, whose keys derive from `master_key`."""
 
-    def __init__(self, table: LaunchTable, stores: Stores, master_key: str) -> None:
+    def __init__(self, table: LaunchTable, stores: Stores, master_key: str, make_exact: MakeExact) -> None:
         self._table = table
         self._stores = stores
         self._master_key = master_key
-        self._running: dict[str, dict[asyncio.Task[object], web.BaseRequest]] = {}
+        self._make_exact = make_exact
+        self._running: dict[str, _Running] = {}
+        self._count = 0
 
     def abort_requests(self, launch_id: str) -> None:
         """Abort all running requests of the launch."""
-        for task, request in self._running.pop(launch_id, {}).items():
+        running = self._running.pop(launch_id, None)
+        for task, request in list(running.requests.items()) if running else ():
             if request.transport is not None:
                 request.transport.abort()
             task.cancel()
@@ -54,7 +72,7 @@ class S3Front:
         """Answer one request."""
         started, request_id, operation = time.monotonic(), secrets.token_hex(8), "refused"
         try:
-            call = self._verify(request)
+            call = replace(self._verify(request), request_id=request_id)
             route = find_route(call)
             operation = route.operation
             answer = await self._run(route, call)
@@ -65,6 +83,9 @@ class S3Front:
         except asyncio.CancelledError:
             STORAGE_REQUESTS.labels(operation, "aborted").inc()
             raise
+        except OSError as error:
+            log.error("request %s failed: %s", request_id, error)
+            answer = error_answer(os_error(error), request_id)
         except Exception:
             log.exception("request %s failed", request_id)
             answer = error_answer(
@@ -102,16 +123,26 @@ class S3Front:
     async def _run(self, route: Route, call: Call) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
-        running = self._running.setdefault(call.launch.id, {})
-        if len(running) >= MAX_REQUESTS:
-            raise S3Error("SlowDown", f"This launch has more than {MAX_REQUESTS} concurrent requests.")
-        running[task] = call.request
+        running = self._running.setdefault(call.launch.id, _Running())
+        limit = call.launch.limits.requests
+        if len(running.requests) >= limit:
+            raise S3Error("SlowDown", f"This launch has more than {limit} concurrent requests.")
+        if self._count >= MAX_REQUESTS:
+            raise S3Error("SlowDown", "The storage service has too many concurrent requests; try again.")
+        running.requests[task] = call.request
+        self._count += 1
         try:
-            return await route.handler(call)
+            with using(running.share):
+                if route.method in ("GET", "HEAD"):
+                    return await route.handler(call)
+                await self._make_exact(call.launch)
+                with call.launch.files.writing():
+                    return await route.handler(call)
         finally:
-            running.pop(task, None)
-            if not running:
-                self._running.pop(call.launch.id, None)
+            self._count -= 1
+            running.requests.pop(task, None)
+            if not running.requests and self._running.get(call.launch.id) is running:
+                del self._running[call.launch.id]
 
 
 def _with_headers(request: web.BaseRequest, answer: web.StreamResponse, request_id: str) -> web.StreamResponse:

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from ...metrics import STORAGE_BYTES
-from ..quota import Reservation
+from ..quota import Amount, Reservation
 from ..scope import Operation
 from .answers import iso, object_headers, xml
 from .body import MAX_BODY_BYTES, receive
@@ -117,10 +117,10 @@ async def put_object(call: Call) -> web.StreamResponse:
     """PutObject, with `If-None-Match: *` and `If-Match`."""
     bucket = call.bucket(Operation.WRITE)
     size = call.body.size()
-    existing = await bucket.head(call.key)
-    check_write(call.header, call.key, existing)
+    target = await bucket.target(call.key)
+    check_write(call.header, call.key, target.existing)
     with (
-        call.reserve(size, existing.size if existing else 0) as reservation,
+        call.reserve(size, target.size, target.new_files) as reservation,
         Spool(call.stores.staging, call.header("content-type")) as spool,
     ):
         await continue_body(call)
@@ -143,21 +143,23 @@ async def commit(call: Call, bucket: Bucket, spool: Spool, reservation: Reservat
         existing = await bucket.head(call.key)
         check_write(call.header, call.key, existing)
         found = await bucket.write(call.key, spool, create=call.header("if-none-match") == "*")
-        reservation.commit(found.size, existing.size if existing else 0)
+        stored = Amount(found.size, found.made_folders + (existing is None))
+        reservation.commit(stored, existing.size if existing else 0)
     return found
 
 
 async def copy_object(call: Call) -> web.StreamResponse:
     """CopyObject; its source is checked as a read."""
     bucket = call.bucket(Operation.WRITE)
-    existing = await bucket.head(call.key)
+    target = await bucket.target(call.key)
+    check_write(call.header, call.key, target.existing)
     with Spool(call.stores.staging, call.header("content-type")) as spool:
         opened = await open_source(call, None)
         try:
             size = opened.found.size
             if size > MAX_BODY_BYTES:
                 raise S3Error("InvalidRequest", "Objects over 5 GiB must be copied in parts.")
-            with call.reserve(size, existing.size if existing else 0) as reservation:
+            with call.reserve(size, target.size, target.new_files) as reservation:
                 await fill(spool, opened)
                 found = await commit(call, bucket, spool, reservation)
         finally:
