@@ -126,7 +126,8 @@ class LaunchTable:
         self._live = path.with_name("live")
         document = _read(path)
         known = document["version"] > 1  # earlier versions had no files of live launches
-        self._launches = {row["id"]: _loaded(path, row, bool(document.get("clean"))) for row in document["launches"]}
+        loaded = [_loaded(path, row, bool(document.get("clean"))) for row in document["launches"]]
+        self._launches = {launch.id: launch for launch in loaded}
         self._live.mkdir(mode=0o700, exist_ok=True)
         for launch in self:
             marked = (self._live / launch.id).exists()

@@ -6,10 +6,12 @@ decoding bodies (`body`).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -30,20 +32,25 @@ class Spool:
         self._memory = bytearray()
         self._file: BinaryIO | None = None
         self._path: Path | None = None
+        self._lock = threading.Lock()
+        self._closed = False
         self.content_type = content_type
         self.size = 0
         self.md5 = hashlib.md5(usedforsecurity=False)
 
     def append(self, data: bytes) -> None:
-        """Add `data`; blocks on the disk."""
-        self.size += len(data)
-        self.md5.update(data)
-        if self._file is None and self.size > MEMORY_BYTES:
-            self._spill()
-        if self._file is not None:
-            self._file.write(data)
-        else:
-            self._memory += data
+        """Add `data`; blocks on the disk. Does nothing after `close`: a cancelled request leaves its thread running."""
+        with self._lock:
+            if self._closed:
+                return
+            self.size += len(data)
+            self.md5.update(data)
+            if self._file is None and self.size > MEMORY_BYTES:
+                self._spill()
+            if self._file is not None:
+                self._file.write(data)
+            else:
+                self._memory += data
 
     def join(self, parts: list[Path]) -> None:
         """Copy the files `parts`, joined, into this empty spool; blocks on the disk. One part is linked, not copied."""
@@ -68,13 +75,16 @@ class Spool:
         return bytes(self._memory) if self._path is None else None
 
     def file(self) -> Path:
-        """Return the content as a flushed file, which the spool still owns."""
-        if self._path is None:
-            self._spill()
-        assert self._path is not None
-        if self._file is not None:
-            self._file.flush()
-        return self._path
+        """Return the content as a flushed file, which the spool still owns. Raises OSError, also after `close`."""
+        with self._lock:
+            if self._closed:
+                raise OSError(errno.ECANCELED, "The request ended.")
+            if self._path is None:
+                self._spill()
+            assert self._path is not None
+            if self._file is not None:
+                self._file.flush()
+            return self._path
 
     def release_file(self) -> None:
         """Give up ownership of the file, which the caller moved."""
@@ -82,13 +92,15 @@ class Spool:
 
     def close(self) -> None:
         """Delete the file, unless it was released, and the bytes in memory."""
-        try:
-            if self._file is not None:
-                self._file.close()  # raises on a full disk, where it cannot write its last bytes
-        finally:
-            if self._path is not None:
-                self._path.unlink(missing_ok=True)
-            self._memory.clear()
+        with self._lock:
+            self._closed = True
+            try:
+                if self._file is not None:
+                    self._file.close()  # raises on a full disk, where it cannot write its last bytes
+            finally:
+                if self._path is not None:
+                    self._path.unlink(missing_ok=True)
+                self._memory.clear()
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the content in pieces."""
