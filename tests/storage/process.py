@@ -205,13 +205,14 @@ run(StorageSettings(Path(state), f"http://127.0.0.1:{data}", "key", (AdminCaller
 class Process:
     """The storage process, run as an operator does."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, program: str = PROGRAM) -> None:
+        self.program = program
         self.state, self.data, self.port = state, free_port(), free_port()
         self.admin = Admin(f"http://127.0.0.1:{self.port}")
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        command = [sys.executable, "-c", PROGRAM, str(self.state), str(self.data), str(self.port), ADMIN_TOKEN]
+        command = [sys.executable, "-c", self.program, str(self.state), str(self.data), str(self.port), ADMIN_TOKEN]
         self.process = subprocess.Popen(command)  # noqa: ASYNC220
         for _ in range(300):
             try:

@@ -141,12 +141,13 @@ _PART_FIELDS = frozenset({"PartNumber", "ETag"}) | _CHECKSUMS
 async def complete_upload(call: Call) -> web.StreamResponse:
     """CompleteMultipartUpload, with `If-None-Match: *` and `If-Match`; repeating it gives the same answer."""
     call.check(Operation.WRITE)
-    wanted = _wanted(await read_document(call, "CompleteMultipartUpload", MAX_PARTS_BYTES, has_checksums=False))
+    document = await read_document(call, "CompleteMultipartUpload", MAX_PARTS_BYTES, has_checksums=False)
+    wanted = await in_file_thread(_wanted, document)
     return await answer_when_done(call, _complete(call, wanted))
 
 
 async def _complete(call: Call, wanted: list[_Wanted]) -> Node:
-    digest = hashlib.sha256(repr([(one.number, one.etag) for one in wanted]).encode()).hexdigest()
+    digest = await in_file_thread(_digest, wanted)
     upload_id = call.query["uploadId"]
     with call.launch.files.writing():  # the request may end before, if its client closes the connection
         async with call.stores.locks.hold(upload_id):
@@ -155,6 +156,10 @@ async def _complete(call: Call, wanted: list[_Wanted]) -> Node:
                 done = await _finish(call, await _upload(call), wanted, digest)
     location = f"/{call.bucket_name}/{call.key}"
     return ("CompleteMultipartUploadResult", [("Location", location), *_named(call), ("ETag", f'"{done.etag}"')])
+
+
+def _digest(wanted: list[_Wanted]) -> str:
+    return hashlib.sha256(repr([(one.number, one.etag) for one in wanted]).encode()).hexdigest()
 
 
 def _wanted(document: Element) -> list[_Wanted]:
