@@ -17,7 +17,7 @@ from .answers import Node, iso, xml
 from .bucket import Bucket, ObjectInfo, Page, Query
 from .call import Call
 from .errors import S3Error
-from .filework import in_file_thread
+from .filework import in_walk_thread
 
 MAX_KEYS = 1000
 REGION = "us-east-1"
@@ -61,7 +61,7 @@ async def list_objects_v2(call: Call) -> web.StreamResponse:
     about += [("ContinuationToken", token)] if token else []
     about += [("StartAfter", encode(start))] if start else []
     about += [("NextContinuationToken", _to_token(page.more_after))] if page.more_after else []
-    return await in_file_thread(_answer, call, query, page, about)
+    return await in_walk_thread(_answer, call, query, page, about)
 
 
 async def list_objects_v1(call: Call) -> web.StreamResponse:
@@ -71,7 +71,7 @@ async def list_objects_v1(call: Call) -> web.StreamResponse:
     encode = _encoder(call)
     about: list[Node] = [("Marker", encode(marker))]
     about += [("NextMarker", encode(page.more_after))] if page.more_after else []
-    return await in_file_thread(_answer, call, query, page, about)
+    return await in_walk_thread(_answer, call, query, page, about)
 
 
 def _answer(call: Call, query: Query, page: Page, about: list[Node]) -> web.Response:
