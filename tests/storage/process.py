@@ -30,6 +30,7 @@ from pangeo_binder import names
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.model import CatalogueEntry, StorageGrant, to_wire
 from pangeo_binder.storage.app import AdminCaller, Right, StorageRunner, StorageSettings
+from pangeo_binder.storage.s3.durable import Durability
 
 ADMIN_TOKEN = "admin-token-for-tests"
 ISSUE_TOKEN, ENVIRONMENT_TOKEN, LOOK_TOKEN = "issue-for-tests", "environment-for-tests", "look-for-tests"
@@ -39,6 +40,7 @@ OWNER = "ada-repo/"
 def make_settings(state_dir: Path, **changes: Any) -> StorageSettings:
     port = free_port()
     settings = StorageSettings(
+        durability=Durability.NONE,  # thousands of small writes; tests of a kill run the process with its default
         keepalive_seconds=0.2,
         state_dir=state_dir,
         public_endpoint=f"http://127.0.0.1:{port}",
