@@ -32,3 +32,5 @@ DASK_FAILURES = Counter("pangeo_binder_dask_failures_total", "Dask clusters that
 STORAGE_REQUESTS = Counter("pangeo_binder_storage_requests_total", "Requests to the S3 front.", ["operation", "status"])
 STORAGE_BYTES = Counter("pangeo_binder_storage_bytes_total", "Bytes through the S3 front, in or out.", ["direction"])
 STORAGE_LAUNCHES = Gauge("pangeo_binder_storage_launches", "Launches with valid storage credentials.")
+STORAGE_GRANTED_BYTES = Gauge("pangeo_binder_storage_granted_bytes", "Scratch granted to launches that are not pruned.")
+STORAGE_VOLUME_BYTES = Gauge("pangeo_binder_storage_volume_bytes", "Size of the volume that holds scratch.")

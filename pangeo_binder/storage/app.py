@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 import math
+import re
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -25,7 +26,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ..errors import UserError
 from ..liveness import HubIsAlive, IsAlive
 from ..model import StorageGrant, from_wire
+from .durable import Durability
 from .launches import StoredLaunch
+from .s3.answers import error_answer
+from .s3.errors import S3Error
 from .service import StorageService
 
 log = logging.getLogger(__name__)
@@ -34,8 +38,12 @@ _OPEN_PATHS = ("/health", "/metrics")
 _SERVICE = web.AppKey("service", StorageService)
 _MAX_ADMIN_BYTES = 256 * 1024
 _STOP_SECONDS = 5
+_SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter; with Python's 5 ms, listings delay every step of other requests by it."""
+_WRONG_HOST = "This service does not have the name in the request's Host header."
 
 _Runner = web.ServerRunner | web.AppRunner
+DataHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -77,6 +85,12 @@ class StorageSettings:
     admin_port: int = 9101
     """0 for any free port."""
     reap_seconds: float = 10
+    durability: Durability = Durability.FULL
+    """What is on the disk before a write is acknowledged."""
+    hosts: tuple[str, ...] = ()
+    """The names in `Host`, without a port, that requests on both ports may have; empty for any."""
+    keepalive_seconds: float = 5
+    """How long completing an upload may take before its answer begins."""
     hub_api_url: str = ""
     """JUPYTERHUB_API_URL; if empty, the reaper does not check whether a launch's server still runs."""
     hub_api_token: str = field(default="", repr=False)
@@ -90,19 +104,19 @@ class StorageRunner:
         self.data_port = 0
         self.admin_port = 0
         self._runners: list[_Runner] = []
-        self._reaping: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, settings: StorageSettings) -> None:
         """Listen on both ports, and reap every `reap_seconds`."""
         # Bodies are stored as they were signed, so a gzip body must not be decompressed. The front writes its own log:
         # aiohttp's contains whole URLs, and a presigned URL contains a session token.
-        s3 = web.Server(self.service.front.handle, auto_decompress=False, access_log=None)
+        s3 = web.Server(_for_hosts(settings.hosts, self.service.front.handle), auto_decompress=False, access_log=None)
         data = web.ServerRunner(s3, shutdown_timeout=_STOP_SECONDS)
-        app = admin_app(self.service, settings.admin_callers)
+        app = admin_app(self.service, settings.admin_callers, settings.hosts)
         admin = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
         self.data_port = await self._listen(data, settings.data_host, settings.data_port)
         self.admin_port = await self._listen(admin, settings.admin_host, settings.admin_port)
-        self._reaping = asyncio.create_task(self._reap(settings.reap_seconds))
+        self._tasks = [asyncio.create_task(self._reap(settings.reap_seconds))]
 
     async def _listen(self, runner: _Runner, host: str, port: int) -> int:
         self._runners.append(runner)
@@ -112,21 +126,26 @@ class StorageRunner:
         return bound
 
     async def _reap(self, seconds: float) -> None:
+        work: Callable[[], Awaitable[None]] = self.service.catch_up
         while True:
-            await asyncio.sleep(seconds)
             try:
-                await self.service.tick(time.time())
+                await work()
             except Exception:
                 log.exception("reaping failed, next attempt in %s s", seconds)
+            await asyncio.sleep(seconds)
+            work = self._tick
+
+    async def _tick(self) -> None:
+        await self.service.tick(time.time())
 
     async def cleanup(self) -> None:
         """Stop listening and reaping; launches stay valid and are loaded at the next start."""
-        if self._reaping is not None:
-            self._reaping.cancel()
-            await asyncio.wait([self._reaping])
+        for task in self._tasks:
+            task.cancel()
+            await asyncio.wait([task])
         for runner in self._runners:
             await runner.cleanup()
-        self.service.table.save()
+        await self.service.close()
 
 
 async def serve(settings: StorageSettings, is_alive: IsAlive | None = None) -> StorageRunner:
@@ -140,7 +159,10 @@ async def serve(settings: StorageSettings, is_alive: IsAlive | None = None) -> S
         raise ValueError("The storage process needs a master key and at least one admin token, none of them empty.")
     if is_alive is None and settings.hub_api_url:
         is_alive = HubIsAlive(settings.hub_api_url, settings.hub_api_token)
-    service = StorageService(settings.state_dir, settings.public_endpoint, settings.master_key, is_alive)
+    service = StorageService(
+        settings.state_dir, settings.public_endpoint, settings.master_key, is_alive, settings.durability,
+        settings.keepalive_seconds,
+    )  # fmt: skip
     await service.start()
     runner = StorageRunner(service)
     try:
@@ -153,11 +175,15 @@ async def serve(settings: StorageSettings, is_alive: IsAlive | None = None) -> S
 
 
 def run(settings: StorageSettings) -> None:
-    """Run the storage process until SIGTERM or SIGINT."""
-    asyncio.run(_run(settings))
+    """Run the storage process until SIGTERM or SIGINT. Raises SystemExit if its state cannot be read."""
+    try:
+        asyncio.run(_run(settings))
+    except UserError as error:
+        raise SystemExit(f"The storage process cannot start. {error}") from None
 
 
 async def _run(settings: StorageSettings) -> None:
+    sys.setswitchinterval(_SWITCH_SECONDS)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -168,9 +194,26 @@ async def _run(settings: StorageSettings) -> None:
         await runner.cleanup()
 
 
-def admin_app(service: StorageService, callers: tuple[AdminCaller, ...]) -> web.Application:
-    """Return the credentials API for `callers`, each with its own rights."""
-    app = web.Application(middlewares=[_errors, _authorize(callers)], client_max_size=_MAX_ADMIN_BYTES)
+def _is_named(request: web.BaseRequest, hosts: tuple[str, ...]) -> bool:
+    """Return whether the request names one of `hosts`; a page of another site that resolves here does not."""
+    host = request.headers.get("Host", "")
+    name = host.rpartition(":")[0] if re.search(r":\d*$", host) else host
+    return not hosts or name.lower().strip("[]") in hosts
+
+
+def _for_hosts(hosts: tuple[str, ...], handle: DataHandler) -> DataHandler:
+    async def check(request: web.BaseRequest) -> web.StreamResponse:
+        if not _is_named(request, hosts):
+            return error_answer(S3Error("MisdirectedRequest", _WRONG_HOST), "")
+        return await handle(request)
+
+    return check
+
+
+def admin_app(service: StorageService, callers: tuple[AdminCaller, ...], hosts: tuple[str, ...]) -> web.Application:
+    """Return the credentials API for `callers`, each with its own rights, at the names `hosts` (empty: at any)."""
+    checks = [_errors, _check_host(hosts), _authorize(callers)]
+    app = web.Application(middlewares=checks, client_max_size=_MAX_ADMIN_BYTES)
     app[_SERVICE] = service
     app.router.add_get("/health", _health)
     app.router.add_get("/metrics", _metrics)
@@ -191,6 +234,16 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": error.message, "hint": error.hint}, status=error.status)
     except web.HTTPException as error:
         return web.json_response({"error": f"{error.reason}.", "hint": ""}, status=error.status)
+
+
+def _check_host(hosts: tuple[str, ...]) -> Any:
+    @web.middleware
+    async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not _is_named(request, hosts):
+            return web.json_response({"error": _WRONG_HOST, "hint": ""}, status=421)
+        return await handler(request)
+
+    return check_host
 
 
 def _right_for(request: web.Request) -> Right:
@@ -218,7 +271,9 @@ def _authorize(callers: tuple[AdminCaller, ...]) -> Any:
 
 
 async def _health(request: web.Request) -> web.Response:
-    return web.json_response({"ok": True})
+    capacity = request.app[_SERVICE].capacity()
+    about = {"granted_bytes": capacity.granted, "volume_bytes": capacity.volume}
+    return web.json_response({"ok": True, **about, "overcommitted": capacity.overcommitted})
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -232,6 +287,8 @@ def _to_json(launch: StoredLaunch) -> dict[str, Any]:
         "scratch": f"s3://{launch.scope.scratch.bucket}/{launch.scope.scratch.bare}",
         "used_bytes": launch.usage.stored,
         "scratch_bytes": launch.scope.scratch_bytes,
+        "files": launch.files.stored,
+        "files_limit": launch.limits.objects,
         "egress_bytes": launch.usage.egress,
         "egress_limit_bytes": launch.scope.egress_bytes,
         "issued_at": launch.issued_at,
@@ -247,7 +304,7 @@ async def _launches(request: web.Request) -> web.Response:
 
 
 async def _launch(request: web.Request) -> web.Response:
-    launch = request.app[_SERVICE].table.get(request.match_info["id"])
+    launch = await request.app[_SERVICE].usage(request.match_info["id"])
     if launch is None:
         raise web.HTTPNotFound
     return web.json_response(_to_json(launch))
@@ -273,7 +330,7 @@ async def _issue(request: web.Request) -> web.Response:
         grant, owner, expires_at = from_wire(StorageGrant, body["grant"]), str(body["owner"]), float(body["expires_at"])
         if not math.isfinite(expires_at):
             raise ValueError
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise GrantInvalid("The body must be a JSON object with grant, owner and expires_at.") from None
     try:
         issued = await request.app[_SERVICE].grant(request.match_info["id"], owner, grant, expires_at)

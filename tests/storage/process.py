@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +30,7 @@ from pangeo_binder import names
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.model import CatalogueEntry, StorageGrant, to_wire
 from pangeo_binder.storage.app import AdminCaller, Right, StorageRunner, StorageSettings
+from pangeo_binder.storage.durable import Durability
 
 ADMIN_TOKEN = "admin-token-for-tests"
 ISSUE_TOKEN, ENVIRONMENT_TOKEN, LOOK_TOKEN = "issue-for-tests", "environment-for-tests", "look-for-tests"
@@ -36,6 +40,8 @@ OWNER = "ada-repo/"
 def make_settings(state_dir: Path, **changes: Any) -> StorageSettings:
     port = free_port()
     settings = StorageSettings(
+        durability=Durability.NONE,  # thousands of small writes; tests of a kill run the process with its default
+        keepalive_seconds=0.2,
         state_dir=state_dir,
         public_endpoint=f"http://127.0.0.1:{port}",
         master_key="master-key-for-tests",
@@ -186,3 +192,44 @@ async def refusal(session: Session, operation: str, **arguments: Any) -> tuple[s
         await session.do(operation, **arguments)
     answer = error.value.response
     return answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from pangeo_binder.storage.app import AdminCaller, Right, StorageSettings, run
+state, data, admin, token = sys.argv[1:]
+ports = {"data_port": int(data), "admin_port": int(admin)}
+run(StorageSettings(Path(state), f"http://127.0.0.1:{data}", "key", (AdminCaller(token, frozenset(Right)),), **ports))
+"""
+
+
+class Process:
+    """The storage process, run as an operator does."""
+
+    def __init__(self, state: Path, program: str = PROGRAM) -> None:
+        self.program = program
+        self.state, self.data, self.port = state, free_port(), free_port()
+        self.admin = Admin(f"http://127.0.0.1:{self.port}")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        command = [sys.executable, "-c", self.program, str(self.state), str(self.data), str(self.port), ADMIN_TOKEN]
+        self.process = subprocess.Popen(command)  # noqa: ASYNC220
+        for _ in range(300):
+            try:
+                await self.admin.call("GET", "/health")
+                return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.1)
+        raise AssertionError("the storage process did not start")
+
+    def stop(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def end(self) -> None:
+        """Kill the process if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.stop(signal.SIGKILL)

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -30,6 +28,7 @@ from tests.storage.process import (
     LOOK_TOKEN,
     OWNER,
     Admin,
+    Process,
     Session,
     Storage,
     closing_client,
@@ -247,47 +246,11 @@ async def test_liveness_is_unknown_without_a_hub() -> None:
     assert await HubIsAlive(f"http://127.0.0.1:{free_port()}/hub/api", "hub-token")("ada/") is None
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from pangeo_binder.storage.app import AdminCaller, Right, StorageSettings, run
-state, data, admin, token = sys.argv[1:]
-ports = {"data_port": int(data), "admin_port": int(admin)}
-run(StorageSettings(Path(state), f"http://127.0.0.1:{data}", "key", (AdminCaller(token, frozenset(Right)),), **ports))
-"""
-
-
-class Process:
-    """The storage process, run as an operator does."""
-
-    def __init__(self, state: Path) -> None:
-        self.state, self.data, self.port = state, free_port(), free_port()
-        self.admin = Admin(f"http://127.0.0.1:{self.port}")
-        self.process: subprocess.Popen[bytes] | None = None
-
-    async def start(self) -> None:
-        command = [sys.executable, "-c", PROGRAM, str(self.state), str(self.data), str(self.port), ADMIN_TOKEN]
-        self.process = subprocess.Popen(command)  # noqa: ASYNC220
-        for _ in range(300):
-            try:
-                await self.admin.call("GET", "/health")
-                return
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.1)
-        raise AssertionError("the storage process did not start")
-
-    def stop(self, number: signal.Signals) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Process]:
     process = Process(tmp_path / "state")
     yield process
-    if process.process is not None and process.process.poll() is None:
-        process.stop(signal.SIGKILL)
+    process.end()
 
 
 async def test_a_killed_process_restores_its_state(process: Process, grant: StorageGrant) -> None:

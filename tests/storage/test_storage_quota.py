@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from pangeo_binder.model import StorageGrant
-from pangeo_binder.storage.quota import OverQuota, Usage, reserve_egress, reserve_scratch
+from pangeo_binder.storage.quota import Amount, OverQuota, Usage, reserve_egress, reserve_scratch
 from tests.storage.process import Session, Storage, closing_client, prefix_of, refusal
 
 LIMIT = 1000
@@ -95,7 +95,7 @@ def test_reservations_are_released_once() -> None:
     with reserve_scratch(count, 100, 40) as reservation:
         with pytest.raises(OverQuota):
             reserve_scratch(count, 100, 11)
-        reservation.commit(40, replaced=30)
+        reservation.commit(Amount(40), replaced=30)
     assert count == Usage(stored=60)
     with reserve_scratch(count, 100, 70, replaces=60):
         assert count.reserved == 70

@@ -26,6 +26,7 @@ def settings(state_dir: str) -> StorageSettings:
             AdminCaller(secrets.storage_gateway_token, frozenset({Right.ENVIRONMENT})),
             AdminCaller(secrets.storage_status_token, frozenset({Right.LOOK})),
         ),
+        hosts=(LOOPBACK, "localhost"),
         hub_api_url=values.hub_api,
         hub_api_token=os.environ.get("JUPYTERHUB_API_TOKEN", ""),
     )

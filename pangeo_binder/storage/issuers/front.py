@@ -30,7 +30,8 @@ class FrontIssuer(Issuer):
         self._master_key = master_key
         self._config_file = config_file
         self._abort_requests = abort_requests
-        config_file.write_text(_AWS_CONFIG)
+        if not config_file.exists() or config_file.read_text() != _AWS_CONFIG:  # a full disk would leave it empty
+            config_file.write_text(_AWS_CONFIG)
 
     async def issue(self, scope: Scope, expires_at: float) -> Credentials:
         """Return the launch's keys; the same ones at every call."""

@@ -1,7 +1,7 @@
-"""Writes and reads S3's XML documents, and writes its object headers.
+"""Writes S3's XML documents and its object headers.
 
-Format: https://docs.aws.amazon.com/AmazonS3/latest/API/. defusedxml parses the documents; the caller has limited their
-size. Not for deciding what to answer.
+Format: https://docs.aws.amazon.com/AmazonS3/latest/API/. Not for reading documents (`documents`) nor for deciding what
+to answer.
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from xml.etree.ElementTree import Element, ParseError
 from xml.sax.saxutils import escape
 
 from aiohttp import web
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from .bucket import ObjectInfo
 from .errors import S3Error
 
-NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+NAMESPACE_ATTRIBUTE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 SERVER = "pangeo-binder"
-MAX_XML_BYTES = 1024 * 1024
 
 Node = tuple[str, str | Sequence["Node"]]
 """An element as a pair: its name, and its text or its children."""
@@ -36,36 +33,19 @@ def element(node: Node, attributes: str = "") -> str:
 
 def xml(node: Node, status: int = 200) -> web.Response:
     """Return an answer with `node` as its document."""
-    text = '<?xml version="1.0" encoding="UTF-8"?>\n' + element(node, f' xmlns="{NAMESPACE}"')
+    text = DECLARATION + element(node, NAMESPACE_ATTRIBUTE)
     return web.Response(body=text.encode(), status=status, content_type="application/xml")
+
+
+def error_node(error: S3Error, request_id: str) -> Node:
+    """Return `error` as a document."""
+    return ("Error", [("Code", error.code), ("Message", error.message), ("RequestId", request_id)])
 
 
 def error_answer(error: S3Error, request_id: str) -> web.Response:
     """Return `error` as an answer; like S3's, its document has no namespace."""
-    node: Node = ("Error", [("Code", error.code), ("Message", error.message), ("RequestId", request_id)])
-    text = '<?xml version="1.0" encoding="UTF-8"?>\n' + element(node)
+    text = DECLARATION + element(error_node(error, request_id))
     return web.Response(body=text.encode(), status=error.status, content_type="application/xml")
-
-
-def read_xml(text: bytes, root: str) -> Element:
-    """Return the document in `text`, whose root element must be `root`. Raises S3Error."""
-    try:
-        document = fromstring(text)
-    except (ParseError, DefusedXmlException, ValueError):
-        raise S3Error("MalformedXML", "The body is not a valid XML document.") from None
-    if local(document) != root:
-        raise S3Error("MalformedXML", f"The body's root element must be {root}.")
-    return document
-
-
-def local(node: Element) -> str:
-    """Return the element's name without its namespace."""
-    return node.tag.rpartition("}")[2]
-
-
-def child_text(node: Element, name: str) -> str:
-    """Return the text of the first child called `name`; empty if there is none."""
-    return next((child.text or "" for child in node if local(child) == name), "")
 
 
 def iso(when: datetime) -> str:

@@ -12,12 +12,14 @@ import hashlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from aiohttp import StreamReader
 
 from ...metrics import STORAGE_BYTES
-from .checksums import Checksum, declared_checksums
+from .checksums import HEADER, Checksum, declared_checksums
 from .errors import S3Error
+from .filework import in_file_thread
 from .sigv4 import (
     STREAMING,
     STREAMING_SIGNED,
@@ -34,6 +36,8 @@ MAX_BODY_BYTES = 5 * 1024**3
 """S3's own limit for one PUT."""
 MAX_CHUNK_BYTES = 16 * 1024 * 1024
 _BATCH_BYTES = 1024 * 1024
+_PIECE_BYTES = 256 * 1024
+_CHUNKS_AT_ONCE = 64
 _TRAILER_LINES = 16
 _HEX = re.compile(rb"[0-9a-fA-F]{1,8}")
 
@@ -46,6 +50,8 @@ class Body:
     request: SignedRequest
     claim: Claim
     signer: ChunkSigner
+    has_checksums: bool = True
+    """Whether checksums in the headers are of this body; those of Complete are of the object."""
 
     @property
     def chunked(self) -> bool:
@@ -78,10 +84,10 @@ async def receive(body: Body, spool: Spool, limit: int = MAX_BODY_BYTES) -> None
         if spool.size + len(batch) > size:
             raise S3Error("IncompleteBody", "The body is longer than the request declared.")
         if len(batch) >= _BATCH_BYTES:
-            await asyncio.to_thread(check.feed, bytes(batch), spool)
+            await in_file_thread(check.feed, bytes(batch), spool)
             batch.clear()
-    if len(batch) > _BATCH_BYTES // 8:
-        await asyncio.to_thread(check.feed, bytes(batch), spool)
+    if len(batch) > _BATCH_BYTES // 8 or not spool.is_small:
+        await in_file_thread(check.feed, bytes(batch), spool)
     else:  # a thread would cost more than the write
         check.feed(bytes(batch), spool)
     if spool.size != size:
@@ -95,15 +101,15 @@ class _Check:
 
     def __init__(self, body: Body) -> None:
         self._request = body.request
-        named = body.claim.payload_hash
-        self._expected_sha256 = "" if named in (UNSIGNED_PAYLOAD, *STREAMING) else named
+        payload = body.claim.payload_hash
+        self._expected_sha256 = "" if payload in (UNSIGNED_PAYLOAD, *STREAMING) else payload
         self._sha256 = hashlib.sha256()
-        self._claimed = declared_checksums(body.request.headers)
-        self._trailing = declared_checksums([(name.strip().lower(), "") for name in self._trailer_names()])
+        self._claimed = declared_checksums(body.request.headers) if body.has_checksums else {}
+        named = [name.strip().lower() for name in self._request.header("x-amz-trailer").split(",") if name.strip()]
+        if not all(name.startswith(HEADER) for name in named):
+            raise S3Error("NotImplemented", "The only supported trailing headers are checksums.")
+        self._trailing = declared_checksums([(name, "") for name in named])
         self._checksums = [Checksum(name) for name in {**self._claimed, **self._trailing}]
-
-    def _trailer_names(self) -> list[str]:
-        return self._request.header("x-amz-trailer").split(",")
 
     def feed(self, data: bytes, spool: Spool) -> None:
         """Append `data` to the spool and update the hashes; blocks on the disk."""
@@ -141,17 +147,26 @@ async def _pieces(body: Body, trailer: _Trailer) -> AsyncIterator[bytes]:
 async def _chunks(body: Body, trailer: _Trailer) -> AsyncIterator[bytes]:
     signed = body.claim.payload_hash != STREAMING_UNSIGNED_TRAILER
     signature = body.signer.seed
-    while True:
+    for number in count(1):
+        if number % _CHUNKS_AT_ONCE == 0:  # chunks that have arrived are read without a pause
+            await asyncio.sleep(0)
         size, named = _chunk_head(await _line(body.content))
-        data = await body.content.readexactly(size) if size else b""
+        sha256, left = hashlib.sha256(), size
+        while left:  # in pieces: a whole chunk would fill the memory, and its hash would block the event loop
+            piece = await body.content.read(min(left, _PIECE_BYTES))
+            if not piece:
+                raise S3Error("IncompleteBody", "The body ended inside a chunk.")
+            left -= len(piece)
+            if signed:
+                sha256.update(piece)
+            yield piece
         if size and await body.content.readexactly(2) != b"\r\n":
             raise _malformed()
         if signed:
-            signature = body.signer.chunk(signature, hashlib.sha256(data).hexdigest())
+            signature = body.signer.chunk(signature, sha256.hexdigest())
             _check_signature(signature, named)
         if not size:
             break
-        yield data
     if body.claim.payload_hash != STREAMING_SIGNED:
         await _read_trailer(body, trailer, signature if signed else "")
 

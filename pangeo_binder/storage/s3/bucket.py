@@ -29,6 +29,8 @@ class ObjectInfo:
     """Without quotes."""
     modified: datetime
     content_type: str = "binary/octet-stream"
+    made_folders: int = 0
+    """After a write: how many folders it made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,25 @@ class OpenObject:
     chunks: AsyncIterator[bytes]
     close: Callable[[], Awaitable[None]]
     """Must be called at the end, even if `chunks` was not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a write to a key would meet."""
+
+    existing: ObjectInfo | None
+    missing_folders: int = 0
+    """How many folders the write would make."""
+
+    @property
+    def size(self) -> int:
+        """The size of the object that the write would replace, in bytes."""
+        return self.existing.size if self.existing else 0
+
+    @property
+    def new_files(self) -> int:
+        """How many objects and folders the write would add."""
+        return self.missing_folders + (self.existing is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +119,31 @@ class Bucket(ABC):
     async def write(self, key: str, spool: Spool, create: bool) -> ObjectInfo:
         """Write the spool's content to `key` atomically; with `create` only if `key` has no object."""
 
+    async def target(self, key: str) -> Target:
+        """Return what a write to `key` would meet. Raises S3Error if no object can be at `key`."""
+        return Target(await self.head(key))
+
+    async def expected_etag(self, spool: Spool) -> str:
+        """Return the ETag that an object written from `spool` will have; empty if unknown before the write."""
+        return ""
+
     @abstractmethod
-    async def delete(self, key: str) -> None:
-        """Delete the object at `key`; no error if there is none."""
+    async def delete(self, key: str) -> int:
+        """Delete the object at `key`, no error if there is none; return how many objects and folders are gone."""
 
     @abstractmethod
     async def scan(self, query: Query) -> Page:
         """Return the first objects and common prefixes after `query.after`."""
+
+    async def measure(self, prefix: str) -> tuple[int, int]:
+        """Return the total size in bytes of the objects under `prefix`, and the number of objects and folders."""
+        size, files, after = 0, 0, ""
+        while True:
+            page = await self.scan(Query(prefix, after=after))
+            size, files = size + sum(found.size for found in page.objects), files + len(page.objects)
+            after = page.more_after
+            if not after:
+                return size, files
 
     async def delete_prefix(self, prefix: str) -> None:
         """Delete everything under `prefix`, which ends in a slash."""
@@ -116,14 +155,3 @@ class Bucket(ABC):
 def exists_already(key: str) -> S3Error:
     """Return the error for a create-only write to an existing object."""
     return S3Error("PreconditionFailed", f"The object {key!r} already exists.")
-
-
-async def measure(bucket: Bucket, prefix: str) -> int:
-    """Return the total size in bytes of the objects under `prefix`."""
-    total, after = 0, ""
-    while True:
-        page = await bucket.scan(Query(prefix, after=after))
-        total += sum(found.size for found in page.objects)
-        after = page.more_after
-        if not after:
-            return total

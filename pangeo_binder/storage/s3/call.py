@@ -19,13 +19,14 @@ from obstore.store import from_url
 
 from ...model import CatalogueEntry
 from ..launches import StoredLaunch
-from ..quota import OverQuota, Reservation, reserve_egress, reserve_scratch
+from ..quota import OverQuota, Reservation, reserve_egress, reserve_files, reserve_scratch
 from ..scope import Location, Operation, key_problem
 from .body import Body
 from .bucket import Bucket
 from .directory import DirectoryBucket
 from .errors import S3Error
 from .remote import RemoteBucket
+from .uploads import Uploads
 
 
 class Locks:
@@ -80,7 +81,9 @@ class Stores:
 
     scratch: Bucket
     staging: Path
-    uploads: Path
+    uploads: Uploads
+    keepalive_seconds: float = 5
+    """How long an operation may take before its answer begins."""
     catalogue: Catalogue = field(default_factory=Catalogue)
     locks: Locks = field(default_factory=Locks)
 
@@ -100,6 +103,7 @@ class Call:
     key: str
     query: dict[str, str]
     body: Body
+    request_id: str = ""
     now: Callable[[], float] = time.time
 
     def header(self, name: str) -> str:
@@ -121,12 +125,19 @@ class Call:
         """Return the bucket of this call's key, for `operation`. Raises S3Error."""
         return self.stores.at(self.check(operation))
 
-    def reserve(self, size: int, replaces: int = 0) -> Reservation:
-        """Reserve `size` bytes of this launch's scratch. Raises S3Error over its limit."""
+    def reserve(self, size: int, replaces: int = 0, files: int = 0) -> Reservation:
+        """Reserve `size` bytes and `files` files of this launch's scratch. Raises S3Error over its limits."""
+        launch = self.launch
         try:
-            return reserve_scratch(self.launch.usage, self.launch.scope.scratch_bytes, size, replaces)
+            reservation = reserve_scratch(launch.usage, launch.scope.scratch_bytes, size, replaces)
+            try:
+                reserve_files(reservation, launch.files, launch.limits.objects, files)
+            except OverQuota:
+                reservation.close()
+                raise
         except OverQuota as error:
             raise S3Error("QuotaExceeded", error.args[0]) from None
+        return reservation
 
     def reserve_egress(self, size: int) -> None:
         """Count `size` bytes as read. Raises S3Error over the launch's limit."""

@@ -24,6 +24,8 @@ _SHA: dict[str, Callable[[], hashlib._Hash]] = {
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "sha256": hashlib.sha256,
 }
+NAMES = (*_CRC, *_SHA)
+"""The algorithms, as in the headers' names."""
 
 
 class Checksum:

@@ -2,7 +2,7 @@
 
 Every path is opened part by part and never through a symbolic link (obstore's LocalStore follows links). So a link in
 the directory gives no access to its target. Limits that S3 does not have: `a` and `a/b` cannot both be objects, and
-user metadata is not kept. File operations run in threads. Not for quotas or access.
+user metadata is not kept. File operations run in threads. Not for quotas or access, nor for walks (`walk`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
-from .bucket import WINDOW_BYTES, Bucket, ObjectInfo, OpenObject, Page, Query, Span, exists_already
-from .errors import S3Error
+from ..durable import Durability, sync_file, sync_open_folder
+from .bucket import WINDOW_BYTES, Bucket, ObjectInfo, OpenObject, Page, Query, Span, Target, exists_already
+from .errors import S3Error, is_full, os_error
+from .filework import in_copy_thread, in_file_thread, in_walk_thread
 from .spool import Spool
+from .walk import DIRECTORY, FolderNames, Walk, etag_of, measure_folder, object_info
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 """The errors of opening a path without a plain file: absent, a file as a parent, a link, a socket."""
@@ -33,16 +35,18 @@ _TRIES = 10
 class DirectoryBucket(Bucket):
     """The objects under the directory `root`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, durability: Durability = Durability.FULL) -> None:
         self._root = root
+        self._durability = durability
+        self._folders = FolderNames()
 
     async def head(self, key: str) -> ObjectInfo | None:
         """Return the metadata of the file at `key`; None if there is none."""
-        return await asyncio.to_thread(self._head, key)
+        return await in_file_thread(self._head, key)
 
     async def open(self, key: str, span: Span | None) -> OpenObject | None:
         """Open the file at `key`; reads use this file even if `key` is overwritten."""
-        opened = await asyncio.to_thread(self._open, key)
+        opened = await in_file_thread(self._open, key)
         if opened is None:
             return None
         file, found = opened
@@ -56,85 +60,136 @@ class DirectoryBucket(Bucket):
 
     async def write(self, key: str, spool: Spool, create: bool) -> ObjectInfo:
         """Move the spool's file to `key`."""
-        return await asyncio.to_thread(self._write, key, spool, create)
+        return await in_file_thread(self._write, key, spool, create)
 
-    async def delete(self, key: str) -> None:
+    async def target(self, key: str) -> Target:
+        """Return what a write to `key` would meet. Raises S3Error if `key` collides with a folder or an object."""
+        return await in_file_thread(self._target, key)
+
+    async def expected_etag(self, spool: Spool) -> str:
+        """Return the ETag that an object written from `spool` will have."""
+        return await in_file_thread(lambda: etag_of(spool.file().stat()))
+
+    async def delete(self, key: str) -> int:
         """Delete the file at `key`, and its parent directories that become empty."""
-        await asyncio.to_thread(self._delete, key)
+        return await in_file_thread(self._delete, key)
 
     async def scan(self, query: Query) -> Page:
         """Return the first objects and common prefixes after `query.after`."""
-        return await asyncio.to_thread(self._scan, query)
+        return await in_walk_thread(self._scan, query)
+
+    async def measure(self, prefix: str) -> tuple[int, int]:
+        """Return the total size in bytes of the files under `prefix`, and the number of files and folders."""
+        return await in_walk_thread(self._measure, prefix)
 
     async def delete_prefix(self, prefix: str) -> None:
         """Delete everything under `prefix`, including links (but not their targets)."""
         with contextlib.suppress(FileNotFoundError):
-            await asyncio.to_thread(shutil.rmtree, self._root / prefix)
+            await in_copy_thread(shutil.rmtree, self._root / prefix)
+
+    def _measure(self, prefix: str) -> tuple[int, int]:
+        try:
+            with _open_folder(self._root, prefix.rstrip("/").encode().split(b"/")) as (descriptor, _):
+                return measure_folder(descriptor)
+        except OSError as error:
+            _raise_unless_absent(error)
+            return 0, 0
+
+    def _target(self, key: str) -> Target:
+        *parents, name = key.encode().split(b"/")
+        for depth in range(len(parents), -1, -1):  # from the deepest parent that exists
+            try:
+                with _open_folder(self._root, parents[:depth]) as (descriptor, _):
+                    if depth < len(parents):
+                        _refuse_other_than_folder(key, parents[depth], descriptor)
+                        return Target(None, len(parents) - max(depth, 1))
+                    return Target(_at(key, name, descriptor))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _to_s3_error(key, error) from error
+        return Target(None)
 
     def _head(self, key: str) -> ObjectInfo | None:
         try:
-            with self._parent(key) as (parent, name):
-                return _object_info(key, os.stat(name, dir_fd=parent, follow_symlinks=False))
+            with self._parent(key) as place:
+                return object_info(key, os.stat(place.name, dir_fd=place.parent, follow_symlinks=False))
         except OSError as error:
             _raise_unless_absent(error)
             return None
 
     def _open(self, key: str) -> tuple[int, ObjectInfo] | None:
         try:
-            with self._parent(key) as (parent, name):
-                file = os.open(name, _FILE, dir_fd=parent)
+            with self._parent(key) as place:
+                file = os.open(place.name, _FILE, dir_fd=place.parent)
         except OSError as error:
             _raise_unless_absent(error)
             return None
-        found = _object_info(key, os.fstat(file))
+        found = object_info(key, os.fstat(file))
         if found is None:
             os.close(file)
             return None
         return file, found
 
     def _write(self, key: str, spool: Spool, create: bool) -> ObjectInfo:
-        source = spool.file()
+        try:
+            source = spool.file()
+            sync_file(source, self._durability)
+        except OSError as error:
+            raise os_error(error) from error
         for _ in range(_TRIES):
             try:
-                with self._parent(key, make=True) as (parent, name):
-                    return self._put_file(key, source, parent, name, spool=spool, create=create)
+                with self._parent(key, self._durability) as place:
+                    return self._put_file(key, place, spool, create)
             except FileExistsError:
                 raise exists_already(key) from None
             except FileNotFoundError:
                 continue
             except OSError as error:
+                self._remove_empty_parents(key)
                 raise _to_s3_error(key, error) from error
         raise S3Error("ServiceUnavailable", "The directory is being removed; try again.")
 
-    def _put_file(self, key: str, source: Path, parent: int, name: bytes, *, spool: Spool, create: bool) -> ObjectInfo:
-        _clear_directory(parent, name)
+    def _put_file(self, key: str, place: _Place, spool: Spool, create: bool) -> ObjectInfo:
+        _clear_directory(place.parent, place.name)
         if create:
-            os.link(source, name, dst_dir_fd=parent)
+            os.link(spool.file(), place.name, dst_dir_fd=place.parent)
         else:
-            os.replace(source, name, dst_dir_fd=parent)
+            os.replace(spool.file(), place.name, dst_dir_fd=place.parent)
             spool.release_file()
-        found = _object_info(key, os.stat(name, dir_fd=parent, follow_symlinks=False))
+        sync_open_folder(place.parent, self._durability)
+        status = os.stat(place.name, dir_fd=place.parent, follow_symlinks=False)
+        found = object_info(key, status, place.made_folders)
         assert found is not None
         return found
 
-    def _delete(self, key: str) -> None:
-        parts = key.encode().split(b"/")
+    def _delete(self, key: str) -> int:
         try:
-            with self._parent(key) as (parent, name):
-                os.unlink(name, dir_fd=parent)
-            for depth in range(len(parts) - 1, 1, -1):
-                with self._parent("/".join(part.decode() for part in parts[:depth])) as (parent, name):
-                    os.rmdir(name, dir_fd=parent)
+            with self._parent(key) as place:
+                os.unlink(place.name, dir_fd=place.parent)
         except OSError as error:
-            if error.errno not in (*_ABSENT, errno.ENOTEMPTY, errno.EISDIR, errno.EPERM):
+            if error.errno not in (*_ABSENT, errno.EISDIR, errno.EPERM):
                 raise _to_s3_error(key, error) from error
+            return 0
+        return 1 + self._remove_empty_parents(key)
+
+    def _remove_empty_parents(self, key: str) -> int:
+        """Remove the parents of `key` that are empty, except the first; return how many."""
+        parts = key.encode().split(b"/")
+        removed = 0
+        with contextlib.suppress(OSError):  # one that is not empty, or gone
+            for depth in range(len(parts) - 1, 1, -1):
+                with _open_folder(self._root, parts[: depth - 1]) as (parent, _):
+                    os.rmdir(parts[depth - 1], dir_fd=parent)
+                removed += 1
+        return removed
 
     @contextmanager
-    def _parent(self, key: str, make: bool = False) -> Iterator[tuple[int, bytes]]:
-        """Open the parent directory of `key` without following links; yield its descriptor and the file's name."""
+    def _parent(self, key: str, make: Durability | None = None) -> Iterator[_Place]:
+        """Open the parent directory of `key` without following links; with `make`, make the missing ones."""
         *parents, name = key.encode().split(b"/")
-        with _open_folder(self._root, parents, make) as descriptor:
-            yield descriptor, name
+        with _open_folder(self._root, parents, make) as (descriptor, made):
+            yield _Place(descriptor, name, made)
 
     def _scan(self, query: Query) -> Page:
         folder, _, partial = query.prefix.rpartition("/")
@@ -145,8 +200,8 @@ class DirectoryBucket(Bucket):
         last = ""
         try:
             with (
-                _open_folder(self._root, parents) as descriptor,
-                closing(_walk(descriptor, base, query, partial)) as items,
+                _open_folder(self._root, parents) as (descriptor, _),
+                closing(Walk(query, self._folders).items(descriptor, base, partial)) as items,
             ):
                 for item in items:
                     if len(objects) + len(prefixes) >= query.limit:
@@ -162,80 +217,73 @@ class DirectoryBucket(Bucket):
         return Page(tuple(objects), tuple(prefixes))
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The open parent directory of a key, and the name of the key's file in it."""
+
+    parent: int
+    name: bytes
+    made_folders: int
+
+
 @contextmanager
-def _open_folder(root: Path, parents: list[bytes], make: bool = False) -> Iterator[int]:
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _open_folder(root: Path, parents: list[bytes], make: Durability | None = None) -> Iterator[tuple[int, int]]:
+    """Open a folder; yield its descriptor, and how many folders were made below the first level."""
+    descriptor, made = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), 0
     try:
-        for part in parents:
-            descriptor = _descend(descriptor, part, make)
-        yield descriptor
+        for depth, part in enumerate(parents):
+            descriptor, is_new = _descend(descriptor, part, make)
+            made += is_new and depth > 0
+        yield descriptor, made
     finally:
         os.close(descriptor)
 
 
-def _descend(parent: int, name: bytes, make: bool) -> int:
-    """Return the directory `name` in `parent`; close `parent` on success only (else the caller closes it)."""
+def _descend(parent: int, name: bytes, make: Durability | None) -> tuple[int, bool]:
+    """Return the directory `name` in `parent`, and whether it is new; close `parent` on success only."""
+    is_new = False
     try:
-        child = os.open(name, _DIRECTORY, dir_fd=parent)
+        child = os.open(name, DIRECTORY, dir_fd=parent)
     except FileNotFoundError:
-        if not make:
+        if make is None:
             raise
-        try:
+        with contextlib.suppress(FileExistsError):  # another request created it first
             os.mkdir(name, 0o700, dir_fd=parent)
-        except FileExistsError:  # another request created it first
-            return _descend(parent, name, False)
-        child = os.open(name, _DIRECTORY, dir_fd=parent)
+            is_new = True
+            sync_open_folder(parent, make)
+        child = os.open(name, DIRECTORY, dir_fd=parent)
     os.close(parent)
-    return child
+    return child, is_new
 
 
-def _walk(descriptor: int, base: str, query: Query, partial: str = "") -> Generator[ObjectInfo | str]:
-    """Yield, in order, the objects and prefixes under the open directory, whose keys begin with `base`; skip links."""
-    with os.scandir(descriptor) as entries:
-        listed = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
-    after, wanted = query.after.encode(), partial.encode()
-    for name, is_directory in sorted(listed, key=lambda item: item[0] + b"/" if item[1] else item[0]):
-        full = base.encode() + name + (b"/" if is_directory else b"")
-        if not name.startswith(wanted) or (full <= after and not (is_directory and after.startswith(full))):
-            continue
-        if is_directory and not (query.delimiter and after.startswith(full)):
-            yield from _walk_child(descriptor, name, query, full)
-        elif not is_directory:
-            yield from _file(descriptor, name, full)
-
-
-def _walk_child(parent: int, name: bytes, query: Query, full: bytes) -> Generator[ObjectInfo | str]:
+def _at(key: str, name: bytes, parent: int) -> ObjectInfo | None:
+    """Return the object `name` in the open folder `parent`. Raises S3Error if a folder with content is there."""
     try:
-        key = full.decode()
-        child = os.open(name, _DIRECTORY, dir_fd=parent)
-    except UnicodeDecodeError:  # no valid key
-        return
-    except OSError as error:
-        _raise_unless_absent(error)
-        return
-    try:
-        if not query.delimiter:
-            yield from _walk(child, key, query)
-        elif next(_walk(child, key, Query()), None) is not None:
-            yield key
-    finally:
-        os.close(child)
-
-
-def _file(parent: int, name: bytes, full: bytes) -> Iterator[ObjectInfo]:
-    try:
-        found = _object_info(full.decode(), os.stat(name, dir_fd=parent, follow_symlinks=False))
-    except (FileNotFoundError, UnicodeDecodeError):  # removed since the scan, or no valid key
-        return
-    if found is not None:
-        yield found
-
-
-def _object_info(key: str, status: os.stat_result) -> ObjectInfo | None:
-    if not stat.S_ISREG(status.st_mode):
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
         return None
-    etag = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
-    return ObjectInfo(key, status.st_size, etag, datetime.fromtimestamp(status.st_mtime, UTC))
+    if stat.S_ISDIR(status.st_mode):
+        with contextlib.suppress(OSError), _open_child(parent, name) as entries:
+            if next(entries, None) is not None:
+                raise _collision(key)
+    return object_info(key, status)
+
+
+@contextmanager
+def _open_child(parent: int, name: bytes) -> Iterator[Iterator[os.DirEntry[str]]]:
+    descriptor = os.open(name, DIRECTORY, dir_fd=parent)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_other_than_folder(key: str, name: bytes, parent: int) -> None:
+    """Raise S3Error if `name` in the open folder `parent` exists, and is not a folder."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            raise _collision(key)
 
 
 def _clear_directory(parent: int, name: bytes) -> None:
@@ -252,10 +300,16 @@ def _raise_unless_absent(error: OSError) -> None:
         raise S3Error("ServiceUnavailable", "The store cannot be read now; try again.") from error
 
 
+def _collision(key: str) -> S3Error:
+    return S3Error("InvalidArgument", f"In this store {key!r} cannot be both an object and a prefix of others.")
+
+
 def _to_s3_error(key: str, error: OSError) -> S3Error:
-    if isinstance(error, (NotADirectoryError, IsADirectoryError)) or error.errno == errno.ENOTEMPTY:
-        return S3Error("InvalidArgument", f"In this store {key!r} cannot be both an object and a prefix of others.")
-    return S3Error("ServiceUnavailable", "The store cannot write now; try again.")
+    if isinstance(error, NotADirectoryError | IsADirectoryError) or error.errno == errno.ENOTEMPTY:
+        return _collision(key)
+    return (
+        os_error(error) if is_full(error) else S3Error("ServiceUnavailable", "The store cannot write now; try again.")
+    )
 
 
 class _Reader:
@@ -272,7 +326,7 @@ class _Reader:
             current, self._ahead = self._ahead, None
             if position < end:
                 size = min(WINDOW_BYTES, end - position)
-                self._ahead = asyncio.ensure_future(asyncio.to_thread(os.pread, self._file, size, position))
+                self._ahead = asyncio.ensure_future(in_file_thread(os.pread, self._file, size, position))
                 position += size
             if current is not None:
                 yield await current

@@ -1,10 +1,13 @@
 """The S3 front's errors: S3's codes and statuses, and a sentence for the person who reads the traceback.
 
-Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (`QuotaExceeded` is Ceph's). Not for
+Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (`QuotaExceeded` is Ceph's,
+`InsufficientStorage` is HTTP's, whose status clients do not retry). Not for
 converting errors to answers (`answers`).
 """
 
 from __future__ import annotations
+
+import errno
 
 STATUS = {
     "AccessDenied": 403,
@@ -15,6 +18,7 @@ STATUS = {
     "EntityTooLarge": 400,
     "EntityTooSmall": 400,
     "IncompleteBody": 400,
+    "InsufficientStorage": 507,
     "InternalError": 500,
     "InvalidAccessKeyId": 403,
     "InvalidArgument": 400,
@@ -25,6 +29,7 @@ STATUS = {
     "InvalidToken": 403,
     "MalformedXML": 400,
     "MethodNotAllowed": 405,
+    "MisdirectedRequest": 421,
     "MissingContentLength": 411,
     "NoSuchKey": 404,
     "NoSuchUpload": 404,
@@ -56,3 +61,19 @@ class S3Error(Exception):
 def no_such_key(key: str) -> S3Error:
     """Return the error for an object that does not exist."""
     return S3Error("NoSuchKey", f"The object {key!r} does not exist.")
+
+
+DISK_FULL = "The disk of the storage service is full. Nothing was changed; delete objects, or ask the operator."
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether `error` means that the disk, or the process's quota on it, is full."""
+    return error.errno in _FULL
+
+
+def os_error(error: OSError) -> S3Error:
+    """Return the error for a failed file operation."""
+    if is_full(error):
+        return S3Error("InsufficientStorage", DISK_FULL)
+    return S3Error("ServiceUnavailable", "The disk of the storage service cannot be used now; try again.")

@@ -1,8 +1,8 @@
 """The S3 front: maps an HTTP request to one operation, and every failure to an S3 error.
 
 It parses a request, verifies its signature, checks that its launch is live (this enforces revocation), and then routes
-it. A request that is not in ROUTES gets 501. The log has no secrets: paths are logged without their query. Runs on the
-data port of the storage process; not for issuing credentials (`app`).
+it. The log has no secrets: paths are logged without their query. Runs on the data port of the storage process; not for
+issuing credentials (`app`) nor for the list of what is supported (`routes`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -20,103 +20,50 @@ from aiohttp import web
 from ...metrics import STORAGE_REQUESTS
 from ..keys import derive_keys, launch_of
 from ..launches import LaunchTable, StoredLaunch
-from . import listing, multipart, objects, sigv4
+from . import sigv4
 from .answers import SERVER, error_answer
 from .body import Body
 from .call import Call, Stores
-from .errors import STATUS, S3Error
+from .errors import STATUS, S3Error, os_error
+from .filework import Share, using
+from .routes import Route, find_route
 from .sigv4 import SignatureError, SignedRequest
 
 log = logging.getLogger(__name__)
 
-MAX_REQUESTS = 256
-"""Concurrent requests of one launch; more get `SlowDown`, which S3 clients retry with backoff."""
-_REFUSED_HEADERS = (
-    "x-amz-bucket-object-lock-enabled",
-    "x-amz-expected-bucket-owner",
-    "x-amz-grant-",
-    "x-amz-mfa",
-    "x-amz-object-lock-",
-    "x-amz-server-side-encryption",
-    "x-amz-tagging",
-    "x-amz-website-redirect-location",
-    "x-amz-write-offset-bytes",
-)
+MAX_REQUESTS = 2048
+"""Concurrent requests of all launches; more get `SlowDown`, which S3 clients retry with backoff."""
 _CLIENT_CLOSED_STATUS = 499
 """nginx's status for a client that closed its connection."""
-_PRIVATE_ACLS = ("", "private", "bucket-owner-full-control")
 
-Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+MakeExact = Callable[[StoredLaunch], Awaitable[None]]
+"""Returns once a launch's usage is exact, so that its writes can be counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """An operation, and the form of its requests."""
+class _Running:
+    """The running requests of one launch, and its share of the threads."""
 
-    operation: str
-    method: str
-    level: str
-    """`service`, `bucket` or `object`."""
-    handler: Handler
-    needs: frozenset[str] = frozenset()
-    """Query parameters it requires."""
-    takes: frozenset[str] = frozenset()
-    """Optional query parameters."""
-    copies: bool = False
-    """Whether it requires the header `x-amz-copy-source`."""
-
-
-def _set(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_LIST = _set("prefix delimiter max-keys encoding-type")
-_PART = _set("partNumber uploadId")
-ROUTES = (
-    Route("ListBuckets", "GET", "service", listing.list_buckets),
-    Route("HeadBucket", "HEAD", "bucket", listing.head_bucket),
-    Route("GetBucketLocation", "GET", "bucket", listing.bucket_location, _set("location")),
-    Route(
-        "ListObjectsV2", "GET", "bucket", listing.list_objects_v2, _set("list-type"),
-        _LIST | _set("continuation-token start-after fetch-owner"),
-    ),
-    Route("ListObjects", "GET", "bucket", listing.list_objects_v1, takes=_LIST | _set("marker")),
-    Route("DeleteObjects", "POST", "bucket", objects.delete_objects, _set("delete")),
-    Route("GetObject", "GET", "object", objects.get_object),
-    Route("HeadObject", "HEAD", "object", objects.head_object),
-    Route("PutObject", "PUT", "object", objects.put_object),
-    Route("CopyObject", "PUT", "object", objects.copy_object, copies=True),
-    Route("DeleteObject", "DELETE", "object", objects.delete_object),
-    Route("CreateMultipartUpload", "POST", "object", multipart.create_upload, _set("uploads")),
-    Route("UploadPart", "PUT", "object", multipart.upload_part, _PART),
-    Route("UploadPartCopy", "PUT", "object", multipart.upload_part_copy, _PART, copies=True),
-    Route("ListParts", "GET", "object", multipart.list_parts, _set("uploadId"), _set("max-parts part-number-marker")),
-    Route("CompleteMultipartUpload", "POST", "object", multipart.complete_upload, _set("uploadId")),
-    Route("AbortMultipartUpload", "DELETE", "object", multipart.abort_upload, _set("uploadId")),
-)  # fmt: skip
-
-
-def route_of(method: str, level: str, parameters: frozenset[str], copies: bool) -> Route | None:
-    """Return the route of a request; None if its operation is not supported."""
-    for route in ROUTES:
-        shape = (route.method, route.level, route.copies) == (method, level, copies)
-        if shape and route.needs <= parameters <= route.needs | route.takes:
-            return route
-    return None
+    requests: dict[asyncio.Task[object], web.BaseRequest] = field(default_factory=dict)
+    share: Share = field(default_factory=Share)
 
 
 class S3Front:
     """Server of S3 for the launches of `table`, whose keys derive from `master_key`."""
 
-    def __init__(self, table: LaunchTable, stores: Stores, master_key: str) -> None:
+    def __init__(self, table: LaunchTable, stores: Stores, master_key: str, make_exact: MakeExact) -> None:
         self._table = table
         self._stores = stores
         self._master_key = master_key
-        self._running: dict[str, dict[asyncio.Task[object], web.BaseRequest]] = {}
+        self._make_exact = make_exact
+        self._running: dict[str, _Running] = {}
+        self._count = 0
 
     def abort_requests(self, launch_id: str) -> None:
         """Abort all running requests of the launch."""
-        for task, request in self._running.pop(launch_id, {}).items():
+        running = self._running.pop(launch_id, None)
+        for task, request in list(running.requests.items()) if running else ():
             if request.transport is not None:
                 request.transport.abort()
             task.cancel()
@@ -125,8 +72,8 @@ class S3Front:
         """Answer one request."""
         started, request_id, operation = time.monotonic(), secrets.token_hex(8), "refused"
         try:
-            call = self._verify(request)
-            route = self._route(call)
+            call = replace(self._verify(request), request_id=request_id)
+            route = find_route(call)
             operation = route.operation
             answer = await self._run(route, call)
         except S3Error as error:
@@ -136,6 +83,9 @@ class S3Front:
         except asyncio.CancelledError:
             STORAGE_REQUESTS.labels(operation, "aborted").inc()
             raise
+        except OSError as error:
+            log.error("request %s failed: %s", request_id, error)
+            answer = error_answer(os_error(error), request_id)
         except Exception:
             log.exception("request %s failed", request_id)
             answer = error_answer(
@@ -154,7 +104,7 @@ class S3Front:
             launch = self._launch(claim.access_key_id)
             keys = derive_keys(self._master_key, launch.id)
             signer = sigv4.verify(signed, claim, keys.secret, keys.session_token, time.time())
-            query = dict(sigv4.parse_query(signed.query))
+            query = _query(signed)
         except SignatureError as error:
             code = error.code if error.code in STATUS else "AccessDenied"
             raise S3Error(code, str(error)) from None
@@ -170,29 +120,29 @@ class S3Front:
             raise S3Error("InvalidAccessKeyId", "The access key id does not belong to a launch.")
         return launch
 
-    def _route(self, call: Call) -> Route:
-        _check_headers(call)
-        level = "object" if call.key else "bucket" if call.bucket_name else "service"
-        parameters = frozenset(name for name in call.query if not name.startswith("X-Amz-") and name != "x-id")
-        copies = bool(call.header("x-amz-copy-source"))
-        route = route_of(call.request.method, level, parameters, copies)
-        if route is None:
-            raise S3Error("NotImplemented", "This S3 operation, or one of its parameters, is not supported.")
-        return route
-
     async def _run(self, route: Route, call: Call) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
-        running = self._running.setdefault(call.launch.id, {})
-        if len(running) >= MAX_REQUESTS:
-            raise S3Error("SlowDown", f"This launch has more than {MAX_REQUESTS} concurrent requests.")
-        running[task] = call.request
+        running = self._running.setdefault(call.launch.id, _Running())
+        limit = call.launch.limits.requests
+        if len(running.requests) >= limit:
+            raise S3Error("SlowDown", f"This launch has more than {limit} concurrent requests.")
+        if self._count >= MAX_REQUESTS:
+            raise S3Error("SlowDown", "The storage service has too many concurrent requests; try again.")
+        running.requests[task] = call.request
+        self._count += 1
         try:
-            return await route.handler(call)
+            with using(running.share):
+                if route.method in ("GET", "HEAD"):
+                    return await route.handler(call)
+                await self._make_exact(call.launch)
+                with call.launch.files.writing():
+                    return await route.handler(call)
         finally:
-            running.pop(task, None)
-            if not running:
-                self._running.pop(call.launch.id, None)
+            self._count -= 1
+            running.requests.pop(task, None)
+            if not running.requests and self._running.get(call.launch.id) is running:
+                del self._running[call.launch.id]
 
 
 def _with_headers(request: web.BaseRequest, answer: web.StreamResponse, request_id: str) -> web.StreamResponse:
@@ -212,18 +162,17 @@ def _signed(request: web.BaseRequest) -> SignedRequest:
     return SignedRequest(request.method, path, query, headers)
 
 
+def _query(signed: SignedRequest) -> dict[str, str]:
+    pairs = sigv4.parse_query(signed.query)
+    query = dict(pairs)
+    if len(query) != len(pairs):
+        raise S3Error("InvalidArgument", "A query parameter is given twice.")
+    return query
+
+
 def _bucket_and_key(path: str) -> tuple[str, str]:
     try:
         bucket, _, key = unquote_to_bytes(path.encode("utf-8", "surrogateescape")).decode()[1:].partition("/")
     except UnicodeDecodeError:
         raise S3Error("InvalidArgument", "The key is not valid UTF-8.") from None
     return bucket, key
-
-
-def _check_headers(call: Call) -> None:
-    """Refuse headers that cause costs for the requester, or that the front does not implement. Raises S3Error."""
-    names = [name for name, _ in call.body.request.headers]
-    if "x-amz-request-payer" in names:
-        raise S3Error("AccessDenied", "Requester-pays buckets are not supported.")
-    if any(name.startswith(_REFUSED_HEADERS) for name in names) or call.header("x-amz-acl") not in _PRIVATE_ACLS:
-        raise S3Error("NotImplemented", "A header of this request is not supported.")

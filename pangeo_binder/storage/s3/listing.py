@@ -17,6 +17,7 @@ from .answers import Node, iso, xml
 from .bucket import Bucket, ObjectInfo, Page, Query
 from .call import Call
 from .errors import S3Error
+from .filework import in_walk_thread
 
 MAX_KEYS = 1000
 REGION = "us-east-1"
@@ -27,8 +28,11 @@ async def list_buckets(call: Call) -> web.StreamResponse:
     """ListBuckets: only the buckets in scope."""
     names = call.launch.scope.buckets
     buckets: list[Node] = [("Bucket", [("Name", name), ("CreationDate", _EPOCH)]) for name in names]
-    owner: Node = ("Owner", [("ID", call.launch.id), ("DisplayName", call.launch.id)])
-    return xml(("ListAllMyBucketsResult", [owner, ("Buckets", buckets)]))
+    return xml(("ListAllMyBucketsResult", [*_owner(call), ("Buckets", buckets)]))
+
+
+def _owner(call: Call) -> list[Node]:
+    return [("Owner", [("ID", call.launch.id), ("DisplayName", call.launch.id)])]
 
 
 def _check_bucket(call: Call) -> None:
@@ -53,12 +57,11 @@ async def list_objects_v2(call: Call) -> web.StreamResponse:
     token, start = call.query.get("continuation-token", ""), call.query.get("start-after", "")
     query, page = await _page(call, _from_token(token) if token else start)
     encode = _encoder(call)
-    nodes = _about(call, query, page)
-    nodes += [("KeyCount", str(len(page.objects) + len(page.prefixes)))]
-    nodes += [("ContinuationToken", token)] if token else []
-    nodes += [("StartAfter", encode(start))] if start else []
-    nodes += [("NextContinuationToken", _to_token(page.more_after))] if page.more_after else []
-    return xml(("ListBucketResult", [*nodes, *_entries(call, page)]))
+    about: list[Node] = [("KeyCount", str(len(page.objects) + len(page.prefixes)))]
+    about += [("ContinuationToken", token)] if token else []
+    about += [("StartAfter", encode(start))] if start else []
+    about += [("NextContinuationToken", _to_token(page.more_after))] if page.more_after else []
+    return await in_walk_thread(_answer, call, query, page, about)
 
 
 async def list_objects_v1(call: Call) -> web.StreamResponse:
@@ -66,9 +69,14 @@ async def list_objects_v1(call: Call) -> web.StreamResponse:
     marker = call.query.get("marker", "")
     query, page = await _page(call, marker)
     encode = _encoder(call)
-    nodes = [*_about(call, query, page), ("Marker", encode(marker))]
-    nodes += [("NextMarker", encode(page.more_after))] if page.more_after else []
-    return xml(("ListBucketResult", [*nodes, *_entries(call, page)]))
+    about: list[Node] = [("Marker", encode(marker))]
+    about += [("NextMarker", encode(page.more_after))] if page.more_after else []
+    return await in_walk_thread(_answer, call, query, page, about)
+
+
+def _answer(call: Call, query: Query, page: Page, about: list[Node]) -> web.Response:
+    """Return a page as a document, which may have megabytes: runs in a thread."""
+    return xml(("ListBucketResult", [*_about(call, query, page), *about, *_entries(call, page)]))
 
 
 async def _page(call: Call, after: str) -> tuple[Query, Page]:
@@ -135,7 +143,8 @@ def _about(call: Call, query: Query, page: Page) -> list[Node]:
 
 def _entries(call: Call, page: Page) -> list[Node]:
     encode = _encoder(call)
-    nodes: list[Node] = [("Contents", _contents(found, encode)) for found in page.objects]
+    owner = _owner(call) if call.query.get("fetch-owner", "").lower() == "true" else []
+    nodes: list[Node] = [("Contents", [*_contents(found, encode), *owner]) for found in page.objects]
     return nodes + [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in page.prefixes]
 
 

@@ -1,4 +1,4 @@
-"""Operations on single objects: get, head, put, copy, delete one or many.
+"""Operations on single objects: get, head, put and copy.
 
 A write is checked, reserved and spooled; then its conditions are checked and it is moved to its key, under the key's
 lock. Format: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
@@ -6,26 +6,23 @@ lock. Format: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.htm
 
 from __future__ import annotations
 
-import asyncio
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
 from ...metrics import STORAGE_BYTES
-from ..quota import Reservation
+from ..quota import Amount, Reservation
 from ..scope import Operation
-from .answers import MAX_XML_BYTES, Node, child_text, iso, local, object_headers, read_xml, xml
+from .answers import iso, object_headers, xml
 from .body import MAX_BODY_BYTES, receive
-from .bucket import WINDOW_BYTES, Bucket, ObjectInfo, OpenObject, Span, exists_already
+from .bucket import WINDOW_BYTES, Bucket, ObjectInfo, OpenObject, Span
 from .call import Call
+from .conditions import check_source, check_write, is_not_modified
 from .errors import S3Error, no_such_key
+from .filework import in_file_thread
 from .spool import Spool
 
-MAX_DELETE_KEYS = 1000
-_SOURCE_IF_MATCH = "x-amz-copy-source-if-match"
 _SPAN = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -42,14 +39,19 @@ def parse_span(text: str) -> Span | None:
     return Span(int(first), int(last) + 1 if last else None)
 
 
+def _span(call: Call) -> Span | None:
+    """Return the span to read; with If-Range the whole object, which HTTP allows and which is never a wrong version."""
+    return None if call.header("if-range") else parse_span(call.header("range"))
+
+
 async def get_object(call: Call) -> web.StreamResponse:
     """GetObject, with Range and conditions."""
-    span = parse_span(call.header("range"))
+    span = _span(call)
     opened = None if call.key.endswith("/") else await call.bucket(Operation.READ).open(call.key, span)
     if opened is None:
         raise _missing(call)
     try:
-        if _not_modified(call, opened.found):
+        if is_not_modified(call.header, opened.found):
             return web.Response(status=304, headers=object_headers(opened.found))
         return await _send(call, opened, partial=span is not None)
     finally:
@@ -93,9 +95,9 @@ async def head_object(call: Call) -> web.StreamResponse:
     if found is None:
         raise _missing(call)
     headers, status, length = object_headers(found), 200, found.size
-    if _not_modified(call, found):
+    if is_not_modified(call.header, found):
         return web.Response(status=304, headers=headers)
-    if span := parse_span(call.header("range")):
+    if span := _span(call):
         start, end = span.within(found.size)
         status, length = 206, end - start
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
@@ -111,40 +113,14 @@ def _missing(call: Call) -> S3Error:
     return no_such_key(call.key)
 
 
-def _tags(header: str) -> list[str]:
-    return [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
-
-
-def _not_modified(call: Call, found: ObjectInfo) -> bool:
-    """Return whether the client already has this version. Raises S3Error if it requires another one."""
-    match, none_match = call.header("if-match"), call.header("if-none-match")
-    if match and match != "*" and found.etag not in _tags(match):
-        raise S3Error("PreconditionFailed", "The object has another ETag.")
-    unmodified = _date(call.header("if-unmodified-since"))
-    if not match and unmodified and found.modified.replace(microsecond=0) > unmodified:
-        raise S3Error("PreconditionFailed", "The object was modified after the given date.")
-    if none_match:
-        return none_match == "*" or found.etag in _tags(none_match)
-    modified = _date(call.header("if-modified-since"))
-    return modified is not None and found.modified.replace(microsecond=0) <= modified
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        when = parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None
-    return when.replace(tzinfo=UTC) if when is not None and when.tzinfo is None else when
-
-
 async def put_object(call: Call) -> web.StreamResponse:
     """PutObject, with `If-None-Match: *` and `If-Match`."""
     bucket = call.bucket(Operation.WRITE)
     size = call.body.size()
-    existing = await bucket.head(call.key)
-    check_conditions(call, existing)
+    target = await bucket.target(call.key)
+    check_write(call.header, call.key, target.existing)
     with (
-        call.reserve(size, existing.size if existing else 0) as reservation,
+        call.reserve(size, target.size, target.new_files) as reservation,
         Spool(call.stores.staging, call.header("content-type")) as spool,
     ):
         await continue_body(call)
@@ -165,36 +141,25 @@ async def commit(call: Call, bucket: Bucket, spool: Spool, reservation: Reservat
     """Write `spool` to the call's key if its conditions hold, and commit its reservation."""
     async with call.stores.locks.hold(call.lock()):
         existing = await bucket.head(call.key)
-        check_conditions(call, existing)
+        check_write(call.header, call.key, existing)
         found = await bucket.write(call.key, spool, create=call.header("if-none-match") == "*")
-        reservation.commit(found.size, existing.size if existing else 0)
+        stored = Amount(found.size, found.made_folders + (existing is None))
+        reservation.commit(stored, existing.size if existing else 0)
     return found
-
-
-def check_conditions(call: Call, existing: ObjectInfo | None) -> None:
-    """Raise S3Error if a write's conditions do not hold for the existing object (None: there is none)."""
-    none_match, match = call.header("if-none-match"), call.header("if-match")
-    if none_match and none_match != "*":
-        raise S3Error("NotImplemented", "On writes, If-None-Match must be '*'.")
-    if none_match and existing is not None:
-        raise exists_already(call.key)
-    if match and existing is None:
-        raise no_such_key(call.key)
-    if match and existing is not None and match != "*" and existing.etag not in _tags(match):
-        raise S3Error("PreconditionFailed", "The object has another ETag: it was written since.")
 
 
 async def copy_object(call: Call) -> web.StreamResponse:
     """CopyObject; its source is checked as a read."""
     bucket = call.bucket(Operation.WRITE)
-    existing = await bucket.head(call.key)
+    target = await bucket.target(call.key)
+    check_write(call.header, call.key, target.existing)
     with Spool(call.stores.staging, call.header("content-type")) as spool:
         opened = await open_source(call, None)
         try:
             size = opened.found.size
             if size > MAX_BODY_BYTES:
                 raise S3Error("InvalidRequest", "Objects over 5 GiB must be copied in parts.")
-            with call.reserve(size, existing.size if existing else 0) as reservation:
+            with call.reserve(size, target.size, target.new_files) as reservation:
                 await fill(spool, opened)
                 found = await commit(call, bucket, spool, reservation)
         finally:
@@ -205,9 +170,8 @@ async def copy_object(call: Call) -> web.StreamResponse:
 async def open_source(call: Call, span: Span | None) -> OpenObject:
     """Open the object in `x-amz-copy-source` if the launch may read it; count catalogue objects as read."""
     path, _, version = call.header("x-amz-copy-source").partition("?")
-    conditions = {name for name, _ in call.body.request.headers if name.startswith("x-amz-copy-source-if")}
-    if version or conditions - {_SOURCE_IF_MATCH}:
-        raise S3Error("NotImplemented", "Copies support neither versions nor conditions other than If-Match.")
+    if version:
+        raise S3Error("NotImplemented", "Versions are not supported.")
     try:
         bucket, _, key = unquote_to_bytes(path).decode().removeprefix("/").partition("/")
     except UnicodeDecodeError:
@@ -217,8 +181,7 @@ async def open_source(call: Call, span: Span | None) -> OpenObject:
     if opened is None:
         raise no_such_key(key)
     try:
-        if conditions and opened.found.etag not in _tags(call.header(_SOURCE_IF_MATCH)):
-            raise S3Error("PreconditionFailed", "The copy source has another ETag: it was written since.")
+        check_source(call.header, opened.found)
         if location.entry is not None:
             call.reserve_egress(opened.end - opened.start)
     except S3Error:
@@ -230,56 +193,6 @@ async def open_source(call: Call, span: Span | None) -> OpenObject:
 async def fill(spool: Spool, opened: OpenObject) -> None:
     """Read `opened` into `spool`."""
     async for chunk in opened.chunks:
-        await asyncio.to_thread(spool.append, chunk)
+        await in_file_thread(spool.append, chunk)
     if spool.size != opened.end - opened.start:
         raise S3Error("ServiceUnavailable", "The source changed during the read; try again.")
-
-
-async def delete_object(call: Call) -> web.StreamResponse:
-    """DeleteObject; deleting a missing object succeeds."""
-    if call.header("if-match"):
-        raise S3Error("NotImplemented", "Conditional deletes are not supported.")
-    if call.key.endswith("/"):  # a directory marker, which is never stored
-        call.check(Operation.DELETE, call.key.rstrip("/") + "/x")
-    else:
-        await _delete(call, call.key)
-    return web.Response(status=204)
-
-
-async def _delete(call: Call, key: str) -> None:
-    bucket = call.stores.at(call.check(Operation.DELETE, key))
-    async with call.stores.locks.hold(call.lock(key)):
-        existing = await bucket.head(key)
-        if existing is not None:
-            await bucket.delete(key)
-            call.launch.usage.stored = max(0, call.launch.usage.stored - existing.size)
-
-
-async def delete_objects(call: Call) -> web.StreamResponse:
-    """DeleteObjects: each key is checked separately, and a refused key does not stop the others."""
-    document = read_xml(await read_body(call), "Delete")
-    items = [child for child in document if local(child) == "Object"]
-    if not 0 < len(items) <= MAX_DELETE_KEYS:
-        raise S3Error("MalformedXML", f"A bulk delete must list 1 to {MAX_DELETE_KEYS} objects.")
-    quiet = child_text(document, "Quiet").lower() == "true"
-    results: list[Node] = []
-    for item in items:
-        key = child_text(item, "Key")
-        try:
-            if child_text(item, "VersionId"):
-                raise S3Error("NotImplemented", "Versions are not supported.")
-            await _delete(call, key)
-        except S3Error as error:
-            results.append(("Error", [("Key", key), ("Code", error.code), ("Message", error.message)]))
-        else:
-            results += [] if quiet else [("Deleted", [("Key", key)])]
-    return xml(("DeleteResult", results))
-
-
-async def read_body(call: Call) -> bytes:
-    """Return the call's XML body, verified. Raises S3Error."""
-    call.body.size(MAX_XML_BYTES)
-    with Spool(call.stores.staging) as spool:
-        await continue_body(call)
-        await receive(call.body, spool, MAX_XML_BYTES)
-        return b"".join(spool.pieces())

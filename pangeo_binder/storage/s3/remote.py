@@ -71,14 +71,15 @@ class RemoteBucket(Bucket):
             raise _unavailable()
         return found
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str) -> int:
         """Delete the object at `key`."""
         try:
             await obstore.delete_async(self._store, key)
         except FileNotFoundError:
-            return
+            return 0
         except (BaseError, OSError) as error:
             raise _unavailable() from error
+        return 1
 
     async def scan(self, query: Query) -> Page:
         """Return the first objects and common prefixes after `query.after`."""
