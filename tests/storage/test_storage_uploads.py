@@ -60,7 +60,11 @@ async def test_a_kill_during_complete_destroys_no_part(process: Process, grant: 
         assert (await session.do("head_object", Key=whole["Key"]))["ETag"] == again["ETag"]
         expected = hashlib.sha256(b"".join(parts)).hexdigest()
         assert hashlib.sha256(await session.read(Key=whole["Key"])).hexdigest() == expected
-        about = (await process.admin.call("GET", f"/launches/{session.prefix}"))[1]
+        for _ in range(100):  # after a kill, usage is measured in the background
+            about = (await process.admin.call("GET", f"/launches/{session.prefix}"))[1]
+            if (about["used_bytes"], about["files"]) == (48 * MEBI, 1):
+                break
+            await asyncio.sleep(0.1)
         assert (about["used_bytes"], about["files"]) == (48 * MEBI, 1)
 
 
