@@ -285,7 +285,7 @@ async def capture(command: Command, max_bytes: int = CAPTURE_BYTES) -> Captured:
     return Captured(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
-async def _drop(reads: asyncio.Future[list[bytes]], process: asyncio.subprocess.Process) -> None:
+async def _drop(reads: asyncio.Future[tuple[bytes, bytes]], process: asyncio.subprocess.Process) -> None:
     """Read what is left of the output of a killed process, so that its pipes are closed, and forget it."""
     reads.cancel()
     await asyncio.wait({reads})

@@ -64,6 +64,8 @@ class BuildStream(BaseHandler):
             async with aclosing(self._events()) as events:
                 async for event in events:
                     await self._send(sse(event))
+                    # a follower that joins late sends thousands of events, and `flush` does not wait between them
+                    await asyncio.sleep(0)
             await asyncio.sleep(self.shared.context.stream.linger_seconds)
         except StreamClosedError:
             return
