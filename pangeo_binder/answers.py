@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 
-MAX_BYTES = 1 << 20
-"""The maximum size of an answer, unless its caller expects more. Parsing a MiB of JSON takes about 10 ms."""
+MAX_BYTES = 1 << 18
+"""The maximum size of an answer, unless its caller expects more: the time to parse it holds the event loop."""
 LINE_BYTES = 1 << 18
 """The maximum length of one line of an event stream."""
 _CHUNK_BYTES = 1 << 16

@@ -46,6 +46,7 @@ _INHERITED = (
 _TAIL_LINES = 200
 _CHUNK_BYTES = 65536
 _POLL_SECONDS = 0.25
+_DROP_SECONDS = 5
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -269,28 +270,31 @@ async def capture(command: Command, max_bytes: int = CAPTURE_BYTES) -> Captured:
     """
     process = await _start(command, asyncio.subprocess.PIPE)
     output = _Output(max_bytes)
-    reads = asyncio.gather(output.read(process.stdout), output.read(process.stderr))
+    reads = [asyncio.create_task(output.read(reader)) for reader in (process.stdout, process.stderr)]
     try:
         async with asyncio.timeout(command.timeout_seconds):
-            out, err = await reads
+            out, err = await asyncio.gather(*reads)
             await process.wait()
-    except TimeoutError:
-        raise CommandTimedOut(f"{command.argv[0]} took longer than {command.timeout_seconds:.0f} s") from None
-    except OutputTooLarge:
-        raise OutputTooLarge(f"{command.argv[0]} printed more than {max_bytes} bytes") from None
-    finally:
-        if process.returncode is None:
-            await _kill(process, command)
-            await _drop(reads, process)
+    except BaseException as error:
+        await _kill(process, command)
+        await _drop(reads, process)
+        if isinstance(error, TimeoutError):
+            raise CommandTimedOut(f"{command.argv[0]} took longer than {command.timeout_seconds:.0f} s") from None
+        if isinstance(error, OutputTooLarge):
+            raise OutputTooLarge(f"{command.argv[0]} printed more than {max_bytes} bytes") from None
+        raise
     return Captured(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
-async def _drop(reads: asyncio.Future[tuple[bytes, bytes]], process: asyncio.subprocess.Process) -> None:
+async def _drop(reads: list[asyncio.Task[bytes]], process: asyncio.subprocess.Process) -> None:
     """Read what is left of the output of a killed process, so that its pipes are closed, and forget it."""
-    reads.cancel()
-    await asyncio.wait({reads})
-    for reader in (process.stdout, process.stderr):
-        assert reader is not None
-        while await reader.read(_CHUNK_BYTES):
-            pass
-    await process.wait()
+    for read in reads:
+        read.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DROP_SECONDS):
+            for reader in (process.stdout, process.stderr):
+                assert reader is not None
+                while await reader.read(_CHUNK_BYTES):
+                    pass
+            await process.wait()

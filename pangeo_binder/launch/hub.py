@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from ..answers import AnswerInvalid, parse_json, read_bytes, read_lines, read_object
+from ..answers import MAX_BYTES, AnswerInvalid, parse_json, read_bytes, read_lines, read_object
 from ..command import LINE_CHARACTERS
 from ..errors import HubStarting, HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
 from ..model import Launch, Server, from_wire, to_wire
@@ -37,8 +37,8 @@ _PAGE = 200
 """The hub's default upper limit for a page of users (`JupyterHub.api_page_max_limit`)."""
 _PAGES = 500
 """More pages than this are no list of servers."""
-_ANSWER_BYTES = 4 << 20
-"""The maximum size of an answer: a page of users takes up to 2 MiB."""
+_PAGE_BYTES = 16 << 20
+"""The maximum size of a page of users. Most of it are tickets, which are long texts and quick to parse."""
 _AGAIN = "Try again in a minute."
 _BUSY = 429
 """The hub's answer while it starts as many servers as it may (`JupyterHub.concurrent_spawn_limit`)."""
@@ -89,10 +89,12 @@ class Hub:
         """Return the answer (None if it is not whole JSON); any status but `ok` raises HubUnavailable."""
         return (await self._answer(method, path, ok=ok, **kwargs))[1]
 
-    async def _answer(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> tuple[int, Any]:
+    async def _answer(
+        self, method: str, path: str, *, ok: tuple[int, ...], max_bytes: int = MAX_BYTES, **kwargs: Any
+    ) -> tuple[int, Any]:
         try:
             async with self._http.request(method, f"{self._api_url}{path}", **kwargs) as response:
-                body = await read_bytes(response, _ANSWER_BYTES)
+                body = await read_bytes(response, max_bytes)
                 status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:
             log.error("JupyterHub did not answer %s: %s", method, type(error).__name__)
@@ -196,7 +198,8 @@ class Hub:
         """Return every server the hub knows as starting or running that was started by a ticket."""
         found: list[Server] = []
         for number in range(_PAGES):
-            page = await self._call("GET", f"/users?state=active&offset={number * _PAGE}&limit={_PAGE}", ok=(200,))
+            path = f"/users?state=active&offset={number * _PAGE}&limit={_PAGE}"
+            page = await self._call("GET", path, ok=(200,), max_bytes=_PAGE_BYTES)
             if not isinstance(page, list):  # whatever answered, no launch may count as not running for it
                 break
             for user in page:

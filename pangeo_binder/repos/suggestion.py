@@ -7,7 +7,6 @@ cube of their length. So a cheap estimate chooses few names, which are compared.
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
@@ -19,7 +18,7 @@ ESTIMATED_NAMES = 20_000
 
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
 _CUTOFF = 0.6  # of difflib.get_close_matches
-_PRINTABLE = re.compile(r"[^\s`]+")
+_SPECIAL = frozenset(" `")
 
 
 def suggest(wanted: str, refs: Iterable[str]) -> str:
@@ -51,4 +50,4 @@ def close_names(wanted: str, names: list[str]) -> list[str]:
 
 
 def _is_shown(name: str) -> bool:
-    return len(name) <= NAME_CHARACTERS and _PRINTABLE.fullmatch(name) is not None
+    return len(name) <= NAME_CHARACTERS and name.isprintable() and not _SPECIAL & set(name)

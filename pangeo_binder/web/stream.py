@@ -90,7 +90,7 @@ class BuildStream(BaseHandler):
             raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")
         if self.get_query_argument("build_only", "").lower() == "true":
             raise NotAllowed("This service does not build without launching.", "Remove build_only from the link.")
-        id_, _, spec = self.after("build/").rstrip("/").partition("/")
+        id_, spec = self.link("build/")
         provider_for(self.shared.context.providers, id_)
         proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())
