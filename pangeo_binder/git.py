@@ -92,7 +92,7 @@ class Git:
             raise self.timeout_error() from None
         except OutputTooLarge:
             raise self._size_error() from None
-        if ended.code and "out of memory" in ended.err.lower():
+        if ended.code and any(words in ended.err.lower() for words in _NO_MEMORY):
             raise self._size_error()
         return ended
 
@@ -134,6 +134,7 @@ _LOGIN = (
     "returned error: 403",
     "access denied",
 )
+_NO_MEMORY = ("out of memory", "cannot allocate memory")
 _UNREACHABLE = (
     "could not resolve host",
     "connection refused",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
@@ -152,7 +153,7 @@ async def test_the_largest_listing_is_read_and_a_larger_one_is_not(list_many: Ca
 
 
 async def test_a_repository_with_very_many_refs_is_still_launched_by_name(
-    list_many: Callable[[list[str]], str], tmp_path: Path
+    list_many: Callable[[list[str]], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = list_many([f"branch-{number:06}" for number in range(300_000)])
     provider = GitProvider()
@@ -169,6 +170,11 @@ async def test_a_repository_with_very_many_refs_is_still_launched_by_name(
         assert tracemalloc.get_traced_memory()[1] < 2 * LISTING_BYTES
     finally:
         tracemalloc.stop()
+    if sys.platform == "linux":
+        monkeypatch.setattr("pangeo_binder.git._MEMORY_BYTES", 40 << 20)
+        for place in (url, str(tmp_path / "many")):
+            with pytest.raises(RepoTooLarge):
+                await list_refs(place, GitAccess(allow_local=True), "branch-299999")
 
 
 def test_names_that_cannot_be_shown_are_not_suggested() -> None:
