@@ -346,10 +346,9 @@ def test_no_number_of_networks_fills_the_memory(monkeypatch: pytest.MonkeyPatch)
 
 async def test_the_meter_sees_what_holds_the_loop() -> None:
     with pytest.raises(AssertionError, match="the loop was held"):
-        async with loop_meter():
-            until = time.process_time() + 0.2
+        async with loop_meter() as meter:
+            until = time.process_time() + meter.limit_seconds + 0.1
             while time.process_time() < until:
                 pass
-    async with loop_meter() as meter:
+    async with loop_meter():
         await asyncio.sleep(0.1)
-    assert meter.worst_seconds < 0.05
