@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from binderhub.app import BinderHub
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, Float, Instance, Int, List, Tuple, Unicode, observe
@@ -31,6 +30,7 @@ from .web.context import WebContext
 from .web.health import HealthChecks
 from .web.limits import Limits
 from .web.routes import routes
+from .web.server import make_server
 from .web.versions import installed_versions
 
 _RENAMED = {"line_seconds": "queue_seconds", "door": "limits"}
@@ -143,7 +143,7 @@ class PangeoBinderHub(BinderHub):
 
     def start(self, run_loop: bool = True) -> None:
         """Listen, build the first example, and run until stopped (`run_loop`)."""
-        self.http_server = HTTPServer(self.tornado_app, xheaders=True)
+        self.http_server = make_server(self.tornado_app)
         self.http_server.listen(self.port, address=self.ip)
         self.log.info("The binder listens on http://%s:%d%s", self.ip, self.port, self.base_url)
         loop = IOLoop.current()

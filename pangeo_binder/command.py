@@ -1,7 +1,8 @@
-"""Runs one command with a time limit and an explicit environment, and leaves no process behind.
+"""Runs one command with limits of time and output and an explicit environment, and leaves no process behind.
 
-Returns the output as clean lines (`stream`) or complete (`capture`). Used by the binder for git, uv and `postBuild`;
-not for servers and clusters, which outlive the process that starts them (see `processes`).
+Returns the output as clean lines (`stream`) or complete (`capture`). Strangers decide what commands print, so a command
+that exceeds a limit is killed. Used by the binder for git, uv and `postBuild`; not for servers and clusters, which
+outlive the process that starts them (see `processes`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import asyncio
 import codecs
 import os
 import re
+import resource
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,12 @@ BUILD_MARK = "PANGEO_BINDER_BUILD"
 LINE_CHARACTERS = 4096
 """The maximum length of a log line; the rest of the line is dropped."""
 
+STREAM_BYTES = 64 << 20
+"""The maximum output of a command whose lines are shown; the longest logs of real builds are a few MiB."""
+STREAM_LINES = 500_000
+CAPTURE_BYTES = 1 << 20
+"""The maximum output of a command that is returned complete, unless its caller expects more."""
+
 _INHERITED = (
     *("PATH", "LANG", "TZ", STATE_DIR),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO"),
@@ -37,6 +46,7 @@ _INHERITED = (
 _TAIL_LINES = 200
 _CHUNK_BYTES = 65536
 _POLL_SECONDS = 0.25
+_DROP_SECONDS = 5
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -50,6 +60,8 @@ class Command:
     """The whole environment; nothing is inherited."""
     cwd: Path
     timeout_seconds: float
+    memory_bytes: int | None = None
+    """The limit of its address space; only Linux can set it from outside."""
 
     def __repr__(self) -> str:
         return f"Command({' '.join(self.argv)})"
@@ -75,6 +87,10 @@ class CommandFailed(PangeoBinderError):
 
 class CommandTimedOut(PangeoBinderError):
     """A command was ended because it exceeded its time limit."""
+
+
+class OutputTooLarge(PangeoBinderError):
+    """A command was ended because it printed more than it may."""
 
 
 def inherited(*names: str) -> dict[str, str]:
@@ -134,7 +150,7 @@ def _is_child(process: psutil.Process) -> bool:
 
 
 async def _start(command: Command, stderr: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         *command.argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -143,14 +159,18 @@ async def _start(command: Command, stderr: int) -> asyncio.subprocess.Process:
         cwd=command.cwd,
         start_new_session=True,
     )
+    if command.memory_bytes and sys.platform == "linux":
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (command.memory_bytes, command.memory_bytes))
+    return process
 
 
-def _kill(process: asyncio.subprocess.Process, command: Command) -> None:
+async def _kill(process: asyncio.subprocess.Process, command: Command) -> None:
     """Kill the command's process group, and marked processes that left the group."""
     with suppress(ProcessLookupError, PermissionError):  # macOS returns EPERM if only zombies are left
         os.killpg(process.pid, signal.SIGKILL)
     if mark := command.env.get(BUILD_MARK):
-        end_marked(mark)
+        await asyncio.to_thread(end_marked, mark)  # it reads the environment of every process of this machine
 
 
 async def _chunks(process: asyncio.subprocess.Process, command: Command) -> AsyncGenerator[bytes, None]:
@@ -167,7 +187,7 @@ async def _chunks(process: asyncio.subprocess.Process, command: Command) -> Asyn
                 yield chunk
                 read = asyncio.ensure_future(process.stdout.read(_CHUNK_BYTES))
             elif process.returncode is not None:
-                _kill(process, command)
+                await _kill(process, command)
             if time.monotonic() > deadline:
                 raise CommandTimedOut(f"{command.argv[0]} took longer than {command.timeout_seconds:.0f} s")
     finally:
@@ -176,7 +196,7 @@ async def _chunks(process: asyncio.subprocess.Process, command: Command) -> Asyn
 
 async def _end(process: asyncio.subprocess.Process, command: Command) -> None:
     """Kill the remaining processes, and read the pipe to its end so that it is closed."""
-    _kill(process, command)
+    await _kill(process, command)
     assert process.stdout is not None
     await asyncio.sleep(0)  # let a cancelled read release the stream
     while await process.stdout.read(_CHUNK_BYTES):
@@ -184,22 +204,36 @@ async def _end(process: asyncio.subprocess.Process, command: Command) -> None:
     await process.wait()
 
 
+async def _lines(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[str, None]:
+    """Yield the clean lines of `chunks`. Raises OutputTooLarge above the limits of a stream."""
+    splitter, size, count = LineSplitter(), 0, 0
+    async for chunk in chunks:
+        size += len(chunk)
+        for line in splitter.feed(chunk):
+            count += 1
+            if size > STREAM_BYTES or count > STREAM_LINES:
+                raise OutputTooLarge(f"more than {STREAM_BYTES} bytes or {STREAM_LINES} lines")
+            yield line
+            await asyncio.sleep(0)  # a chunk may be thousands of lines, and the consumers of none of them wait
+        if size > STREAM_BYTES:
+            raise OutputTooLarge(f"more than {STREAM_BYTES} bytes")
+    for line in splitter.flush():
+        yield line
+
+
 async def stream(command: Command) -> AsyncGenerator[str, None]:
     """Run `command` and yield the lines of standard output and error as they arrive.
 
-    Raises CommandFailed or CommandTimedOut. It leaves no process behind, also when closed or cancelled.
+    Raises CommandFailed, CommandTimedOut or OutputTooLarge. It leaves no process behind, also when closed or cancelled.
     """
     process = await _start(command, asyncio.subprocess.STDOUT)
-    splitter, tail = LineSplitter(), deque[str](maxlen=_TAIL_LINES)
+    tail = deque[str](maxlen=_TAIL_LINES)
     chunks = _chunks(process, command)
     try:
-        async for chunk in chunks:
-            for line in splitter.feed(chunk):
+        async with aclosing(_lines(chunks)) as lines:
+            async for line in lines:
                 tail.append(line)
                 yield line
-        for line in splitter.flush():
-            tail.append(line)
-            yield line
         remaining = command.timeout_seconds
         code = await asyncio.wait_for(process.wait(), remaining)
     except TimeoutError:
@@ -211,16 +245,56 @@ async def stream(command: Command) -> AsyncGenerator[str, None]:
         raise CommandFailed(code, tuple(tail))
 
 
-async def capture(command: Command) -> Captured:
-    """Run `command` and return its exit code and output. Raises CommandTimedOut."""
+class _Output:
+    """What a command has printed to both of its streams together, up to `most` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    async def read(self, reader: asyncio.StreamReader | None) -> bytes:
+        """Return everything up to the end of `reader`. Raises OutputTooLarge."""
+        assert reader is not None
+        parts = []
+        while part := await reader.read(_CHUNK_BYTES):
+            self._left -= len(part)
+            if self._left < 0:
+                raise OutputTooLarge("a command printed too much")
+            parts.append(part)
+        return b"".join(parts)
+
+
+async def capture(command: Command, max_bytes: int = CAPTURE_BYTES) -> Captured:
+    """Run `command` and return its exit code and output.
+
+    `max_bytes` limits standard output and error together. Raises CommandTimedOut or OutputTooLarge.
+    """
     process = await _start(command, asyncio.subprocess.PIPE)
+    output = _Output(max_bytes)
+    reads = [asyncio.create_task(output.read(reader)) for reader in (process.stdout, process.stderr)]
     try:
         async with asyncio.timeout(command.timeout_seconds):
-            out, err = await process.communicate()
-    except TimeoutError:
-        raise CommandTimedOut(f"{command.argv[0]} took longer than {command.timeout_seconds:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            _kill(process, command)
-            await process.communicate()
+            out, err = await asyncio.gather(*reads)
+            await process.wait()
+    except BaseException as error:
+        await _kill(process, command)
+        await _drop(reads, process)
+        if isinstance(error, TimeoutError):
+            raise CommandTimedOut(f"{command.argv[0]} took longer than {command.timeout_seconds:.0f} s") from None
+        if isinstance(error, OutputTooLarge):
+            raise OutputTooLarge(f"{command.argv[0]} printed more than {max_bytes} bytes") from None
+        raise
     return Captured(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+async def _drop(reads: list[asyncio.Task[bytes]], process: asyncio.subprocess.Process) -> None:
+    """Read what is left of the output of a killed process, so that its pipes are closed, and forget it."""
+    for read in reads:
+        read.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DROP_SECONDS):
+            for reader in (process.stdout, process.stderr):
+                assert reader is not None
+                while await reader.read(_CHUNK_BYTES):
+                    pass
+            await process.wait()

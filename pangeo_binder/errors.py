@@ -45,6 +45,12 @@ class RepoNotFound(UserError):
     status, reason = 404, "repo_not_found"
 
 
+class RepoTooLarge(UserError):
+    """The repository lists or says more than this service reads."""
+
+    status, reason = 422, "repo_too_large"
+
+
 class RefNotFound(UserError):
     """The repository has no such branch, tag or commit."""
 

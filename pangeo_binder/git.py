@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .command import Captured, Command, CommandTimedOut, capture, inherited, stream
-from .errors import RepoNotFound, UserError
+from .command import CAPTURE_BYTES, Captured, Command, CommandTimedOut, OutputTooLarge, capture, inherited, stream
+from .errors import RepoNotFound, RepoTooLarge, UserError
 
 _HARDENING = (
     "credential.helper=",
@@ -25,6 +25,9 @@ _HARDENING = (
     "init.defaultBranch=main",
     "submodule.recurse=false",
 )
+
+_MEMORY_BYTES = 1 << 30
+"""The memory of a short git: it keeps all refs that a host lists in memory before it prints the first one."""
 
 _SSH = "ssh -oBatchMode=yes -oConnectTimeout=10 -oStrictHostKeyChecking=accept-new"
 # a public binder's own keys must not give its users access to private repositories
@@ -77,12 +80,21 @@ class Git:
         hardening = [word for setting in _HARDENING for word in ("-c", setting)]
         return Command(("git", *hardening, *args), git_env(self.url, self.access), cwd, timeout_seconds)
 
-    async def run(self, *args: str, cwd: Path = Path("/")) -> Captured:
-        """Run a short `git <args>`. Raises RepoNotFound if the repository does not answer in time."""
+    async def run(self, *args: str, cwd: Path = Path("/"), max_bytes: int = CAPTURE_BYTES) -> Captured:
+        """Run a short `git <args>` with limits of time, memory and output.
+
+        Raises RepoNotFound if the repository does not answer in time, and RepoTooLarge if it answers too much.
+        """
+        command = self.command(*args, cwd=cwd, timeout_seconds=self.access.timeout_seconds)
         try:
-            return await capture(self.command(*args, cwd=cwd, timeout_seconds=self.access.timeout_seconds))
+            ended = await capture(replace(command, memory_bytes=_MEMORY_BYTES), max_bytes)
         except CommandTimedOut:
             raise self.timeout_error() from None
+        except OutputTooLarge:
+            raise self._size_error() from None
+        if ended.code and any(words in ended.err.lower() for words in _NO_MEMORY):
+            raise self._size_error()
+        return ended
 
     def stream(self, *args: str, cwd: Path, timeout_seconds: float) -> AsyncGenerator[str, None]:
         """Run a long `git <args>` and yield its lines. Raises CommandFailed or CommandTimedOut."""
@@ -92,6 +104,12 @@ class Git:
         """Return the error for a repository that did not answer in time."""
         seconds = f"{self.access.timeout_seconds:.0f} seconds"
         return RepoNotFound(f"{self.url} did not answer within {seconds}.", "Try again in a minute.")
+
+    def _size_error(self) -> UserError:
+        return RepoTooLarge(
+            f"{self.url} lists more branches and tags than this binder reads.",
+            "Name the branch or tag in full, such as refs/heads/main, or use a full commit id.",
+        )
 
     def read_error(self, stderr: str) -> UserError:
         """Return the error for a repository that git could not read, from git's message (in English)."""
@@ -116,6 +134,7 @@ _LOGIN = (
     "returned error: 403",
     "access denied",
 )
+_NO_MEMORY = ("out of memory", "cannot allocate memory")
 _UNREACHABLE = (
     "could not resolve host",
     "connection refused",

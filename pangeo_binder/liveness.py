@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import aiohttp
 
+from .answers import read_object
+
 MISSES = 2
 """How many checks in a row must find a server missing before its resources are removed."""
 
@@ -42,7 +44,7 @@ class HubIsAlive:
             ):
                 if response.status == 404:
                     return False
-                return not (await response.json())["stopped"] if response.status == 200 else None
+                return not (await read_object(response))["stopped"] if response.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError):
             return None
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from ..command import CommandTimedOut
+from ..command import CommandTimedOut, OutputTooLarge
 from ..errors import BuildFailed, PangeoBinderError, UserError
 from ..events import Phase
 from ..git import GitAccess
@@ -110,7 +110,7 @@ class Builder(ABC):
         """Return the repository's request, by default from its checkout. Raises RequestInvalid."""
         if isinstance(environment, ContainerImage):
             return RepositoryRequest()
-        return find_request(Path(environment.checkout))
+        return await asyncio.to_thread(find_request, Path(environment.checkout))
 
     async def recover(self) -> int:
         """Remove what builds of dead processes left; return how many builds that were."""
@@ -162,6 +162,11 @@ class Builder(ABC):
                 return BuildFailed(
                     f"The build took longer than {limit} and was stopped.",
                     "Reduce what the build does, or ask the operator for more time.",
+                )
+            case OutputTooLarge():
+                return BuildFailed(
+                    "The build printed more than this binder reads and was stopped.",
+                    "Make its commands print less, for example with --quiet or into a file.",
                 )
             case OSError(errno=errno.ENOSPC):
                 return disk_full()

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 
 from ..errors import BuildFailed
 
+_VERSION_CHARACTERS = 100
+_CORRECT = "Correct it in the repository, then open the link again."
 UNDERSTOOD = "it builds Python environments from requirements.txt, pyproject.toml or setup.py"
 
 
@@ -42,8 +44,10 @@ def from_json(text: str) -> Recipe:
 
 def check(recipe: Recipe) -> None:
     """Raise BuildFailed if this builder cannot follow the recipe."""
+    if len(recipe.python) > _VERSION_CHARACTERS:
+        raise BuildFailed("The repository's request for a Python version is too long.", _CORRECT)
     if recipe.mistake:
-        raise BuildFailed(recipe.mistake, "Correct it in the repository, then open the link again.")
+        raise BuildFailed(recipe.mistake, _CORRECT)
     if recipe.foreign:
         raise BuildFailed(
             f"This repository needs {recipe.foreign}, which this binder cannot build: {UNDERSTOOD}.",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _PHASES = {"waiting": 5, "fetching": 15, "building": 40, "built": 70, "launching": 80, "ready": 100, "failed": 100}
+_LINE_BYTES = 1 << 18
+"""The maximum length of a line of the stream; a longer one is not an event."""
 _BROWSER_SECONDS = 10
 """How long a browser has to start and to read the page that redirects it to the server."""
 
@@ -116,20 +118,27 @@ def _events(stream: str) -> Iterator[dict[str, Any]]:
     try:
         request = urllib.request.Request(stream, headers={"Accept": "text/event-stream"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310 (the user's own address)
-            for line in response:
+            while line := response.readline(_LINE_BYTES):
                 if line.startswith(b"data:"):
-                    event = json.loads(line[5:])
-                    if not isinstance(event, dict) or "phase" not in event:
-                        raise LaunchFailed(
-                            "The server at this address is not a binder.", "Check the address given with --hub."
-                        )
-                    yield event
+                    yield _event(line)
     except urllib.error.HTTPError as error:
         raise LaunchFailed(
             f"The binder answered with status {error.code}.", "Check the address given with --hub."
         ) from None
     except (OSError, ValueError, http.client.HTTPException):
         raise LaunchFailed("The binder cannot be reached.", "Is it running? Start one with: pangeo-binder up") from None
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """Return the event in a line of a binder's stream. Raises LaunchFailed for anything else."""
+    try:
+        event = json.loads(line[5:])
+    except (ValueError, RecursionError):
+        event = None
+    has_fields = isinstance(event, dict) and isinstance(event.get("phase"), str)
+    if not has_fields or (event["phase"] == "ready" and not {"url", "token"} <= event.keys()):
+        raise LaunchFailed("The server at this address is not a binder.", "Check the address given with --hub.")
+    return dict(event)
 
 
 def _open(address: str) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..model import Server
     from ..policy.model import Policy
 
+_ANSWER_BYTES = 16 << 20
+
 
 class NothingRuns(UserError):
     """No stack answers in this state directory."""
@@ -106,7 +108,7 @@ def _get(url: str, authorization: str, state_dir: Path) -> Any:
     request = urllib.request.Request(url, headers={"Authorization": authorization})  # noqa: S310 (always loopback)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
-            return json.load(response)
+            return json.loads(response.read(_ANSWER_BYTES))  # a longer answer is cut, so it is not JSON
     except (OSError, ValueError):
         raise _nothing(state_dir) from None
 

@@ -17,6 +17,7 @@ from dask_gateway_server.auth import JupyterHubAuthenticator, unauthorized
 from dask_gateway_server.models import User
 from traitlets import default
 
+from ..answers import read_object
 from ..model import Launch, launch_of
 
 _SERVER_SCOPE = "access:servers!server="
@@ -100,8 +101,7 @@ class LaunchAuthenticator(JupyterHubAuthenticator):
         headers = {"Authorization": f"token {token or self.jupyterhub_api_token}"}
         async with self.session.get(self.jupyterhub_api_url + path, headers=headers, ssl=self.ssl_context) as response:
             if response.status == 200:
-                body: dict[str, Any] = await response.json()
-                return body
+                return await read_object(response)
             if response.status in (401, 403, 404):
                 raise unauthorized("jupyterhub")
             raise web.HTTPBadGateway(reason="JupyterHub did not answer; try again in a minute.")

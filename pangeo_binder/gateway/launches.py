@@ -20,6 +20,7 @@ from dask_gateway_server.options import Options
 
 from ..model import Launch
 from .auth import LaunchUser
+from .bodies import check_body
 from .options import Runtime, options_for
 from .reaper import Reaper
 
@@ -45,6 +46,7 @@ class LaunchBackendMixin(Backend):
         """Start the backend, the routes for the hub and the operator, and the reaper."""
         self._starting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.cluster_options = self._options
+        app.middlewares.append(check_body)
         await super().setup(app)
         app.router.add_delete("/api/v1/launches/{user}/{server:.*}", self._end_launch)
         app.router.add_get("/api/v1/launches/", self._list_launches)

@@ -16,6 +16,7 @@ from dask_gateway_server.backends.local import UnsafeLocalBackend
 from dask_gateway_server.models import Cluster, ClusterStatus
 from traitlets import Unicode
 
+from ..answers import read_object
 from ..local.layer import layer_of, search_path
 from ..local.processes import LAUNCH, STATE_DIR
 from ..model import Launch
@@ -81,9 +82,9 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
         headers = {"Authorization": f"Bearer {self.storage_token}"}
         try:
             async with self.session.get(url, headers=headers, raise_for_status=True) as response:
-                environment: dict[str, str] = (await response.json())["environment"]
+                environment: dict[str, str] = (await read_object(response))["environment"]
                 return environment
-        except (aiohttp.ClientError, TimeoutError):
+        except (aiohttp.ClientError, TimeoutError, KeyError):
             raise PublicException(
                 "The storage service did not answer, so workers would have no scratch storage. Try again in a minute."
             ) from None

@@ -29,12 +29,25 @@ _MAX_BODY = 16 * 2**20
 """Room for the reservations of a full renewal."""
 
 
-class AdmissionHandler(APIHandler):
-    """Makes, renews and releases reservations."""
+class _TableHandler(APIHandler):
+    """Handler of the table that the spawners also have."""
 
     def initialize(self, table: AdmissionTable) -> None:
-        """Take the table that the spawners have as well."""
         self._table = table
+
+
+class AdmissionHandler(_TableHandler):
+    """Handler that releases one reservation."""
+
+    @needs_scope(ADMISSION_SCOPE)
+    def delete(self, launch_id: str) -> None:
+        self._table.release(launch_id)
+        self.set_status(204)
+        self.finish()
+
+
+class AdmissionsHandler(_TableHandler):
+    """Handler that makes and renews reservations."""
 
     @needs_scope(ADMISSION_SCOPE)
     def post(self) -> None:
@@ -55,18 +68,12 @@ class AdmissionHandler(APIHandler):
             servers[launch.grant.tier] = servers.get(launch.grant.tier, 0) + 1
         self.finish(json.dumps({"lost": lost, "servers": servers}))
 
-    @needs_scope(ADMISSION_SCOPE)
-    def delete(self, launch_id: str) -> None:
-        self._table.release(launch_id)
-        self.set_status(204)
-        self.finish()
-
     def _body(self, kind: type[T]) -> T:
         if len(self.request.body) > _MAX_BODY:
             raise HTTPError(413, "The body is too large.")
         try:
             return from_wire(kind, json.loads(self.request.body))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise HTTPError(400, f"The body is not a {kind.__name__.lower()}.") from None
 
     def _running(self) -> dict[str, dict[str, float]]:
@@ -84,4 +91,4 @@ def handlers(table: AdmissionTable) -> list[tuple[Any, ...]]:
     JupyterHub advises to use a service instead, which could not see the hub's memory.
     """
     one = rf"{_PATH}/([a-z0-9]{{{LAUNCH_ID_LENGTH}}})"
-    return [(path, AdmissionHandler, {"table": table}) for path in (_PATH, one)]
+    return [(_PATH, AdmissionsHandler, {"table": table}), (one, AdmissionHandler, {"table": table})]

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import aiohttp
 
 from .. import metrics
+from ..answers import read_object
 from ..errors import DaskUnavailable, StorageUnavailable, UserError
 from ..model import Launch, to_wire
 from .connections import Connections
@@ -159,14 +160,14 @@ class Provisioner:
         url, headers = self._credentials_request(launch)
         try:
             async with self._connections.http.put(url, json=body, headers=headers, raise_for_status=True) as response:
-                answer = await response.json()
-        except (aiohttp.ClientError, TimeoutError) as error:
+                environment = (await read_object(response))["environment"]
+        except (aiohttp.ClientError, TimeoutError, KeyError) as error:
             log.error("No storage for launch %s: %s", launch.id, type(error).__name__)
             raise StorageUnavailable(
                 "The storage service did not provide scratch storage for this launch.", "Try again in a minute."
             ) from None
-        await store(answer["environment"])
-        return Provisioned(storage=MappingProxyType(answer["environment"]))
+        await store(environment)
+        return Provisioned(storage=MappingProxyType(environment))
 
     async def _dask(self, launch: Launch, server_token: str) -> Provisioned:
         grant = launch.grant.dask

@@ -7,7 +7,6 @@ binder. API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncGenerator
@@ -18,6 +17,8 @@ from urllib.parse import quote
 
 import aiohttp
 
+from ..answers import MAX_BYTES, AnswerInvalid, parse_json, read_bytes, read_lines, read_object
+from ..command import LINE_CHARACTERS
 from ..errors import HubStarting, HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
 from ..model import Launch, Server, from_wire, to_wire
 from ..policy.counters import Full, Renewal, Reservation
@@ -34,6 +35,10 @@ _START_SECONDS = 90
 """How long each of the two calls of a start may take: a hub that starts a hundred servers answers late."""
 _PAGE = 200
 """The hub's default upper limit for a page of users (`JupyterHub.api_page_max_limit`)."""
+_PAGES = 500
+"""More pages than this are no list of servers."""
+_PAGE_BYTES = 16 << 20
+"""The maximum size of a page of users. Most of it are tickets, which are long texts and quick to parse."""
 _AGAIN = "Try again in a minute."
 _BUSY = 429
 """The hub's answer while it starts as many servers as it may (`JupyterHub.concurrent_spawn_limit`)."""
@@ -84,20 +89,22 @@ class Hub:
         """Return the answer (None if it is not whole JSON); any status but `ok` raises HubUnavailable."""
         return (await self._answer(method, path, ok=ok, **kwargs))[1]
 
-    async def _answer(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> tuple[int, Any]:
+    async def _answer(
+        self, method: str, path: str, *, ok: tuple[int, ...], max_bytes: int = MAX_BYTES, **kwargs: Any
+    ) -> tuple[int, Any]:
         try:
             async with self._http.request(method, f"{self._api_url}{path}", **kwargs) as response:
-                text = await response.text()
+                body = await read_bytes(response, max_bytes)
                 status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:
             log.error("JupyterHub did not answer %s: %s", method, type(error).__name__)
             raise HubUnavailable("JupyterHub does not answer.", _AGAIN) from None
         if status not in ok:
-            log.error("JupyterHub answered %s with %d: %s", method, status, text[:300])
+            log.error("JupyterHub answered %s with %d: %s", method, status, body[:300].decode(errors="replace"))
             raise HubUnavailable(f"JupyterHub answered with an error ({status}).", _AGAIN)
         try:
-            return status, json.loads(text)
-        except ValueError:
+            return status, parse_json(body)
+        except AnswerInvalid:
             return status, None
 
     async def reserve(self, wanted: Reservation) -> Full | None:
@@ -141,7 +148,7 @@ class Hub:
             async with aclosing(self._progress(f"{server}/progress")) as progress:
                 async for message in progress:
                     yield message
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             log.error("The hub was lost while launch %s started: %s", launch.id, type(error).__name__)
             raise HubUnavailable("JupyterHub was lost while the server started.", _AGAIN) from None
 
@@ -152,7 +159,7 @@ class Hub:
         asked = self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}, timeout=timeout)
         async with asked as response:
             if response.status not in (201, 202, _BUSY):
-                raise _refusal((await response.json()).get("message", ""))
+                raise _refusal(str((await read_object(response)).get("message", "")))
             return response.status
 
     async def _progress(self, path: str) -> AsyncGenerator[str, None]:
@@ -162,16 +169,17 @@ class Hub:
             if stream.status in (400, 404):  # it is starting no longer, and the hub has forgotten why
                 raise SpawnFailed("The session's server ended while it was starting.", _AGAIN)
             stream.raise_for_status()
-            async for line in stream.content:
-                if not line.startswith(b"data:"):
-                    continue
-                event = json.loads(line[5:])
-                if event.get("ready"):
-                    return
-                if event.get("failed"):
-                    raise _refusal(event.get("message", ""))
-                if event.get("message"):
-                    yield str(event["message"])
+            async with aclosing(read_lines(stream)) as lines:
+                async for line in lines:
+                    event = parse_json(line[5:]) if line.startswith(b"data:") else {}
+                    if not isinstance(event, dict):
+                        raise AnswerInvalid("an event that is not a JSON object")
+                    if event.get("ready"):
+                        return
+                    if event.get("failed"):
+                        raise _refusal(str(event.get("message", "")))
+                    if event.get("message"):
+                        yield str(event["message"])[:LINE_CHARACTERS]
         raise HubUnavailable("JupyterHub stopped reporting how the server starts.", _AGAIN)
 
     async def stop(self, launch: Launch) -> None:
@@ -189,16 +197,17 @@ class Hub:
     async def servers(self) -> list[Server]:
         """Return every server the hub knows as starting or running that was started by a ticket."""
         found: list[Server] = []
-        offset = 0
-        while True:
-            page = await self._call("GET", f"/users?state=active&offset={offset}&limit={_PAGE}", ok=(200,))
+        for number in range(_PAGES):
+            path = f"/users?state=active&offset={number * _PAGE}&limit={_PAGE}"
+            page = await self._call("GET", path, ok=(200,), max_bytes=_PAGE_BYTES)
             if not isinstance(page, list):  # whatever answered, no launch may count as not running for it
-                raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN)
+                break
             for user in page:
                 found += [server for model in user["servers"].values() if (server := self._server(model))]
+                await asyncio.sleep(0)  # verifying the tickets of a page takes longer than others should wait
             if len(page) < _PAGE:
                 return found
-            offset += _PAGE
+        raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN)
 
     async def environments_in_use(self) -> set[str]:
         """Return the ids of the environments of all servers."""

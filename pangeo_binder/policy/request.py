@@ -20,11 +20,13 @@ from .sentences import problems_of
 
 PLACES = ("binder/pangeo.yaml", ".binder/pangeo.yaml")
 MAX_BYTES = 16 * 1024
+_SHOWN_PROBLEMS = 20
+_TEXT_CHARACTERS = 500
 _HINT = "The repository's authors can mend it."
 
 
 class RequestInvalid(UserError):
-    """The repository's `pangeo.yaml` has mistakes; the message lists all of them as `file:line: problem`."""
+    """The repository's `pangeo.yaml` has mistakes; the message lists the first ones as `file:line: problem`."""
 
     status, reason = 422, "request_invalid"
 
@@ -74,7 +76,9 @@ def read_request(raw: bytes, name: str = PLACES[0]) -> RepositoryRequest:
     except ValidationError as error:
         problems += problems_of(error, RepositoryRequest, document)
     if problems:
-        lines = [f"{name}:{each.line}: {each.text}" for each in sorted(problems, key=lambda each: each.line)]
+        found = sorted(problems, key=lambda each: each.line)
+        lines = [f"{name}:{each.line}: {each.text[:_TEXT_CHARACTERS]}" for each in found[:_SHOWN_PROBLEMS]]
+        lines += [f"{name} has {len(found)} mistakes."] if len(found) > _SHOWN_PROBLEMS else []
         raise RequestInvalid("\n".join(lines), _HINT)
     return request
 

@@ -6,17 +6,17 @@ Form: https://mybinder.readthedocs.io/en/latest/howto/external_binder_setup.html
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping
-from difflib import get_close_matches
 from urllib.parse import unquote, urlsplit
 
-from ..errors import BadLink, RefNotFound, UserError
+from ..errors import BadLink, RefNotFound, RepoTooLarge, UserError
 from ..git import GitAccess, is_local
 from ..model import FetchKind, Repo, RepoRef
 from .base import Provenance, Provider, ProviderForm
 from .history import Histories
 from .listing import is_own_name, list_refs
+from .suggestion import suggest
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _PATH = r"[\w.~+@=,/-]+"
@@ -34,7 +34,6 @@ _SHORT_COMMIT = re.compile(r"(?=.*[0-9])[0-9a-f]{7,39}")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443", "ssh": ":22"}
 
 _LINK_HINT = "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
-_SHOWN_NAMES = 5
 
 
 class GitProvider(Provider):
@@ -70,7 +69,22 @@ class GitProvider(Provider):
                 if is_own_name(name):
                     self._histories.remember(ref.url, commits[name], listing.served)
                 return commits[name]
-        raise _no_ref(ref, commits)
+        raise await self._no_ref(ref)
+
+    async def _no_ref(self, ref: RepoRef) -> UserError:
+        if ref.ref == "HEAD":
+            return RefNotFound(f"{ref.url} has no commits yet, or no default branch.", "Name a branch in the link.")
+        if _SHORT_COMMIT.fullmatch(ref.ref):
+            return RefNotFound(
+                f"{ref.url} has no branch or tag `{ref.ref}`, which looks like a short commit id.",
+                "Use the full commit id of 40 characters.",
+            )
+        try:
+            listing = await list_refs(ref.url, self._access)
+            hint = await asyncio.to_thread(suggest, ref.ref, listing.commits)
+        except RepoTooLarge:
+            hint = "Check the name in the repository."
+        return RefNotFound(f"{ref.url} has no branch or tag `{ref.ref}`.", hint)
 
     def known_provenance(self, repo: Repo) -> Provenance | None:
         return self._histories.known(repo.ref.url, repo.revision)
@@ -106,24 +120,3 @@ def _canonical(url: str) -> str:
         return url
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.lower().removesuffix(_DEFAULT_PORTS[scheme])}{slash}{path}"
-
-
-def _no_ref(ref: RepoRef, commits: Mapping[str, str]) -> UserError:
-    if ref.ref == "HEAD":
-        return RefNotFound(f"{ref.url} has no commits yet, or no default branch.", "Name a branch in the link.")
-    if _SHORT_COMMIT.fullmatch(ref.ref):
-        return RefNotFound(
-            f"{ref.url} has no branch or tag `{ref.ref}`, which looks like a short commit id.",
-            "Use the full commit id of 40 characters.",
-        )
-    branches = [name.removeprefix("refs/heads/") for name in commits if name.startswith("refs/heads/")]
-    tags = [name.removeprefix("refs/tags/") for name in commits if name.startswith("refs/tags/")]
-    return RefNotFound(f"{ref.url} has no branch or tag `{ref.ref}`.", _suggestion(ref.ref, branches, tags))
-
-
-def _suggestion(wanted: str, branches: list[str], tags: list[str]) -> str:
-    close_tags = get_close_matches(wanted, tags, _SHOWN_NAMES)
-    if branches and len(branches) <= _SHOWN_NAMES and not close_tags:
-        return f"Its branches are: {', '.join(branches)}."
-    close = get_close_matches(wanted, branches, _SHOWN_NAMES) + close_tags
-    return f"Similar names: {', '.join(close[:_SHOWN_NAMES])}." if close else "Check the name in the repository."

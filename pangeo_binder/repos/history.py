@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import tempfile
 import time
 from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from ..command import Captured, CommandTimedOut, capture
-from ..errors import RepoNotFound, UserError
+from ..command import Captured, CommandTimedOut, OutputTooLarge, capture
+from ..errors import RepoNotFound, RepoTooLarge, UserError
 from ..git import Git, GitAccess
 from ..policy.match import FOREIGN
 from .base import Provenance
@@ -32,6 +35,8 @@ _FETCH = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--filter=tree:0"
 _SETTINGS = ("-c", "transfer.unpackLimit=1", "-c", "http.followRedirects=false")
 _LIMITED = 'ulimit -f "$0" && exec "$@"'
 _BLOCK_BYTES = 512  # the unit of `ulimit -f` in POSIX
+_ID_BYTES = 65  # of a line of `rev-list` in a repository with SHA-256
+_MESSAGE_BYTES = 1 << 20
 _OWN_COMMITS = 10_000
 _TEXT_CHARACTERS = 64_000_000
 _CONCURRENT_FETCHES = 3
@@ -111,7 +116,10 @@ class Histories:
         async with lock:  # for many commits at the same time, the first call fetches the history for all
             if known := self.known(url, commit):
                 return known
-            listing = await list_refs(url, self._access)
+            try:
+                listing = await list_refs(url, self._access)
+            except RepoTooLarge:
+                return Provenance(_TOO_LARGE)
             if commit in listing.ids:
                 return self.remember(url, commit, listing.served)
             history = await self._history(url, listing)
@@ -143,27 +151,27 @@ class Histories:
         if len(listing.ids) > self._limits.refs:
             raise _TooLarge
         git = Git(listing.served or url, self._access)
-        with tempfile.TemporaryDirectory(prefix="history-", ignore_cleanup_errors=True) as name:
-            await git.run("init", "-q", "--bare", cwd=Path(name))
+        async with _temporary_folder() as folder:
+            await git.run("init", "-q", "--bare", cwd=folder)
             # a partial clone needs a named remote; git does not accept a path for it
             named = ("-c", f"remote.origin.url={git.url}")
-            fetched = await self._run_limited(git, Path(name), *_SETTINGS, *named, *_FETCH, "--", "origin", *_REFSPECS)
+            fetched = await self._run_limited(git, folder, *_SETTINGS, *named, *_FETCH, "--", "origin", *_REFSPECS)
             if fetched.code:
-                raise self._failed(url, fetched, Path(name))
-            rev_list = ("rev-list", "--all", f"--max-count={self._limits.commits}")
-            listed = await self._run_limited(git, Path(name), *rev_list)
+                raise self._failed(url, fetched, folder)
+            listed = await self._run_limited(git, folder, "rev-list", "--all", f"--max-count={self._limits.commits}")
             if listed.code:
-                raise self._failed(url, listed, Path(name))
+                raise self._failed(url, listed, folder)
         complete = listed.out.count("\n") < self._limits.commits
         return _History(listing.ids, f"\n{listed.out}", complete, 0, listing.served)
 
     async def _run_limited(self, git: Git, cwd: Path, *args: str) -> Captured:
-        """Run `git <args>` within the time and file size limits. Raises _TooLarge."""
+        """Run `git <args>` within the limits of time, file size and output. Raises _TooLarge."""
         command = git.command(*args, cwd=cwd, timeout_seconds=self._limits.fetch_seconds)
         blocks = str(self._limits.pack_bytes // _BLOCK_BYTES)
         try:
-            return await capture(replace(command, argv=("sh", "-c", _LIMITED, blocks, *command.argv)))
-        except CommandTimedOut:
+            limited = replace(command, argv=("sh", "-c", _LIMITED, blocks, *command.argv))
+            return await capture(limited, _MESSAGE_BYTES + self._limits.commits * _ID_BYTES)
+        except (CommandTimedOut, OutputTooLarge):
             raise _TooLarge from None
 
     def _failed(self, url: str, ended: Captured, folder: Path) -> UserError | _TooLarge:
@@ -177,3 +185,13 @@ class Histories:
             f"{url} did not send the history that is needed to find the link's commit.",
             "Try again in a minute, or name a branch or tag in the link.",
         )
+
+
+@asynccontextmanager
+async def _temporary_folder() -> AsyncGenerator[Path, None]:
+    """Make a folder, and delete it in a thread: git writes a file for each ref."""
+    folder = Path(tempfile.mkdtemp(prefix="history-"))
+    try:
+        yield folder
+    finally:
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))

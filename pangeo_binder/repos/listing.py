@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..command import Captured
 from ..git import Git, GitAccess
 
+LISTING_BYTES = 8 << 20
+"""How much of a listing is read: about 100,000 refs."""
+_MESSAGE_CHARACTERS = 16_384
+"""How much of git's messages is read: a server may send any number of them."""
 _OWN = ("refs/heads/", "refs/tags/")
 # git follows redirects of its first request and prints the target; LC_ALL=C makes that message English
 _REDIRECT = re.compile(r"^warning: redirecting to (https?://\S+)$", re.MULTILINE)
@@ -34,28 +40,33 @@ def is_own_name(name: str) -> bool:
 
 
 async def list_refs(url: str, access: GitAccess, ref: str = "") -> Listing:
-    """Return the refs needed to resolve `ref`: only itself if it is `HEAD` or a full ref, else all branches and tags.
+    """Return the refs of the repository that may be meant by `ref`; without it, all branches and tags.
 
-    Raises RepoNotFound.
+    Raises RepoNotFound, or RepoTooLarge above `LISTING_BYTES`.
     """
     git = Git(url, access)
-    listed = await git.run(*_command(ref), "--", url, *_pattern(ref))
+    listed = await git.run(*_command(ref), "--", url, *_patterns(ref), max_bytes=LISTING_BYTES)
     if listed.code:
-        raise git.read_error(listed.err)
-    redirects = _REDIRECT.findall(listed.err)
+        raise git.read_error(listed.err[:_MESSAGE_CHARACTERS])
+    return await asyncio.to_thread(_listing, listed)
+
+
+def _listing(listed: Captured) -> Listing:
     commits, ids = {}, set()
     for line in listed.out.splitlines():
         commit, _, name = line.partition("\t")
         ids.add(commit)
         commits[name.removesuffix("^{}")] = commit  # an annotated tag's commit is on its later `^{}` line
+    redirects = _REDIRECT.findall(listed.err[:_MESSAGE_CHARACTERS])
     return Listing(commits, frozenset(ids), redirects[-1] if redirects else "")
 
 
 def _command(ref: str) -> tuple[str, ...]:
-    return ("ls-remote",) if _pattern(ref) else ("ls-remote", "--heads", "--tags")
+    return ("ls-remote",) if ref == "HEAD" or ref.startswith("refs/") else ("ls-remote", "--heads", "--tags")
 
 
-def _pattern(ref: str) -> tuple[str, ...]:
+def _patterns(ref: str) -> tuple[str, ...]:
+    """Return the patterns of git-ls-remote for `ref`; it also prints other refs whose last parts are the same."""
     if ref == "HEAD":
         return ("HEAD",)
-    return (ref, f"{ref}^{{}}") if ref.startswith("refs/") else ()
+    return (ref, f"{ref}^{{}}") if ref else ()

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tornado.web import HTTPError, RequestHandler
 
-from ..errors import UserError
+from ..errors import BadLink, UserError
 from ..model import RepoRef
 from ..repos.registry import provider_for
 from ..resources import resource
@@ -23,6 +23,9 @@ from .context import WebContext
 from .failure import to_user_error
 from .limits import Caller, LimitChecker, host_of, network_of
 
+_LINK_CHARACTERS = 8192
+"""The maximum length of a link: room for a URL of 2,048 characters, each of them percent-encoded, and a ref."""
+_LOGGED_CHARACTERS = 1000
 _VERSION_LENGTH = 12
 # the user name and password in a repository URL, quoted or not: links with them are refused, and no log may show them
 _USERINFO = re.compile(r"((?::|%3A)(?:/|%2F){2})(?:(?!/|%2F).)*(?:@|%40)", re.IGNORECASE)
@@ -133,6 +136,14 @@ class BaseHandler(RequestHandler):
         """
         return self.request.path.removeprefix(self.shared.context.base_url + prefix)
 
+    def link(self, prefix: str) -> tuple[str, str]:
+        """Return the provider and the spec of the link after `prefix`. Raises BadLink if it is too long."""
+        link = self.after(prefix)
+        if len(link) > _LINK_CHARACTERS:
+            raise BadLink(f"The link is longer than {_LINK_CHARACTERS} characters.", "Check where the link comes from.")
+        provider, _, spec = link.rstrip("/").partition("/")
+        return provider, spec
+
     def page(self, template: str, **values: Any) -> None:
         """Answer with the page rendered from `template` with `values`."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
@@ -143,7 +154,7 @@ class BaseHandler(RequestHandler):
 
     def _request_summary(self) -> str:
         # the base class also logs the query, which may contain a token
-        path = _USERINFO.sub(r"\1[secret]@", self.request.path)
+        path = _USERINFO.sub(r"\1[secret]@", self.request.path)[:_LOGGED_CHARACTERS]
         return f"{self.request.method} {path} ({self.request.remote_ip})"
 
     def error_of(self, status_code: int, **kwargs: Any) -> UserError:

@@ -18,7 +18,7 @@ class LaunchPage(BaseHandler):
     """Page that shows the progress of one launch, then opens its server."""
 
     def get(self) -> None:
-        id_, _, spec = self.after("v2/").rstrip("/").partition("/")
+        id_, spec = self.link("v2/")
         provider = provider_for(self.shared.context.providers, id_)
         ref = provider.parse(spec)
         names = ("urlpath", "labpath", "filepath")

@@ -19,6 +19,9 @@ from ..errors import NotAllowed, QuotaExceeded
 
 _SALT = "pangeo-binder/build-token/1"
 _IPV6_SITE_BITS = 64  # one home or lab gets at least a /64, so a single address does not identify it
+_COUNTED_NETWORKS = 100_000
+_OTHERS = "others"
+"""All networks that come after those counted share one count, so that no number of addresses fills the memory."""
 _PORT = re.compile(r":[0-9]*$")
 _OPEN_THE_LINK = "Open the launch link in your browser again."
 
@@ -100,6 +103,8 @@ class RateLimiter:
         window = int(now // self._seconds)
         if window != self._window:
             self._window, self._counts = window, Counter()
+        if len(self._counts) >= _COUNTED_NETWORKS and network not in self._counts:
+            network = _OTHERS
         self._counts[network] += 1
         if self._counts[network] > self._limit:
             minutes = math.ceil(((window + 1) * self._seconds - now) / 60)

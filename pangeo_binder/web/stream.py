@@ -64,6 +64,8 @@ class BuildStream(BaseHandler):
             async with aclosing(self._events()) as events:
                 async for event in events:
                     await self._send(sse(event))
+                    # a follower that joins late sends thousands of events, and `flush` does not wait between them
+                    await asyncio.sleep(0)
             await asyncio.sleep(self.shared.context.stream.linger_seconds)
         except StreamClosedError:
             return
@@ -88,7 +90,7 @@ class BuildStream(BaseHandler):
             raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")
         if self.get_query_argument("build_only", "").lower() == "true":
             raise NotAllowed("This service does not build without launching.", "Remove build_only from the link.")
-        id_, _, spec = self.after("build/").rstrip("/").partition("/")
+        id_, spec = self.link("build/")
         provider_for(self.shared.context.providers, id_)
         proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from ..errors import UserError
 
 DEFAULT = "lab"
+MAX_CHARACTERS = 4096
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -29,6 +30,8 @@ def validate(urlpath: str) -> str:
     Raises BadPath if a browser could leave the server with it: a scheme, a host (`//`), a backslash, a control
     character (browsers remove tabs and newlines before they parse a URL), or `..` in any encoding.
     """
+    if len(urlpath) > MAX_CHARACTERS:
+        raise BadPath(f"The path to open is longer than {MAX_CHARACTERS} characters.", "Use a shorter path.")
     path = re.split(r"[?#]", urlpath, maxsplit=1)[0]
     climbs = ".." in unquote(path).split("/")
     if urlpath.startswith("//") or "\\" in urlpath or _SCHEME.match(urlpath) or _CONTROL.search(urlpath) or climbs:

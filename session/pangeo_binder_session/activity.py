@@ -11,13 +11,16 @@ import json
 import os
 from urllib.parse import quote
 
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpclient import HTTPRequest
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 DEFAULT_SECONDS = 60.0
 _REQUEST_SECONDS = 10
 _MAX_INTERVALS = 5
 """The longest backoff, in intervals, while the hub does not answer."""
 _MAX_CLUSTERS = 10
+_MAX_BODY_BYTES = 1 << 20
+"""The maximum size of an answer; a scheduler is the session's own and may answer anything."""
 
 
 def start(serverapp):
@@ -127,4 +130,8 @@ async def _is_computing(request):
 
 async def _fetch(request):
     request.connect_timeout = request.request_timeout = _REQUEST_SECONDS
-    return await AsyncHTTPClient().fetch(request)
+    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=_MAX_BODY_BYTES)
+    try:
+        return await client.fetch(request)
+    finally:
+        client.close()

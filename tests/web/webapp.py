@@ -30,6 +30,7 @@ from pangeo_binder.repos.base import Provenance, Provider, ProviderForm
 from pangeo_binder.web.context import Check, Example, StreamTimes, WebContext
 from pangeo_binder.web.limits import Limits
 from pangeo_binder.web.routes import routes
+from pangeo_binder.web.server import make_server
 
 GIB = 1024**3
 GRANT = Grant(
@@ -134,7 +135,7 @@ class WebApp:
         application = Application([])
         application.add_handlers(r".*$", [*more, *routes(replace(context_of(launch), **changes))])
         sockets = bind_sockets(0, "127.0.0.1")
-        server = HTTPServer(application, xheaders=True)
+        server = make_server(application)
         server.add_sockets(sockets)
         self.servers.append(server)
         return f"http://127.0.0.1:{sockets[0].getsockname()[1]}"

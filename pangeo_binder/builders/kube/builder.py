@@ -72,7 +72,7 @@ class KubeBuilder(Builder):
         digest = environment.reference.rpartition("@")[2]
         async with self._asking:
             if digest not in self._requests:
-                request = request_of(await self._registry.labels(digest))
+                request = await asyncio.to_thread(request_of, await self._registry.labels(digest))
                 self._requests = dict([*self._requests.items(), (digest, request)][-_REQUESTS:])
             return self._requests[digest]
 

@@ -131,6 +131,11 @@ class JobFollower:
                 async with aclosing(self._jobs.log(pod, container, cursor, follow=state.running)) as lines:
                     async for line in lines:
                         yield line
+                        await asyncio.sleep(0)  # a chunk of the log may be thousands of lines
+                        if cursor.exhausted:
+                            yield "The log is longer than this binder reads; the build continues without it."
+                            self._read.add(key)
+                            return
                 complete = True
             if state.terminated:
                 tries += 1

@@ -9,7 +9,7 @@ import re
 import time
 from datetime import datetime
 
-from ...command import LineSplitter
+from ...command import STREAM_BYTES, STREAM_LINES, LineSplitter
 
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 _SKEW_SECONDS = 300
@@ -26,6 +26,12 @@ class LogCursor:
         self._skip = 0
         self._catching_up = False
         self._rest = b""
+        self._bytes = self._lines = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the log has more bytes or lines than are read of one command."""
+        return self._bytes > STREAM_BYTES or self._lines > STREAM_LINES
 
     @property
     def since_seconds(self) -> int | None:
@@ -54,6 +60,8 @@ class LogCursor:
             self._catching_up = moment == self._last
         self._seen = self._seen + 1 if moment == self._last else 1
         self._last = moment
+        self._lines += 1
+        self._bytes += len(raw)
         return LineSplitter().feed((raw[found.end() :] if found else raw) + b"\n")
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 
 import aiohttp
 
+from ...answers import AnswerInvalid, parse_json, read_bytes, read_object
 from ...errors import BuildFailed
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ _KINDS: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _SECONDS: Final = 15
-_CHUNK_BYTES: Final = 1 << 16
 _MOST_BYTES: Final = 4 << 20
 """Of one manifest or configuration: registries take manifests up to this size."""
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
@@ -111,7 +111,7 @@ class Registry:
                 manifest = await self._document("manifests", manifest["manifests"][0]["digest"])
             image = await self._document("blobs", manifest["config"]["digest"])
             return dict(image.get("config", {}).get("Labels") or {})
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, AnswerInvalid) as error:
             self._refuse(f"{type(error).__name__} in {digest}", "gives an unexpected answer")
 
     async def close(self) -> None:
@@ -127,11 +127,11 @@ class Registry:
         )
 
     async def _document(self, kind: str, digest: str) -> dict[str, Any]:
-        """Return the document `digest`, which must exist. Raises RegistryUnavailable, LookupError, ValueError."""
+        """Return the document `digest`, which must exist. Raises RegistryUnavailable, LookupError, AnswerInvalid."""
         answer = await self._asked("GET", f"{kind}/{digest}") if _DIGEST.fullmatch(digest) else None
         if answer is None:
             raise LookupError(digest)
-        found: dict[str, Any] = json.loads(answer.body)
+        found: dict[str, Any] = parse_json(answer.body)
         return found
 
     async def _asked(self, method: str, path: str) -> _Answer | None:
@@ -158,16 +158,13 @@ class Registry:
         # registries redirect to their storage of blobs; aiohttp does not send the login to another host
         elsewhere = path.startswith("blobs/")
         async with self._client().request(method, url, headers=headers, allow_redirects=elsewhere) as response:
-            body = bytearray()
+            body = b""
             if method == "GET" and response.status == 200:
-                async for part in response.content.iter_chunked(_CHUNK_BYTES):
-                    body += part
-                    if len(body) > _MOST_BYTES:
-                        raise ValueError("an endless answer")
+                body = await read_bytes(response, _MOST_BYTES)
             digest = response.headers.get("Docker-Content-Digest", "")
             if body and response.content_type in _KINDS and not digest:
                 digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
-            return _Answer(response.status, digest, bytes(body), response.headers.getall("WWW-Authenticate", []))
+            return _Answer(response.status, digest, body, response.headers.getall("WWW-Authenticate", []))
 
     async def _login(self, challenges: Sequence[str]) -> str:
         """Return the Authorization header that answers the registry's challenge, or nothing if it has no answer."""
@@ -190,7 +187,7 @@ class Registry:
         async with self._client().get(realm, params=query, headers=headers, allow_redirects=False) as response:
             if response.status != 200:
                 return ""
-            answer = await response.json(content_type=None)
+            answer = await read_object(response)
         token = answer.get("token") or answer.get("access_token") or ""
         return f"Bearer {token}" if token else ""
 

@@ -37,6 +37,9 @@ BUILDER_VERSION = "venv-1"
 
 _LOCK_POLL_SECONDS = 0.5
 _DETECT_SECONDS = 60
+_DETECT_BYTES = 1 << 16
+_REQUIREMENTS_CHARACTERS = 1 << 20
+"""How much of the requirements is searched for the names of package indexes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,8 @@ class VenvBuilder(Builder):
         async with aclosing(check_out(repo, workspace.checkout, self.settings.git, deadline)) as fetching:
             async for line in fetching:
                 yield BuildEvent(Phase.FETCHING, line)
-        find_request(workspace.checkout)  # report an invalid request now, not after minutes of installing
+        # report an invalid request now, not after minutes of installing
+        await asyncio.to_thread(find_request, workspace.checkout)
         recipe = await self._recipe(workspace)
         check(recipe)
         async with aclosing(self._steps(recipe, workspace)) as building:
@@ -141,7 +145,7 @@ class VenvBuilder(Builder):
         # isolated mode (-I), so that Python imports no module from the checkout
         argv = (sys.executable, "-I", "-m", "pangeo_binder.builders.detect", self.settings.python)
         env = {name: value for name, value in workspace.env.items() if name in ("PATH", "HOME", "LC_ALL", BUILD_MARK)}
-        detected = await capture(Command(argv, env, workspace.checkout, _DETECT_SECONDS))
+        detected = await capture(Command(argv, env, workspace.checkout, _DETECT_SECONDS), _DETECT_BYTES)
         if detected.code:
             raise PangeoBinderError(f"repo2docker's detection failed: {detected.err[-2000:]}")
         return from_json(detected.out)
@@ -169,7 +173,7 @@ class VenvBuilder(Builder):
                     async for line in lines:
                         yield line
         except CommandFailed as error:
-            raise explain(error.tail, _own_indexes(recipe, workspace)) from None
+            raise explain(error.tail, await asyncio.to_thread(_own_indexes, recipe, workspace)) from None
 
     async def _session_wheel(self, workspace: _Workspace) -> Path:
         """Return the wheel of the session distribution, built once for all environments."""
@@ -193,7 +197,8 @@ def _own_indexes(recipe: Recipe, workspace: _Workspace) -> dict[str, str]:
     """Return the package indexes that the repository's requirements name, each with the file that names it."""
     if not recipe.requirements:
         return {}
-    text = (workspace.checkout / recipe.requirements).read_text(errors="replace")
+    with (workspace.checkout / recipe.requirements).open(errors="replace") as file:
+        text = file.read(_REQUIREMENTS_CHARACTERS)
     return dict.fromkeys(own_indexes(text), recipe.requirements)
 
 

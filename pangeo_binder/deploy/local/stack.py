@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ...errors import UserError
 from ...local.processes import STATE_DIR, end_all, end_services
@@ -28,6 +28,7 @@ from .hub import hub_config_file
 from .values import LOOPBACK, LocalValues, Secrets, choose_ports, write_values
 
 DEFAULT_PORT = 8585
+_ANSWER_BYTES = 1 << 20
 _START_SECONDS = 120
 _STOP_SECONDS = 20
 _RESTART_WINDOW_SECONDS = 60
@@ -154,10 +155,10 @@ class Stack:
     def _health(self) -> tuple[set[str], bool]:
         try:
             with urllib.request.urlopen(f"{self.values.public_url}health", timeout=10) as response:  # noqa: S310
-                body = json.load(response)
+                body = _json(response.read(_ANSWER_BYTES))
         except urllib.error.HTTPError as error:
-            body = _json(error.read())
-        except (OSError, ValueError):
+            body = _json(error.read(_ANSWER_BYTES))
+        except OSError:
             return set(), False
         answering = {check["service"] for check in body.get("checks", []) if check["ok"]}
         return answering | ({"binder"} if body else set()), bool(body.get("ok"))
@@ -200,7 +201,7 @@ class Stack:
         return ended
 
 
-def _json(body: bytes) -> dict[str, object]:
+def _json(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except ValueError:

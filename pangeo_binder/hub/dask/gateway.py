@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from ...answers import read_object
 from ...errors import DaskUnavailable
 from ...model import Launch
 from ..connections import Connections
@@ -58,8 +59,8 @@ class GatewayClusters(Clusters):
         body: dict[str, dict[str, str]] = {"cluster_options": {}}
         try:
             async with self._connections.http.post(url, json=body, headers=headers, raise_for_status=True) as made:
-                name = str((await made.json())["name"])
-        except (aiohttp.ClientError, TimeoutError) as error:
+                name = str((await read_object(made))["name"])
+        except (aiohttp.ClientError, TimeoutError, KeyError) as error:
             log.error("No Dask cluster for launch %s: %s", launch.id, type(error).__name__)
             raise DaskUnavailable(
                 "dask-gateway did not give this launch its cluster.", "Try again in a minute."
@@ -78,7 +79,7 @@ class GatewayClusters(Clusters):
                 url = self._url("clusters", cluster, "scale")
                 async with self._connections.http.post(url, json=count, headers=headers, raise_for_status=True):
                     pass
-        except (aiohttp.ClientError, TimeoutError):
+        except (aiohttp.ClientError, TimeoutError, KeyError):
             raise DaskUnavailable(
                 f"The Dask cluster {cluster} did not start.", "The environment may lack a working dask and distributed."
             ) from None
@@ -88,7 +89,7 @@ class GatewayClusters(Clusters):
         while True:
             # `wait` makes the gateway hold the answer until something has changed, 20 s at most
             async with self._connections.http.get(f"{url}?wait", headers=headers, raise_for_status=True) as response:
-                status = (await response.json())["status"]
+                status = (await read_object(response))["status"]
             if status == "RUNNING":
                 return
             if status != "PENDING":
