@@ -20,6 +20,8 @@ __all__ = ["chart", "cluster_tools", "control_plane", "helm"]
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 _VERSION = "1.34.0"
+CONNECTED = HERE / "connected.yaml"
+"""Values for a rendering without a cluster."""
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +47,7 @@ class Helm:
 
     def template(self, *arguments: str | Path, release: str = "binder") -> list[dict[str, Any]]:
         """Return the manifests of a release in a namespace of the same name."""
-        common = ["-n", release, "--kube-version", _VERSION]
+        common = ["-n", release, "--kube-version", _VERSION, "-f", CONNECTED]
         done = self.run("template", release, self.chart, *common, *arguments)
         assert done.returncode == 0, done.stderr
         return [each for each in yaml.safe_load_all(done.stdout) if each]
