@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.stack.control_plane import ControlPlane
 from tests.stack.installed import DEPENDENCIES
 from tests.stack.kube_fixtures import cluster_tools, control_plane
 from tests.stack.tools import ClusterTools
 
-__all__ = ["chart", "cluster_tools", "control_plane", "helm"]
+__all__ = ["chart", "cluster_tools", "control_plane", "helm", "plane"]
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
@@ -57,3 +58,23 @@ class Helm:
 def helm(cluster_tools: ClusterTools, chart: Path) -> Helm:
     """Return helm with the chart."""
     return Helm(cluster_tools, chart)
+
+
+@pytest.fixture(scope="session")
+def plane(control_plane: ControlPlane) -> ControlPlane:
+    """Return the control plane with the EndpointSlice that an API server makes unless it serves on loopback only."""
+    control_plane.apply(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "kubernetes",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "kubernetes"},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["192.0.2.10"]}, {"addresses": ["192.0.2.11"]}],
+            "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
+        }
+    )
+    return control_plane
