@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
@@ -69,6 +70,19 @@ def test_an_image_is_pushed_with_the_password_from_the_file(layout, paths, tmp_p
     error = refusal_from(paths.report.read_text())
     assert isinstance(error, BuildFailed) and "could not be pushed" in error.message
     assert "s3cret" not in capfd.readouterr().out
+
+
+@needs_tools
+def test_nothing_is_pushed_to_a_registry_that_takes_images_without_the_password(layout, paths, tmp_path):
+    """Steps of any build could then replace the images of others."""
+    with run_registry(tmp_path / "registry") as server:
+        file, reference = credentials(tmp_path / "login.json", server.address), f"{server.address}/environments:abc"
+        assert container.main(["push", "--plain-http", f"--credentials={file}", "--", reference], paths) == 1
+        with pytest.raises(HTTPError, match="404"):
+            server.request("GET", "/v2/environments/manifests/abc")
+        assert container.main(["push", "--plain-http", "--", reference], paths) == 0, "the operator accepted it"
+    error = refusal_from(paths.report.read_text())
+    assert isinstance(error, BuildFailed) and "takes images without a password" in error.message
 
 
 @pytest.mark.parametrize("where", ["index.json", "blobs/sha256/x", "link"])

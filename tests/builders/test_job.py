@@ -61,6 +61,12 @@ def test_uses_the_nodes_security_profiles_if_set():
     assert security["appArmorProfile"] == {"type": "Localhost", "localhostProfile": "builds"}
 
 
+def test_the_pod_shares_the_nodes_users_and_runtime_unless_the_operator_chose_otherwise():
+    assert not {"hostUsers", "runtimeClassName"} & pod().keys()
+    isolated = pod(dataclasses.replace(SETTINGS, host_users=False, runtime_class="kata"))
+    assert (isolated["hostUsers"], isolated["runtimeClassName"]) == (False, "kata")
+
+
 def test_the_job_has_a_deadline_and_is_removed_after_its_end():
     spec = job_manifest("abc", REPO, SETTINGS)["spec"]
     assert (spec["activeDeadlineSeconds"], spec["backoffLimit"]) == (900, 0)

@@ -17,6 +17,7 @@ from pangeo_binder.model import Repo, RepoRef
 from tests.chart.conftest import HERE, ROOT, Helm
 from tests.chart.test_chart_values import EXAMPLES, NAMED
 from tests.stack.control_plane import ControlPlane
+from tests.stack.local import until
 
 SINGLE_NODE = EXAMPLES[-1]
 
@@ -45,11 +46,11 @@ class Release:
 
 
 @pytest.fixture(scope="module")
-def release(helm: Helm, control_plane: ControlPlane) -> Release:
+def release(helm: Helm, plane: ControlPlane) -> Release:
     """Return helm on a cluster with the kinds of the Prometheus operator and of the Gateway API."""
-    control_plane.kubectl("apply", "-f", str(HERE / "crds.yaml"))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    return Release(helm, control_plane)
+    plane.kubectl("apply", "-f", str(HERE / "crds.yaml"))
+    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    return Release(helm, plane)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,20 @@ def test_an_upgrade_keeps_secrets_and_applies_new_values(release: Release) -> No
     assert {name: left.get(name) for name in before if name.startswith("pangeo")} == {
         name: data for name, data in before.items() if name.startswith("pangeo")
     }, "scratch and tickets outlive the release"
+
+
+def test_the_binder_reaches_the_addresses_of_the_api_server_and_no_network_around_them(installed: Release) -> None:
+    """The values name none, so helm finds them in the cluster."""
+    policy = installed.plane.get("networkpolicy", "binder", "-n", "binder")["spec"]
+    *api, internet = [
+        rule for rule in policy["egress"] if any("cidr" in peer.get("ipBlock", {}) for peer in rule["to"])
+    ]
+    assert internet["to"][0]["ipBlock"]["cidr"] == "0.0.0.0/0"
+    opened = [
+        ({peer["ipBlock"]["cidr"] for peer in rule["to"]}, [each["port"] for each in rule["ports"]]) for rule in api
+    ]
+    service = installed.plane.get("service", "kubernetes", "-n", "default")["spec"]
+    assert opened == [({f"{service['clusterIP']}/32"}, [443]), ({"192.0.2.10/32", "192.0.2.11/32"}, [6443])]
 
 
 def test_secrets_agree_where_two_processes_share_one(installed: Release) -> None:
@@ -265,8 +280,8 @@ def _build(container: dict[str, Any] | None = None, **changes: Any) -> str:
     return json.dumps(pod)
 
 
-def _created(plane: ControlPlane, manifest: str) -> str:
-    arguments = ("create", "--dry-run=server", "-n", "binder-builds", "-f", "-")
+def _created(plane: ControlPlane, manifest: str, namespace: str = "binder-builds") -> str:
+    arguments = ("create", "--dry-run=server", "-n", namespace, "-f", "-")
     return plane.kubectl(*arguments, stdin=manifest, check=False)
 
 
@@ -290,3 +305,20 @@ def test_even_a_compromised_binder_creates_no_build_that_reaches_its_node(
 ) -> None:
     assert "created" in _created(installed.plane, _build())
     assert message in _created(installed.plane, _build(**changes))
+
+
+def test_no_build_runs_without_the_isolation_that_the_operator_chose(release: Release) -> None:
+    chosen = "launches.prefix=of-users,builds.hostUsers=false,builds.runtimeClassName=kata"
+    kata = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "kata"}, "handler": "kata"}
+    release.plane.apply(kata)
+    release.apply("install", "users", "-f", SINGLE_NODE, "--set", chosen)
+    try:
+
+        def tried(**changes: Any) -> str:
+            return _created(release.plane, _build(**changes), "users-builds")
+
+        until("the policy works", lambda: "must have its own user namespace" in tried(runtimeClassName="kata"), 60)
+        assert "must have the runtime class kata" in tried(hostUsers=False)
+        assert "created" in tried(hostUsers=False, runtimeClassName="kata")
+    finally:
+        release.remove("users")

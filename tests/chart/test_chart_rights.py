@@ -39,14 +39,14 @@ def a_launch() -> Launch:
 
 
 @pytest.fixture(scope="module", params=[EXAMPLES[-1], SHARED], ids=["per-launch", "shared"])
-def values(request: pytest.FixtureRequest, helm: Helm, control_plane: ControlPlane) -> Iterator[KubeValues]:
+def values(request: pytest.FixtureRequest, helm: Helm, plane: ControlPlane) -> Iterator[KubeValues]:
     """Yield the values of an installed release."""
     name = f"rights-{request.param.stem}"
-    common = ["-n", name, "--kubeconfig", control_plane.kubeconfig]
+    common = ["-n", name, "--kubeconfig", plane.kubeconfig]
     more = ["--create-namespace", "--no-hooks", "-f", request.param, "--set", "launches.pullLogin=false"]
     done = helm.run("install", name, helm.chart, *common, *more)
     assert done.returncode == 0, done.stderr
-    config = control_plane.get("configmap", "pangeo-binder", "-n", name)["data"]
+    config = plane.get("configmap", "pangeo-binder", "-n", name)["data"]
     yield KubeValues.model_validate(yaml.safe_load(config["values.yaml"]))
     helm.run("uninstall", name, *common)
 

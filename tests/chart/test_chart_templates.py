@@ -14,6 +14,7 @@ import yaml
 
 from pangeo_binder.deploy.kube import values as kube_values
 from pangeo_binder.deploy.kube.values import KubeValues, read_values
+from pangeo_binder.hub.kube.settings import INTERNET_PORTS
 from pangeo_binder.policy.load import load_policy
 from tests.chart.conftest import ROOT, Helm
 from tests.chart.test_chart_values import EXAMPLES, NAMED
@@ -186,11 +187,56 @@ def test_the_binder_reaches_git_servers_of_the_internet_and_of_the_operator(helm
         "networkPolicies: {gitNetworks: [10.2.0.0/28], apiServer: {networks: [10.3.0.1/32], ports: [8443]}}\n"
     )
     common = ["-f", EXAMPLES[0]]
-    *api, (everywhere, closed, _) = _binders_blocks(helm.template(*common))
+    api, (everywhere, closed, ports) = _binders_blocks(helm.template(*common))
     assert everywhere == "0.0.0.0/0" and {"10.0.0.0/8", "169.254.0.0/16"} <= {*closed}
-    assert api and all(ports == [443, 6443] and not network.startswith("169.") for network, _, ports in api)
+    assert api == ("192.0.2.1/32", [], [443, 6443]) and tuple(ports) == INTERNET_PORTS
     opened = _binders_blocks(helm.template(*common, "-f", tmp_path / "more.yaml"))[:-1]
     assert opened == [("10.3.0.1/32", [], [8443]), ("10.1.0.0/28", [], []), ("10.2.0.0/28", [], [])]
+
+
+def _internet(manifests: Manifests, policy: str) -> tuple[list[str], list[int]]:
+    """Return the networks that a policy blocks, and the ports that it opens on the internet."""
+    (rule,) = [
+        rule
+        for rule in one(manifests, "NetworkPolicy", policy)["spec"]["egress"]
+        for peer in rule["to"]
+        if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
+    ]
+    assert {each["protocol"] for each in rule["ports"]} == {"TCP"}
+    return rule["to"][0]["ipBlock"]["except"], [each["port"] for each in rule["ports"]]
+
+
+@pytest.mark.parametrize("policy", ["binder", "builds"])
+def test_builds_and_binder_reach_the_listed_ports_and_the_registrys(policy: str, helm: Helm) -> None:
+    own = ("-f", EXAMPLES[0], "--set", "launches.internetPorts={443}")
+    _, ports = _internet(helm.template(*own, "--set", "registry.address=registry.example.org:5000"), policy)
+    assert ports == [443, 5000]
+    inside = ("--set", "registry.address=registry.example.org:5000,registry.networks={10.1.0.0/28}")
+    assert _internet(helm.template(*own, *inside), policy)[1] == [443]
+
+
+@pytest.mark.parametrize("policy", ["binder", "builds"])
+def test_metadata_services_are_blocked_and_ipv6_is_no_exception_to_ipv4(policy: str, helm: Helm) -> None:
+    """The API server refuses a policy that mixes the two."""
+    manifests = helm.template("-f", EXAMPLES[0], "--set", "launches.blockedNetworks={10.0.0.0/8,fd00::/8}")
+    assert _internet(manifests, policy)[0] == ["10.0.0.0/8", "169.254.0.0/16"]
+
+
+def test_the_hub_limits_launches_to_the_same_ports(helm: Helm) -> None:
+    config = one(helm.template("-f", EXAMPLES[0]), "ConfigMap", "pangeo-binder")["data"]
+    values = KubeValues.model_validate(yaml.safe_load(config["values.yaml"]))
+    assert values.launches.internet_ports == INTERNET_PORTS and not {22, 25} & {*INTERNET_PORTS}
+
+
+def test_the_cluster_refuses_builds_without_the_isolation_that_the_operator_chose(helm: Helm) -> None:
+    def expressions(*more: str) -> str:
+        name = "binder-pangeo-binder-builds"
+        spec = one(helm.template("-f", EXAMPLES[0], *more), "ValidatingAdmissionPolicy", name)["spec"]
+        return " ".join(each["expression"] for each in spec["validations"])
+
+    assert "hostUsers" not in expressions() and "runtimeClassName" not in expressions()
+    chosen = expressions("--set", "builds.hostUsers=false,builds.runtimeClassName=kata")
+    assert "hostUsers.orValue(true) == false" in chosen and "runtimeClassName.orValue('') == 'kata'" in chosen
 
 
 @pytest.mark.parametrize("example", NAMED)

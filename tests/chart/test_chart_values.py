@@ -15,7 +15,7 @@ import yaml
 
 from pangeo_binder.errors import PolicyInvalid
 from pangeo_binder.policy.load import load_policy_in_values
-from tests.chart.conftest import HERE, ROOT, Helm
+from tests.chart.conftest import CONNECTED, HERE, ROOT, Helm
 from tests.stack.local import COMMAND
 
 EXAMPLES = sorted((ROOT / "helm-chart" / "examples").glob("*.yaml"))
@@ -69,7 +69,7 @@ def test_an_example_fits_the_schema_and_its_policy_is_right(example: Path, tool:
 def test_an_error_names_the_wrong_key(path: Path, helm: Helm, tmp_path: Path) -> None:
     expected = path.read_text().splitlines()[0].removeprefix("# ")
     base = [] if "'policy'" in expected else ["-f", EXAMPLES[-1]]
-    done = helm.run("template", "binder", helm.chart, "--kube-version", "1.34.0", *base, "-f", path)
+    done = helm.run("template", "binder", helm.chart, "--kube-version", "1.34.0", "-f", CONNECTED, *base, "-f", path)
     assert done.returncode != 0
     assert expected in done.stderr
 

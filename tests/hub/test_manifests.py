@@ -29,6 +29,25 @@ def test_the_internet_can_be_closed() -> None:
     assert blocks(internet=False) == []
 
 
+def internet_ports(**changes: Any) -> list[int]:
+    """Return the ports that a launch may use on the internet."""
+    rules = network_policy(a_launch(), some_settings(**changes))["spec"]["egress"]
+    (rule,) = [rule for rule in rules if any(peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0" for peer in rule["to"])]
+    assert {each["protocol"] for each in rule["ports"]} == {"TCP"}
+    return [each["port"] for each in rule["ports"]]
+
+
+def test_only_listed_ports_of_the_internet_are_open() -> None:
+    """Port 25 sends spam and 22 tries passwords in this cluster's name."""
+    assert {80, 443} <= {*internet_ports()} and not {22, 25} & {*internet_ports()}
+    assert internet_ports(internet_ports=(443, 8443)) == [443, 8443]
+
+
+def test_without_ports_the_internet_is_closed() -> None:
+    # in a NetworkPolicy, a rule without ports allows all of them
+    assert blocks(internet_ports=()) == []
+
+
 def test_name_servers_on_nodes_are_reached_for_dns_only() -> None:
     rules = network_policy(a_launch(), some_settings(dns_networks=("169.254.20.10/32",)))["spec"]["egress"]
     (rule,) = [rule for rule in rules if {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]]

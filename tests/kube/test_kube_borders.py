@@ -15,6 +15,8 @@ from tests.stack.local import until
 pytestmark = pytest.mark.timeout(900)
 
 METADATA = "169.254.169.254"
+INTERNET = "198.51.100.7"
+"""An address of the internet (RFC 5737), which the node has."""
 _REACH = """
 import socket
 def reaches(host, port):
@@ -45,17 +47,22 @@ def kernel(installed: Installed, repository: str, other: Launched) -> Iterator[K
 
 @pytest.fixture(scope="module")
 def outsider(installed: Installed) -> Iterator[str]:
-    """A pod without a policy, and a stand-in for a cloud's metadata service on the node."""
+    """A pod without a policy; stand-ins on the node for a cloud's metadata service and a server of the internet."""
     cluster = installed.cluster
-    assert cluster.inside("ip", "addr", "add", f"{METADATA}/32", "dev", "lo").wait() == 0
-    serving = cluster.inside(sys.executable, "-m", "http.server", "80", "--bind", METADATA, "--directory", "/var/log")
+    for address in (METADATA, INTERNET):
+        assert cluster.inside("ip", "addr", "add", f"{address}/32", "dev", "lo").wait() == 0
+    serving = [
+        cluster.inside(sys.executable, "-m", "http.server", port, "--bind", address, "--directory", "/var/log")
+        for address, port in ((METADATA, "80"), *((INTERNET, port) for port in ("80", "25", "22")))
+    ]
     command = ["--command", "--", "sleep", "3600"]
     cluster.kubectl("run", "outsider", f"--image={installed.notebook}", "-n", "default", *command)
     cluster.kubectl("wait", "pod/outsider", "-n", "default", "--for=condition=Ready", "--timeout=180s")
     yield "outsider"
     cluster.kubectl("delete", "pod", "outsider", "-n", "default", "--grace-period=0", "--force", check=False)
-    serving.kill()
-    serving.wait()
+    for each in serving:
+        each.kill()
+        each.wait()
 
 
 def _pod_reaches(installed: Installed, namespace: str, pod: str, host: str, port: int) -> bool:
@@ -80,6 +87,15 @@ def test_the_clusters_own_addresses_are_closed(
 ) -> None:
     until(f"somebody reaches {host}", lambda: _outsider_reaches(installed, host, port), 60)
     assert kernel.value(f"print(reaches({host!r}, {port}))") == "False"
+
+
+@pytest.mark.parametrize(("port", "opened"), [(80, True), (25, False), (22, False)])
+def test_of_the_internet_only_listed_ports_are_open(
+    installed: Installed, kernel: Kernel, outsider: str, port: int, opened: bool
+) -> None:
+    until(f"somebody reaches port {port}", lambda: _outsider_reaches(installed, INTERNET, port), 60)
+    assert kernel.value(f"print(reaches({INTERNET!r}, {port}))") == str(opened)
+    assert _pod_reaches(installed, "binder", "deploy/binder", INTERNET, port) is opened
 
 
 def test_the_api_server_and_the_kubelet_are_closed(installed: Installed, kernel: Kernel, outsider: str) -> None:

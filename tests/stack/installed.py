@@ -155,7 +155,12 @@ def values(cluster: Cluster) -> dict[str, Any]:
             "rateLimit": 1000,
         },
         "builds": {"cpu": 1, "memory": "2Gi", "disk": "10Gi", "seconds": 600},
-        "registry": {"address": cluster.registry, "plainHttp": True, "networks": [f"{cluster.host}/32"]},
+        "registry": {
+            "address": cluster.registry,
+            "plainHttp": True,
+            "networks": [f"{cluster.host}/32"],
+            "allowAnonymousPush": True,
+        },
         "networkPolicies": {
             "gitNetworks": [f"{cluster.host}/32"],
             "apiServer": {"networks": [f"{cluster.host}/32"], "ports": [cluster.port]},

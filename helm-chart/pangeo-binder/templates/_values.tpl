@@ -25,7 +25,7 @@ site:
   pullSecrets: {{ .Values.images.pullSecrets | toJson }}
 binder: {{- omit .Values.binder "replicas" "resources" "nodeSelector" "tolerations" | toYaml | nindent 2 }}
 builds: {{- omit .Values.builds "namespace" | toYaml | nindent 2 }}
-registry: {{- omit .Values.registry "namespace" | toYaml | nindent 2 }}
+registry: {{- omit .Values.registry "namespace" "allowAnonymousPush" | toYaml | nindent 2 }}
 launches: {{- omit .Values.launches "layout" | toYaml | nindent 2 }}
 dask: {{- omit .Values.dask "resources" | toYaml | nindent 2 }}
 logLevel: {{ .Values.logLevel }}

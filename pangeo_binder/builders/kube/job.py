@@ -63,6 +63,10 @@ class KubeBuildSettings(BuildLimits):
     """A profile on the nodes that allows user namespaces and mounts in them; empty for no profile."""
     apparmor_profile: str = ""
     """The same for AppArmor."""
+    host_users: bool = True
+    """Whether build pods use the node's user ids; False gives each pod its own user namespace, if the node can."""
+    runtime_class: str = ""
+    """A RuntimeClass that isolates build pods from the node's kernel; empty for the node's default runtime."""
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -112,12 +116,19 @@ def _pod(build_id: str, repo: Repo, settings: KubeBuildSettings) -> dict[str, An
     return {
         **restricted_pod(),
         **settings.pods.spec(),
+        **_isolation(settings),
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 5,
         "initContainers": [_build(repo, settings)],
         "containers": [_push(build_id, settings)],
         "volumes": volumes,
     }
+
+
+def _isolation(settings: KubeBuildSettings) -> dict[str, Any]:
+    """Return what separates the pod from its node in addition to its containers' own rights."""
+    runtime = {"runtimeClassName": settings.runtime_class} if settings.runtime_class else {}
+    return {**runtime, **({} if settings.host_users else {"hostUsers": False})}
 
 
 def _build(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:

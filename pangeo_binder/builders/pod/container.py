@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import logging
 import os
 import re
@@ -38,6 +39,7 @@ with warnings.catch_warnings():
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FETCH_SECONDS = 24 * 3600  # the pod's own deadline is the effective limit
 _REPORT_CHARACTERS = 2000
+_PROBE_SECONDS = 15
 
 
 class Image(Repo2Docker):
@@ -120,6 +122,11 @@ def push(reference: str, credentials: str, plain_http: bool, paths: PodPaths) ->
     # has ended, and this directory is read-only
     if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in paths.image.rglob("*")):
         raise BuildFailed("The build's output is not a valid image.", "The binder has discarded it.")
+    if credentials and takes_images_from_anyone(reference, plain_http):
+        raise BuildFailed(
+            "The image was not pushed: this binder's registry takes images without a password.",
+            "Tell the binder's operator: the steps of any build could replace the images of others.",
+        )
     options = ["--quiet", "--retry-times=3", *([f"--dest-authfile={credentials}"] if credentials else [])]
     options += ["--dest-tls-verify=false"] if plain_http else []
     sys.stdout.write("Pushing the image\n")
@@ -127,6 +134,24 @@ def push(reference: str, credentials: str, plain_http: bool, paths: PodPaths) ->
     command = ["skopeo", "copy", *options, "--", f"oci:{paths.image}", f"docker://{reference}"]
     if subprocess.run(command, stdout=sys.stdout, stderr=subprocess.STDOUT, check=False).returncode:
         raise BuildFailed("The image was built but could not be pushed to this binder's registry.", "Try again later.")
+
+
+def takes_images_from_anyone(reference: str, plain_http: bool) -> bool:
+    """Return whether the registry of `reference` starts an upload without a password, as for the steps of a build.
+
+    False if it does not answer: the push itself reports that. An upload that is never finished expires.
+    Protocol: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-a-blob-monolithically
+    """
+    registry, _, image = reference.partition("/")
+    kind = http.client.HTTPConnection if plain_http else http.client.HTTPSConnection
+    connection = kind(registry, timeout=_PROBE_SECONDS)
+    try:
+        connection.request("POST", f"/v2/{image.rpartition(':')[0]}/blobs/uploads/")
+        return connection.getresponse().status == http.client.ACCEPTED
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:

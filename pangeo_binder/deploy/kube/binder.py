@@ -86,6 +86,8 @@ def build_settings(values: KubeValues) -> KubeBuildSettings:
         base_image=builds.base_image,
         seccomp_profile=builds.seccomp_profile,
         apparmor_profile=builds.apparmor_profile,
+        host_users=builds.host_users,
+        runtime_class=builds.runtime_class_name,
     )
 
 

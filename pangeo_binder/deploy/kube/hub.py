@@ -87,6 +87,7 @@ def kube_settings(values: KubeValues) -> KubeSettings:
         ),
         blocked_networks=values.launches.blocked_networks,
         internet=values.launches.internet,
+        internet_ports=values.launches.internet_ports,
         dns_networks=values.launches.dns_networks,
         bindings=tuple(Binding(each.role, each.account, site.namespace) for each in site.launch_roles),
         cluster_kinds=("daskclusters.kubernetes.dask.org" if operated else "daskclusters.gateway.dask.org",),

@@ -130,6 +130,8 @@ class BuildValues(Pool):
     base_image: str = ""
     seccomp_profile: str = ""
     apparmor_profile: str = ""
+    host_users: bool = True
+    runtime_class_name: str = ""
     seconds: int = 1800
     concurrent: int = 4
     cpu: float = 2
@@ -159,6 +161,7 @@ class LaunchValues(_Part):
     pools: Mapping[str, TierPool] = {}
     blocked_networks: tuple[str, ...] = ()
     internet: bool = True
+    internet_ports: tuple[int, ...] = ()
     dns_networks: tuple[str, ...] = ()
 
 

@@ -104,10 +104,12 @@ def _egress(settings: KubeSettings) -> list[Manifest]:
         {"to": [_peer(settings, neighbours.hub)], "ports": _ports(ports.hub)},
         {"to": [_peer(settings, neighbours.storage)], "ports": _ports(ports.storage)},
     ]
-    if settings.internet:
+    # a rule without ports would allow all of them, for example 25, from which hosts send spam
+    if settings.internet and settings.internet_ports:
         # All IPv6 egress is denied; IPv6 CIDRs are invalid in an IPv4 `except`.
         blocked = sorted({*_NEVER, *(network for network in settings.blocked_networks if ":" not in network)})
-        rules.append({"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": blocked}}]})
+        block = {"ipBlock": {"cidr": "0.0.0.0/0", "except": blocked}}
+        rules.append({"to": [block], "ports": _ports(*settings.internet_ports)})
     if neighbours.gateway:
         rules.append({"to": [_peer(settings, neighbours.gateway)], "ports": _ports(*ports.gateway)})
     return rules

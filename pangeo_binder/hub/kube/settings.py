@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from ...kube.placement import Placement
 from ...limits import GIB
 
+INTERNET_PORTS = (80, 443, 873, 1094, 1095, 9418)
+"""HTTP, HTTPS, rsync, XRootD (two) and git: the list of mybinder.org without IPFS and Wolfram's licences
+(https://github.com/jupyterhub/mybinder.org-deploy/blob/main/mybinder/values.yaml, `networkPolicy.egress.tcpPorts`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
@@ -79,6 +83,8 @@ class KubeSettings:
     """Networks that no launch reaches: private ones, with the cluster's pods, Services and nodes among them."""
     internet: bool = True
     """Whether launches reach the networks that are not blocked."""
+    internet_ports: tuple[int, ...] = INTERNET_PORTS
+    """The TCP ports that they reach there; without any, they reach nothing there."""
     dns: Mapping[str, str] = field(default_factory=lambda: {"kubernetes.io/metadata.name": "kube-system"})
     """The labels of the namespace of the DNS servers."""
     dns_networks: tuple[str, ...] = ()
