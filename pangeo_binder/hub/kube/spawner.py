@@ -108,6 +108,9 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
         ]
         self.extra_container_config = {"envFrom": sources}
 
+    async def load_user_options(self) -> None:
+        """Ignore all options but the ticket: KubeSpawner would fail on the name of a profile it does not know."""
+
     def _expand_all(self, src: Any) -> Any:
         """Return `src` unchanged: KubeSpawner would expand braces in a repository's address as its own templates."""
         return src
