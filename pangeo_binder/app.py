@@ -97,6 +97,7 @@ class PangeoBinderHub(BinderHub):
         self._hub = Hub(self.hub_api_url, self.hub_api_token, self.ticket_keys)
         policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
         self._builder = self._make_builder()
+        self._builder.recover()  # before any launch can see what a killed build left
         self._builds = SharedBuilds(self._builder)
         self._providers = (GitProvider(allow_local=self.allow_local_repositories),)
         self._admission = Admission(policy, self._hub, Queue(self.queue_seconds))

@@ -112,7 +112,7 @@ class Builder(ABC):
             return RepositoryRequest()
         return await asyncio.to_thread(find_request, Path(environment.checkout))
 
-    async def recover(self) -> int:
+    def recover(self) -> int:
         """Remove what builds of dead processes left; return how many builds that were."""
         return 0
 
@@ -124,8 +124,7 @@ class Builder(ABC):
         """Close connections."""
 
     async def maintain(self, in_use: Callable[[], Awaitable[Set[str]]]) -> None:
-        """Recover once, then prune every hour until cancelled; `in_use` returns the environments of all servers."""
-        await self.recover()
+        """Prune every hour until cancelled; `in_use` returns the environments of all servers."""
         while True:
             await asyncio.sleep(_PRUNE_SECONDS)
             try:

@@ -232,7 +232,7 @@ async def test_find_ignores_what_a_killed_builder_left(builder, settings, repo_o
     repo = repo_of({"postBuild": "[ -e ../../go ] || { echo now; sleep 1002; }\n"})
     kill_when_it_prints_now(sys.executable, "-c", BUILD, str(settings.cache_dir), repo.ref.url, repo.revision)
     assert await builder.find(repo) is None
-    assert await builder.recover() == 1 and leftovers(settings) == []
+    assert builder.recover() == 1 and leftovers(settings) == []
     (settings.cache_dir / "environments").mkdir(exist_ok=True)
     (settings.cache_dir / "environments" / "go").touch()
     await built(builder, repo)

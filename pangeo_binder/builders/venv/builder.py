@@ -102,9 +102,9 @@ class VenvBuilder(Builder):
             if free:  # else another process builds it now, and has already removed the leftovers
                 await asyncio.to_thread(self._store.discard_unfinished, id_)
 
-    async def recover(self) -> int:
+    def recover(self) -> int:
         """Remove the files and child processes of builds whose process died; return how many builds that were."""
-        return await asyncio.to_thread(self._store.prune_unfinished)
+        return self._store.prune_unfinished()
 
     async def prune(self, in_use: Set[str]) -> list[str]:
         """Remove the least recently used environments above `cache_bytes`, and all unused for `unused_seconds`."""
