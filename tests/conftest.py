@@ -50,3 +50,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         _running[0] = ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Release the test before its teardown: the last one of a process also ends the servers that others started."""
+    _running[0] = ""
