@@ -171,7 +171,7 @@ class SpawnerContract:
         launch = spawning.new_launch()
         options = {
             "ticket": spawning.ticket(launch),
-            "cmd": ["sh", "-c", "touch /tmp/owned"],
+            "cmd": ["sh", "-c", "touch owned"],
             "args": ["--owned"],
             "environment": {"OWNED": "1"},
             "mem_limit": "100G",

@@ -1,4 +1,4 @@
-"""Seats at a real hub: only the binder may ask, a body that is none is refused, and no server starts without a seat."""
+"""Seats at a real hub: only the binder may ask, an invalid body is refused, and no server starts without a seat."""
 
 from __future__ import annotations
 
