@@ -53,9 +53,10 @@ def end_marked(state_dir: str, launch_id: str) -> int:
     return _end(_marked(state_dir, lambda environ: environ.get(LAUNCH) == launch_id))
 
 
-def end_services(state_dir: str) -> int:
-    """End the stack's services (hub, proxy, …) but no process of a launch; return their number."""
-    return _end(_marked(state_dir, lambda environ: LAUNCH not in environ))
+def end_services(state_dir: str, keep: frozenset[int]) -> int:
+    """End the stack's services (hub, proxy, …) except the processes `keep`; return their number. Launches continue."""
+    services = _marked(state_dir, lambda environ: LAUNCH not in environ)
+    return _end([process for process in services if process.pid not in keep])
 
 
 def end_all(state_dir: str) -> int:

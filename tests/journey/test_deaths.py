@@ -67,12 +67,12 @@ def pids(stack: LocalStack, session: Session) -> set[int]:
     ("word", "client_stays"),
     [
         ("pangeo_binder.app", True),
-        # a new hub restarts its services, including the gateway and its proxy
-        ("jupyterhub -f", False),
+        ("jupyterhub -f", True),
         ("traefik --", True),
         ("pangeo_binder.deploy.local.storage", True),
-        # its proxy carries the client's connection, so the client has to attach again
-        ("dask_gateway_server -f", False),
+        ("dask_gateway_server -f", True),
+        # it carries the client's connection; distributed forgets a client's futures with its connection
+        ("dask-gateway-proxy -", False),
     ],
 )
 def test_a_session_outlives_a_service(stack: LocalStack, session: Session, word: str, client_stays: bool) -> None:

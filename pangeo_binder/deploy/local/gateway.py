@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from typing import Any
 
 from ...gateway.auth import LaunchAuthenticator
@@ -20,6 +19,9 @@ def configure(c: Any, state_dir: str) -> None:
     c.Proxy.address = f"{LOOPBACK}:{values.ports.gateway}"
     c.Proxy.tcp_address = f"{LOOPBACK}:{values.ports.gateway_scheduler}"
     c.Proxy.prefix = GATEWAY_PREFIX
+    # `data_path` starts it, so that clients stay connected to their schedulers while the gateway restarts
+    c.Proxy.externally_managed = True
+    c.Proxy.api_token = values.secrets.gateway_proxy_token
     backend = c.LocalLaunchBackend
     backend.state_dir = str(values.state_dir)
     backend.homes = str(values.folder("homes"))
@@ -37,4 +39,4 @@ def configure(c: Any, state_dir: str) -> None:
     backend.sigterm_timeout = 3
     # twenty schedulers that start at once on two cores need more time than dask-gateway's default of 60 s
     backend.cluster_start_timeout = backend.worker_start_timeout = 180
-    c.LaunchAuthenticator.jupyterhub_api_url = os.environ["JUPYTERHUB_API_URL"]
+    c.LaunchAuthenticator.jupyterhub_api_url = values.hub_api

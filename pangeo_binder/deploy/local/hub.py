@@ -93,15 +93,14 @@ def _gateway_service(values: LocalValues) -> GatewayService:
 
 
 def _services(values: LocalValues) -> list[dict[str, Any]]:
-    python, config = sys.executable, values.folder("config")
+    python = sys.executable
     gateway_url = f"http://{LOOPBACK}:{values.ports.gateway}"
     commands = {
-        "storage": [python, "-m", "pangeo_binder.deploy.local.storage", str(values.state_dir)],
-        GATEWAY: [python, "-m", "dask_gateway_server", "-f", _config_file(config, "gateway", values)],
-        "binder": [python, "-m", "pangeo_binder.app", "-f", _config_file(config, "binder", values)],
-        "culler": [python, "-m", "jupyterhub_idle_culler", f"--config={_config_file(config, 'culler', values)}"],
+        GATEWAY: [python, "-m", "dask_gateway_server", "-f", config_file("gateway", values)],
+        "binder": [python, "-m", "pangeo_binder.app", "-f", config_file("binder", values)],
+        "culler": [python, "-m", "jupyterhub_idle_culler", f"--config={config_file('culler', values)}"],
     }
-    environment = _service_environment(values)
+    environment = service_environment(values)
     managed: list[dict[str, Any]] = [
         {"name": name, "command": command, "environment": environment, "display": False}
         for name, command in commands.items()
@@ -111,27 +110,24 @@ def _services(values: LocalValues) -> list[dict[str, Any]]:
             service["url"] = gateway_url
     return [
         *managed,
+        {"name": "storage", "api_token": values.secrets.storage_service_token},
         {"name": LAUNCHES, "api_token": values.secrets.launches_token},
         {"name": STATUS, "api_token": values.secrets.status_token},
     ]
 
 
-def _service_environment(values: LocalValues) -> dict[str, str]:
+def service_environment(values: LocalValues) -> dict[str, str]:
+    """Return the environment of the stack's services."""
     inherited = {name: value for name, value in os.environ.items() if name.startswith(_INHERIT)}
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
     return {**inherited, "PATH": path, STATE_DIR: str(values.state_dir), "PYTHONUNBUFFERED": "1"}
 
 
-def _config_file(folder: Path, process: str, values: LocalValues) -> str:
-    """Write the two-line configuration file of a process, and return its path."""
-    path = folder / f"{process}_config.py"
+def config_file(process: str, values: LocalValues) -> str:
+    """Write the two-line configuration file of the hub or a service, and return its path."""
+    path = values.folder("config") / f"{process}_config.py"
     path.write_text(
         f"from pangeo_binder.deploy.local.{process} import configure\n"
         f"configure(get_config(), {str(values.state_dir)!r})  # noqa: F821\n"
     )
     return str(path)
-
-
-def hub_config_file(values: LocalValues) -> str:
-    """Write the hub's own configuration file and return its path."""
-    return _config_file(values.folder("config"), "hub", values)

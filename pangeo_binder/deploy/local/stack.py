@@ -23,8 +23,9 @@ from typing import IO, Any
 
 from ...errors import UserError
 from ...local.processes import STATE_DIR, end_all, end_services
+from .data_path import DataPath
 from .examples import make_repositories
-from .hub import hub_config_file
+from .hub import config_file
 from .values import LOOPBACK, LocalValues, Secrets, choose_ports, write_values
 
 DEFAULT_PORT = 8585
@@ -32,6 +33,8 @@ _ANSWER_BYTES = 1 << 20
 _START_SECONDS = 120
 _STOP_SECONDS = 20
 _RESTART_WINDOW_SECONDS = 60
+_RESTARTS = 5
+"""How often a process may be restarted within that window."""
 _RUN_FOLDERS = ("run", "homes", "clusters", "config")
 """Folders of the state directory that are useless once their processes are gone."""
 
@@ -75,7 +78,7 @@ class Stack:
         self._build_seconds = build_seconds
         self._lock: IO[str] | None = None
         self._hub: subprocess.Popen[bytes] | None = None
-        self._restarts: list[float] = []
+        self._restarts: dict[str, list[float]] = {}
 
     def prepare(self, port: int | None) -> int:
         """Lock the state directory, remove what an earlier run left, and return how many processes it ended.
@@ -98,6 +101,7 @@ class Stack:
             self.state_dir, choose_ports(public), Secrets(), self._policy, self._queue_seconds, self._build_seconds
         )
         write_values(self.values)
+        self._data_path = DataPath(self.values)
         make_repositories(self.values.folder("examples"))
         return left
 
@@ -123,11 +127,15 @@ class Stack:
         return self.values.folder("logs") / "stack.log"
 
     def start(self) -> None:
-        """Start the hub, which starts all other processes."""
+        """Start the data path and the hub, which starts all other processes."""
+        self._data_path.start()
+        self._start_hub()
+
+    def _start_hub(self) -> None:
         environment = {**os.environ, STATE_DIR: str(self.state_dir), "PYTHONUNBUFFERED": "1"}
         # a traefik from the package index is installed next to the interpreter
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
-        command = [sys.executable, "-m", "jupyterhub", "-f", hub_config_file(self.values)]
+        command = [sys.executable, "-m", "jupyterhub", "-f", config_file("hub", self.values)]
         with self.log_file.open("ab") as log:
             self._hub = subprocess.Popen(
                 command,
@@ -164,24 +172,31 @@ class Stack:
         return answering | ({"binder"} if body else set()), bool(body.get("ok"))
 
     def watch(self) -> Iterator[str]:
-        """Restart the hub whenever it ends, and yield a message each time, as long as the stack runs.
+        """Restart the hub and the data path when they end, and yield a message each time, as long as the stack runs.
 
-        Raises StackError if the hub ends repeatedly.
+        Raises StackError if a process ends repeatedly.
         """
         while True:
             assert self._hub is not None
+            for name in self._data_path.start():
+                self._count_restart(name)
+                yield f"{name} ended and was restarted."
             try:
                 status = self._hub.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
                 continue
-            self._restarts = [then for then in self._restarts if time.monotonic() - then < _RESTART_WINDOW_SECONDS]
-            if len(self._restarts) >= 5:
-                raise StackError("JupyterHub ended repeatedly.", f"Read its log: {self.log_file}")
-            self._restarts.append(time.monotonic())
+            self._count_restart("JupyterHub")
             # sessions and clusters keep running, but the dead hub's services hold ports that the new hub needs
-            end_services(str(self.state_dir))
-            self.start()
+            end_services(str(self.state_dir), keep=self._data_path.pids)
+            self._start_hub()
             yield f"JupyterHub ended (status {status}) and was restarted. Running sessions continue."
+
+    def _count_restart(self, name: str) -> None:
+        now = time.monotonic()
+        recent = [then for then in self._restarts.get(name, []) if now - then < _RESTART_WINDOW_SECONDS]
+        if len(recent) >= _RESTARTS:
+            raise StackError(f"{name} ended repeatedly.", f"Read its log: {self.log_file}")
+        self._restarts[name] = [*recent, now]
 
     def stop(self) -> int:
         """Stop the stack with its sessions and clusters, and return how many processes it had to end.
@@ -196,6 +211,7 @@ class Stack:
                 self._hub.wait(timeout=_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._hub.kill()
+        self._data_path.stop()
         ended = end_all(str(self.state_dir))
         self.remove_run_folders()
         return ended

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from ...storage.app import AdminCaller, Right, StorageSettings, run
@@ -28,7 +27,7 @@ def settings(state_dir: str) -> StorageSettings:
         ),
         hosts=(LOOPBACK, "localhost"),
         hub_api_url=values.hub_api,
-        hub_api_token=os.environ.get("JUPYTERHUB_API_TOKEN", ""),
+        hub_api_token=secrets.storage_service_token,
     )
 
 

@@ -57,11 +57,15 @@ class Secrets:
     """The hub's own token, as its service `launches`."""
     status_token: str = field(default_factory=_token)
     """The token of the command `status`, which may only read."""
+    gateway_proxy_token: str = field(default_factory=_token)
+    """The token of dask-gateway's proxy, with which it reads its routes from the gateway."""
     gateway_encrypt_key: str = field(default_factory=lambda: secrets.token_hex(32))
     storage_master_key: str = field(default_factory=_token)
     storage_hub_token: str = field(default_factory=_token)
     storage_gateway_token: str = field(default_factory=_token)
     storage_status_token: str = field(default_factory=_token)
+    storage_service_token: str = field(default_factory=_token)
+    """The storage service's own token at the hub."""
 
 
 @dataclass(frozen=True, slots=True)
