@@ -3,57 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
+from tests.stack.attacks import DONE, REFUSED, attack, sign_in
 from tests.stack.browser import browser
 from tests.stack.installed import Installed, Launched
 from tests.stack.local import request, until
 
 pytestmark = pytest.mark.timeout(900)
-
-_ATTACKS = """async ({ victim, terminal, binder }) => {
-    const tries = async (attempt) => {
-        const late = new Promise((_, no) => setTimeout(() => no(new Error("late")), 20000));
-        try { return String(await Promise.race([attempt(), late])); } catch (error) { return "refused"; }
-    };
-    const done = {};
-    done.file = await tries(async () => {
-        const options = { credentials: "include" };
-        return (await (await fetch(`${victim}api/contents/answer.txt?content=1`, options)).json()).content.trim();
-    });
-    done.terminal = await tries(() => new Promise((yes, no) => {
-        const socket = new WebSocket(`${victim.replace("http", "ws")}terminals/websocket/${terminal}`);
-        socket.onopen = () => yes("open");
-        socket.onerror = () => no(new Error("closed"));
-    }));
-    done.frame = await tries(() => new Promise((yes, no) => {
-        const frame = document.createElement("iframe");
-        frame.onload = () => {
-            try {
-                yes(frame.contentDocument.getElementById("jupyter-config-data") ? "read" : "empty");
-            } catch (error) {
-                no(error);
-            }
-        };
-        frame.src = `${victim}lab`;
-        document.body.append(frame);
-    }));
-    done.window = await tries(async () => {
-        const opened = window.open(`${victim}lab`);
-        for (let left = 50; left; left -= 1) {
-            await new Promise((yes) => setTimeout(yes, 300));
-            if (opened.closed) return "cut off";
-            if (opened.document.getElementById("jupyter-config-data")) return "read";
-        }
-    });
-    done.binder = await tries(async () => (await (await fetch(binder)).text()).includes("Pangeo") ? "read" : "other");
-    done.cookies = document.cookie;
-    return done;
-}"""
 
 
 @pytest.fixture(scope="module", params=["installed_apart", "installed"], ids=["subdomains", "one-origin"])
@@ -82,13 +42,6 @@ def chromium(release: Installed) -> Iterator[Browser]:
         yield running
 
 
-def _sign_in(page: Page, session: Launched) -> None:
-    page.goto(f"{session.url}lab?token={session.token}", wait_until="domcontentloaded")
-    assert (
-        page.evaluate("fetch('api/status').then((answer) => answer.status)".replace("api", f"{session.url}api")) == 200
-    )
-
-
 def test_each_session_has_the_host_it_should_have(
     release: Installed, is_apart: bool, sessions: tuple[Launched, Launched]
 ) -> None:
@@ -102,26 +55,13 @@ def test_what_a_sessions_page_can_do_to_another_session(
     release: Installed, is_apart: bool, sessions: tuple[Launched, Launched], chromium: Browser
 ) -> None:
     one, other = sessions
-    terminal = other.request("api/terminals", "POST").json["name"]
-    with chromium.new_context() as context:
-        page = context.new_page()
-        _sign_in(page, other)
-        (theirs,) = {each["value"] for each in context.cookies(f"{other.url}lab") if each["name"] == "_xsrf"}
-        page.goto("about:blank")
-        _sign_in(page, one)
-        told: dict[str, Any] = page.evaluate(
-            _ATTACKS, {"victim": other.url, "terminal": terminal, "binder": release.url}
-        )
-    assert theirs not in told.pop("cookies"), "the cookies have their session's path in either case"
-    apart = {"file": "refused", "terminal": "refused", "frame": "refused", "window": "cut off", "binder": "refused"}
-    together = {"file": "42", "terminal": "open", "frame": "read", "window": "read", "binder": "read"}
-    assert told == (apart if is_apart else together)
+    assert attack(chromium, one, other, release.url) == (REFUSED if is_apart else DONE)
 
 
 def test_a_sessions_cookies_go_only_to_its_own_path(sessions: tuple[Launched, Launched], chromium: Browser) -> None:
     one = sessions[0]
     with chromium.new_context() as context:
-        _sign_in(context.new_page(), one)
+        sign_in(context.new_page(), one)
         held = context.cookies()
     assert {each["name"] for each in held} > {"_xsrf"}
     assert {each["path"] for each in held} == {urlsplit(one.url).path}
@@ -134,7 +74,7 @@ def test_a_session_can_set_cookies_for_the_parent_domain(
     """As docs/security.md says: nothing of ours relies on a cookie that a session can set."""
     with chromium.new_context() as context:
         page = context.new_page()
-        _sign_in(page, sessions[0])
+        sign_in(page, sessions[0])
         domain = "; domain=binder.test" if is_apart else ""
         page.evaluate("(text) => { document.cookie = text; }", f"tossed=1; path=/{domain}")
         assert "tossed" in {each["name"] for each in context.cookies(release.url)}
