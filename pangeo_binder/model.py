@@ -32,6 +32,15 @@ class Click:
     """The public address of the hub's proxy as this user reaches it; the prefix of servers. Ends in a slash."""
     user: str | None = None
     """The user name; None for an anonymous launch."""
+    session_domain: str = ""
+    """The host (and port) below which each session has its own; empty if all have the proxy's."""
+
+    def hub_url_of(self, user: str) -> str:
+        """Return the public address of the proxy for `user`'s servers; an anonymous user's name is a DNS label."""
+        if not self.session_domain:
+            return self.hub_url
+        scheme, _, rest = self.hub_url.partition("://")
+        return f"{scheme}://{user}.{self.session_domain}/{rest.partition('/')[2]}"
 
 
 @dataclass(frozen=True, slots=True)

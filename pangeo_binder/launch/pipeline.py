@@ -115,7 +115,7 @@ class Pipeline:
             async for event in starting:
                 yield event
         stages.done("start")
-        yield self._ready(launch, click.hub_url)
+        yield self._ready(launch, click)
 
     async def _complete(self, seat: Seat) -> Launch:
         """Return the launch with its environment, and its grant narrowed by what the repository requests."""
@@ -149,9 +149,9 @@ class Pipeline:
         if not task.cancelled() and task.exception() is not None:
             log.warning("A server that nobody waits for was left to the culler: %s", type(task.exception()).__name__)
 
-    def _ready(self, launch: Launch, hub_url: str) -> Event:
+    def _ready(self, launch: Launch, click: Click) -> Event:
         path = "/".join(part for part in ("user", launch.user, launch.server) if part)
-        url = f"{hub_url}{path}/"
+        url = f"{click.hub_url_of(launch.user)}{path}/"
         token = server_token(self._with.ticket_keys[0], launch.id)
         return Event(Phase.READY, f"Server running at {url}\n", launch=launch, url=url, token=token)
 

@@ -100,6 +100,7 @@ class BaseHandler(RequestHandler):
         """Block all external content, because pages handle the tokens of servers."""
         self.clear_header("Server")
         self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Frame-Options", "DENY")
@@ -109,6 +110,11 @@ class BaseHandler(RequestHandler):
         self.shared.limits.check_host(self.request.host)
         if not self.open_to_all:
             self.shared.limits.check_network(self.caller.address)
+
+    @property
+    def session_domain(self) -> str:
+        """The domain of sessions' own hosts, with the port that the client uses; empty if they have none."""
+        return self.shared.limits.session_domain(self.request.host)
 
     @property
     def caller(self) -> Caller:

@@ -46,6 +46,8 @@ class Limits:
     can point its own name to loopback (DNS rebinding), and its pages would then count as ours."""
     cors_allow_origin: str = ""
     """The other origin whose pages may launch (thebe); `*` for all, empty for none."""
+    session_domain: str = ""
+    """The host below which each session has its own; empty if sessions have the binder's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,16 @@ class LimitChecker:
                 "This service does not allow requests to this host name.",
                 f"Open it at http://{self._limits.hosts[0]}, with its port.",
             )
+
+    def session_domain(self, host: str) -> str:
+        """Return the domain of sessions' own hosts, with the port of `host` (a Host header); empty if none."""
+        port = _PORT.search(host)
+        return self._limits.session_domain and self._limits.session_domain + (port.group() if port else "")
+
+    def is_session_host(self, host: str) -> bool:
+        """Return whether `host` (a Host header) is a session's own."""
+        domain = self._limits.session_domain
+        return bool(domain) and _PORT.sub("", host.lower()).endswith(f".{domain}")
 
     def allows_origin(self, origin: str) -> bool:
         """Return whether pages of the foreign `origin` may launch here."""

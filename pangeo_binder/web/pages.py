@@ -29,6 +29,14 @@ class EndedPage(BaseHandler):
 
     def prepare(self) -> None:
         self.set_header("Cache-Control", "no-store")
+        if (
+            self.shared.limits.is_session_host(self.request.host)
+            and self.request.method == "GET"
+            and not self.wants_json
+        ):
+            # no page of ours has a session's origin, and only ours remembers the launch link
+            self.redirect(f"{self.request.protocol}://{self.session_domain}{self.request.path}")
+            return
         self.set_status(SessionEnded.status)
         if self.wants_json or self.request.method not in ("GET", "HEAD"):
             self.finish({"message": "This session has ended.", "reason": SessionEnded.reason})

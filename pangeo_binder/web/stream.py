@@ -95,7 +95,7 @@ class BuildStream(BaseHandler):
         proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())
         hub_url = f"{self.request.protocol}://{self.request.host}{self.shared.context.hub_url}"
-        return Click(id_, spec, self.network, hub_url)
+        return Click(id_, spec, self.network, hub_url, session_domain=self.session_domain)
 
     async def _keep_alive(self) -> None:
         while True:

@@ -10,9 +10,11 @@ def _jupyter_server_extension_points():
 
 
 def _load_jupyter_server_extension(serverapp):
-    """Start reporting activity, and add the notices handler."""
+    """Keep other sessions out as far as the browser allows, start reporting activity, and add the notices handler."""
     from .activity import start
+    from .apart import keep_apart
     from .notices import add_handlers
 
+    keep_apart(serverapp.web_app)
     start(serverapp)
     add_handlers(serverapp.web_app)

@@ -21,8 +21,8 @@ export function remember(server, link) {
   }
 }
 
-// Return the launch link of the session at `path`. Servers share our origin and may write to this storage, so accept
-// only links to our own launch pages.
+// Return the launch link of the session at `path`. Servers without a host of their own may write to this storage, so
+// accept only links to our own launch pages.
 export function recall(path, base) {
   const entry = read().find(({ server }) => typeof server === "string" && path.startsWith(server));
   if (!entry) return null;

@@ -1,6 +1,6 @@
 // Follow a launch's event stream, show its progress, and open the server.
 import { copy } from "./copy.js";
-import { entrance, serverOf } from "./enter.js";
+import { enter, serverOf } from "./enter.js";
 import { showGrant } from "./grant.js";
 import { remember } from "./history.js";
 import { Log } from "./log.js";
@@ -78,11 +78,11 @@ async function ready(event) {
   mark("ready", "done", "done");
   say("Your server is ready. Opening it.");
   remember(serverOf(event.url).pathname, location.href);
-  const target = await entrance(event.url, event.token || "", urlpath);
   const link = part("enter");
-  link.querySelector("a").href = target.href;
-  link.hidden = false;
-  location.replace(target.href);
+  await enter(event.url, event.token || "", urlpath, (href) => {
+    link.querySelector("a").href = href;
+    link.hidden = false;
+  });
 }
 
 function report(event) {

@@ -12,6 +12,7 @@ from tests.chart.conftest import Helm
 from tests.chart.test_chart_values import EXAMPLES
 
 Notes = Callable[..., str]
+TOGETHER = ("binder.subdomains=false", "jupyterhub.proxy.chp.extraCommandLineFlags=null")
 # `helm template` does not print the notes; as a template of their own they become a manifest
 _AS_MANIFEST = """kind: Notes
 metadata: {name: notes}
@@ -41,7 +42,9 @@ def test_a_release_with_the_default_values_has_nothing_unsafe_and_says_what_is_o
     assert "The binder reaches 192.0.2.1/32 on port 443, 6443 (the API server)." in text
     assert "-X POST https://registry.example.org/v2/environments/blobs/uploads/" in text
     assert "Launches reach the internet on TCP port 80, 443, 873, 1094, 1095, 9418." in text
-    assert "there is no login" in text and "All sessions have the same origin (binder.example.org)" in text
+    assert "there is no login" in text and "All sessions have the same origin" not in text
+    assert "Each session has a host name of its own below binder.example.org." in text
+    assert "Sessions can set cookies for all names below binder.example.org, and for example.org" in text
     assert "without a seccomp profile (`builds.seccompProfile`) and without an AppArmor profile" in text
 
 
@@ -59,6 +62,10 @@ def test_a_release_with_the_default_values_has_nothing_unsafe_and_says_what_is_o
         (("builds.runtimeClassName=kata",), "Builds run in the runtime class kata."),
         (("binder.https=false", "ingress.tlsSecret="), "Users reach it without TLS"),
         (("binder.corsAllowOrigin=*",), "Pages of every site may launch"),
+        (
+            TOGETHER,
+            "All sessions have the same origin (binder.example.org): in one browser, the code of one session can",
+        ),
     ],
 )
 def test_a_value_that_opens_or_closes_more_is_named(values: tuple[str, ...], sentence: str, notes: Notes) -> None:

@@ -205,7 +205,11 @@ def test_the_hub_is_wired_to_the_release(process: Run) -> None:
         "hub", _HUB, EXAMPLES[-1]
     )
     assert hub == "http://hub.binder.svc:8081", "sessions cannot use the chart's short name"
-    assert (public, route, routes) == ("http://binder.localhost/", "/hub/", {"/": "http://binder.binder.svc:80"})
+    assert (public, route, routes) == (
+        "http://binder.localhost/",
+        "binder.localhost/hub/",
+        {"/": "http://binder.binder.svc:80"},
+    )
     traefik = "http://traefik-binder-dask-gateway.binder.svc:80"
     assert services.pop("dask-gateway") == traefik and set(services) == {
         "binder", "storage", "culler", "namespaces", "launches", "status"

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pangeo_binder.model import STATE_KEY, Grant, Launch, RepoRef, ServerGrant, from_wire, launch_of, to_wire
+from pangeo_binder.model import STATE_KEY, Click, Grant, Launch, RepoRef, ServerGrant, from_wire, launch_of, to_wire
+
+
+@pytest.mark.parametrize(
+    ("domain", "url"), [("", "https://b.example:81/p/"), ("b.example:81", "https://sst-a.b.example:81/p/")]
+)
+def test_a_click_says_where_a_users_servers_are(domain: str, url: str) -> None:
+    click = Click("git", "x", "192.0.2.1", "https://b.example:81/p/", session_domain=domain)
+    assert click.hub_url_of("sst-a") == url
 
 
 def test_a_launch_survives_json_unchanged(launch: Launch) -> None:

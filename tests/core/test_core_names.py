@@ -8,11 +8,19 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jupyterhub.utils import subdomain_hook_idna
 
 from pangeo_binder.names import LAUNCH_ID_LENGTH, environment_id, is_launch_id, new_launch_id, slug, user_name
 
 _TEXT = st.text(max_size=80)
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123, the form of Kubernetes names
+
+
+@given(_TEXT)
+def test_a_user_name_is_the_label_that_jupyterhub_makes_of_it(text: str) -> None:
+    name = user_name(text, new_launch_id())
+    assert _DNS_LABEL.fullmatch(name)
+    assert subdomain_hook_idna(name, "binder.example.org", kind="user") == f"{name}.binder.example.org"
 
 
 def test_launch_ids_never_collide_and_have_one_length() -> None:

@@ -44,6 +44,31 @@ async def test_notices_need_the_servers_token(start, session_env, hub, wait_unti
         assert response.status == 403
 
 
+async def test_pages_and_cookies_are_kept_from_other_sessions(start, session_env, wait_until_ready):
+    url = await wait_until_ready(start(session_env))
+    async with aiohttp.ClientSession() as browser, browser.get(f"{url}/login") as response:
+        assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert "frame-ancestors 'self'" in response.headers["Content-Security-Policy"]
+
+
+_KEEP_APART = """
+import json, sys
+from types import SimpleNamespace
+from pangeo_binder_session.apart import keep_apart
+app = SimpleNamespace(settings=json.loads(sys.argv[1]))
+keep_apart(app)
+print(json.dumps(app.settings))
+"""
+
+
+@pytest.mark.parametrize("own", [{}, {"headers": {"Cross-Origin-Opener-Policy": "unsafe-none"}}])
+def test_only_what_the_repository_did_not_set_is_set(prefix, own):
+    held = json.dumps({"base_url": "/user/sst/", **own})
+    settings = json.loads(subprocess.check_output([f"{prefix}/bin/python", "-c", _KEEP_APART, held]))
+    assert settings["xsrf_cookie_kwargs"] == {"path": "/user/sst/"}
+    assert settings["headers"] == own.get("headers", {"Cross-Origin-Opener-Policy": "same-origin"})
+
+
 async def execute(client: aiohttp.ClientSession, url: str, code: str) -> None:
     """Start a kernel and run `code` in it, without waiting for its end."""
     async with client.post(f"{url}/api/kernels") as response:

@@ -34,9 +34,9 @@ def chromium_path() -> str:
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """Start Chromium and yield it."""
+def browser(*arguments: str) -> Iterator[Browser]:
+    """Start Chromium, with further command-line arguments, and yield it."""
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
+        running = playwright.chromium.launch(executable_path=chromium_path(), args=[*ARGUMENTS, *arguments])
         yield running
         running.close()

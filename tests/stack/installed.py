@@ -54,6 +54,15 @@ class Release:
 
 BINDER = Release("binder")
 SHARED = Release("together", "room", {"launches": {"layout": "shared", "prefix": "room", "pullLogin": True}}, True)
+APART = Release(
+    "apart",
+    "wing",
+    {
+        "launches": {"prefix": "wing"},
+        "binder": {"hosts": ["binder.test"], "subdomains": True},
+        "jupyterhub": {"proxy": {"chp": {"extraCommandLineFlags": ["--host-routing"]}}},
+    },
+)
 OPERATED = Release(
     "operated",
     "crew",
@@ -150,6 +159,7 @@ def values(cluster: Cluster) -> dict[str, Any]:
         "binder": {
             "hosts": [cluster.address],
             "https": False,
+            "subdomains": False,
             "resources": small,
             "queueSeconds": 60,
             "rateLimit": 1000,
@@ -170,7 +180,7 @@ def values(cluster: Cluster) -> dict[str, Any]:
         "images": {"pullPolicy": "Never", **{name: own(name) for name in ("binder", "storage", "builder")}},
         "jupyterhub": {
             "hub": {"image": own("hub"), "resources": small},
-            "proxy": {"service": {"type": "NodePort"}, "chp": {"image": own("proxy")}},
+            "proxy": {"service": {"type": "NodePort"}, "chp": {"image": own("proxy"), "extraCommandLineFlags": []}},
         },
         "dask-gateway": {
             "gateway": {"image": own("dask-gateway")},
@@ -199,7 +209,8 @@ def installed(cluster: Cluster, folder: Path, notebook: str, release: Release = 
     port = cluster.kubectl(
         "get", "service", "proxy-public", "-n", release.name, "-o", "jsonpath={.spec.ports[0].nodePort}"
     ).strip()
-    running = Installed(cluster, f"http://{cluster.address}:{port}/", notebook, release)
+    (host,) = release.more.get("binder", {}).get("hosts", [cluster.address])
+    running = Installed(cluster, f"http://{host}:{port}/", notebook, release)
     until("the release answers", running.answers, 60)
     yield running
 

@@ -10,11 +10,22 @@ import pytest
 from .control_plane import ControlPlane
 from .control_plane import control_plane as run_control_plane
 from .images import image, system_archives
-from .installed import OPERATED, OPERATOR, OPERATOR_CHART, OPERATOR_NAMESPACE, SHARED, Installed, helm, load_images
+from .installed import (
+    APART,
+    OPERATED,
+    OPERATOR,
+    OPERATOR_CHART,
+    OPERATOR_NAMESPACE,
+    SHARED,
+    Installed,
+    helm,
+    load_images,
+)
 from .installed import installed as run_installed
 from .node import Cluster
 from .node import cluster as run_cluster
 from .tools import INSTALL_COMMAND, ClusterTools, ToolsMissing, tools
+from .wildcard import names_below
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +73,14 @@ def installed(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPath
 def installed_shared(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """A release whose launches share one namespace."""
     with run_installed(cluster, tmp_path_factory.mktemp("shared"), notebook, SHARED) as release:
+        yield release
+
+
+@pytest.fixture(scope="session")
+def installed_apart(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """A release whose sessions each have a host of their own, below `binder.test`."""
+    folder = tmp_path_factory.mktemp("apart")
+    with names_below("binder.test", cluster.address), run_installed(cluster, folder, notebook, APART) as release:
         yield release
 
 

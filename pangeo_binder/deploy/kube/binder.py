@@ -54,6 +54,7 @@ def _limits(values: KubeValues, key: str) -> Limits:
         banned_networks=binder.banned_networks,
         hosts=(*binder.hosts, *internal),
         cors_allow_origin=binder.cors_allow_origin,
+        session_domain=values.session_domain,
     )
 
 

@@ -13,6 +13,7 @@ from ...hub.admissions import AdmissionTable
 from ...hub.dask.gateway import GatewayClusters, GatewayService
 from ...hub.dask.operator.clusters import OperatorClusters
 from ...hub.dask.operator.manifests import OperatorSettings
+from ...hub.kube.host_proxy import HostRoutingProxy
 from ...hub.kube.launch_objects import LaunchObjects
 from ...hub.kube.settings import Allowances, Binding, KubeSettings, Neighbours, Ports
 from ...hub.kube.spawner import KubeLaunchSpawner
@@ -49,10 +50,19 @@ def _hub(c: Any, values: KubeValues) -> None:
     c.JupyterHub.hub_connect_url = values.hub_url
     c.JupyterHub.public_url = values.public_url
     # the binder answers everything but the hub's own pages, servers' addresses of ended sessions included
-    c.JupyterHub.hub_routespec = "/hub/"
+    c.JupyterHub.hub_routespec = f"{values.session_domain}/hub/"
     c.Proxy.extra_routes = {"/": values.address("binder", 80)}
+    if values.session_domain:
+        _give_each_session_its_host(c, values)
     # nobody logs in unless the operator configures it; without this the hub warns at every start
     c.Authenticator.any_allow_config = True
+
+
+def _give_each_session_its_host(c: Any, values: KubeValues) -> None:
+    c.JupyterHub.subdomain_host = values.public_url.rstrip("/")
+    c.JupyterHub.proxy_class = HostRoutingProxy
+    # a session could otherwise set a cookie for the parent domain in place of the hub's; the prefix needs https
+    c.JupyterHub.cookie_host_prefix_enabled = values.binder.https
 
 
 def _spawner(c: Any, values: KubeValues) -> None:
@@ -137,7 +147,7 @@ def _gateway_environment(values: KubeValues) -> dict[str, str]:
     traefik = values.address(values.site.gateway_traefik, values.site.traefik_port).removeprefix("http://")
     return {
         "DASK_GATEWAY__ADDRESS": values.gateway_url,
-        "DASK_GATEWAY__PUBLIC_ADDRESS": values.site.gateway_prefix,
+        "DASK_GATEWAY__PUBLIC_ADDRESS": values.gateway_public_address,
         "DASK_GATEWAY__PROXY_ADDRESS": f"gateway://{traefik}",
         "DASK_GATEWAY__AUTH__TYPE": "jupyterhub",
         "DASK_LABEXTENSION__FACTORY__MODULE": "pangeo_binder_session.dask",

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from ...hub.roles import GATEWAY
 from ...kube.pods import TierPods
 
 _ETC = Path(os.environ.get("PANGEO_BINDER_ETC", "/etc/pangeo-binder"))
@@ -94,6 +95,8 @@ class BinderValues(_Part):
 
     hosts: tuple[str, ...] = Field(min_length=1)
     https: bool = True
+    subdomains: bool = True
+    """Whether each session has a host name of its own, below the first host."""
     queue_seconds: int = 600
     require_build_token: bool = False
     rate_limit: int = 60
@@ -210,6 +213,19 @@ class KubeValues(_Part):
     def public_url(self) -> str:
         """The public address; ends in a slash."""
         return f"http{'s' if self.binder.https else ''}://{self.binder.hosts[0]}/"
+
+    @property
+    def session_domain(self) -> str:
+        """The host below which each session has its own; empty if they all share the binder's."""
+        return self.binder.hosts[0] if self.binder.subdomains else ""
+
+    @property
+    def gateway_public_address(self) -> str:
+        """Where browsers find dask-gateway's dashboards; a path if they are at the sessions' own host."""
+        if not self.session_domain:
+            return self.site.gateway_prefix
+        host = f"{GATEWAY}--service.{self.session_domain}"  # JupyterHub's name for a service's own host
+        return f"http{'s' if self.binder.https else ''}://{host}{self.site.gateway_prefix}"
 
     @property
     def hub_url(self) -> str:
