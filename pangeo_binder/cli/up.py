@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import webbrowser
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..deploy.local.stack import Stack
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SERVICES = ("hub", "storage", "gateway", "binder")
 
 
@@ -70,8 +72,10 @@ def up(
 
     console = Console()
     # also SIGINT: a process that a shell starts in the background ignores it by default
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOP_SIGNALS:
         signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` ignores it
+        signal.signal(signal.SIGHUP, _interrupt)
     if policy is not None:
         load_policy(policy)
         policy = policy.resolve()
@@ -83,13 +87,18 @@ def up(
         for message in stack.watch():
             console.print(f"[yellow]{message}[/]")
     except KeyboardInterrupt:
-        console.print("\nStopping sessions, clusters and services …")
+        _say(console, "\nStopping sessions, clusters and services …")
     finally:
         # a second Ctrl-C must not interrupt the stop
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (*_STOP_SIGNALS, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         stack.stop()
-    console.print(f"Stopped. Environments, scratch and logs are kept in {stack.state_dir}.")
+    _say(console, f"Stopped. Environments, scratch and logs are kept in {stack.state_dir}.")
+
+
+def _say(console: Console, text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        console.print(text)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -75,6 +75,11 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
         }
         return Runtime(str(layer / "bin" / "python"), {**await self._storage_environment(launch), **environment})
 
+    def get_worker_command(self, cluster: Any, worker_name: str, scheduler_address: str | None = None) -> list[str]:
+        """Return the stock command; the worker listens only on loopback, not on its default of all interfaces."""
+        command: list[str] = super().get_worker_command(cluster, worker_name, scheduler_address)
+        return [*command, "--host", self.default_host]
+
     async def _storage_environment(self, launch: Launch) -> dict[str, str]:
         if launch.grant.storage is None:
             return {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.stack.kernel import Kernel
-from tests.stack.local import LocalStack, Session, request, until
+from tests.stack.local import LocalStack, Session, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
@@ -50,13 +50,6 @@ def session(stack: LocalStack) -> Iterator[Session]:
     running.stop()
 
 
-def healthy(stack: LocalStack) -> bool:
-    try:
-        return request(f"{stack.url}health").status == 200
-    except OSError:
-        return False
-
-
 def pids(stack: LocalStack, session: Session) -> set[int]:
     """The session's server, scheduler and workers (not kernels and helpers, which come and go)."""
     words = ("jupyterlab", "dask_scheduler", "dask_worker")
@@ -83,7 +76,7 @@ def test_a_session_outlives_a_service(stack: LocalStack, session: Session, word:
         assert len(before) >= 3
         victim.send_signal(signal.SIGKILL)
         until("the service is back", lambda: stack.service(word).pid != victim.pid, 60)
-        until("the stack is healthy", lambda: healthy(stack), 60)
+        until("the stack is healthy", stack.is_healthy, 60)
     with Kernel(session, same=kernel.id) as again:
         finished = again.value(FINISH, seconds=120)
         assert not client_stays or finished == "True []"

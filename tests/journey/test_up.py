@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import stat
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.stack.local import LocalStack, request, until
+from tests.stack.kernel import Kernel
+from tests.stack.local import LocalStack, Session, request, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
@@ -18,25 +23,80 @@ def stack(tmp_path: Path) -> LocalStack:
     return LocalStack(tmp_path / "state")
 
 
-def test_the_next_up_cleans_up_after_a_killed_one(stack: LocalStack) -> None:
+def test_the_next_up_cleans_up_after_a_killed_stack(stack: LocalStack) -> None:
+    """Also if the hub is killed with `up`, so that nothing ends the sessions."""
     stack.start()
     session = stack.launch(stack.example("minimal"))
     until("its cluster runs", session.clusters, 60)
-    left = {process.pid for process in (*stack.processes(), *stack.processes(session.id))}
-    stack.process.send_signal(signal.SIGKILL)
+    left = {process.pid for process in stack.processes(session.id)}
+    # killed one after the other, `up` would restart the hub, or the hub would end the sessions: so neither may act
+    for each in (hub := stack.service("jupyterhub -f"), stack.process):
+        each.send_signal(signal.SIGSTOP)
+    for each in (hub, stack.process):
+        each.send_signal(signal.SIGKILL)
     stack.process.wait(timeout=10)
-    left.discard(stack.process.pid)
-    assert session.request("api/status").status == 200, "the session itself was not killed"
+    until("the services have ended with their parents", lambda: not stack.processes(), 30)
+    assert stack.running("jupyterlab", session.id), "the session itself was not killed"
     stack.start()
     try:
         assert "left by an earlier run" in stack.output.read_text()
-        now = {process.pid for process in (*stack.processes(), *stack.processes(session.id))}
-        assert not left & now
+        assert not left & {process.pid for process in stack.processes(session.id)}
         assert stack.servers() == {}
         assert stack.launch(stack.example("minimal")).request("api/status").status == 200
     finally:
         stack.stop()
     assert not stack.processes()
+
+
+def test_everything_ends_with_a_killed_up(stack: LocalStack) -> None:
+    stack.start()
+    session = stack.launch(stack.example("minimal"))
+    until("its cluster runs", session.clusters, 60)
+    stack.process.kill()
+    stack.process.wait(timeout=10)
+    until("the services have ended", lambda: not stack.processes(), 60)
+    until("the session has ended", lambda: not stack.processes(session.id), 60)
+
+
+def test_the_end_of_the_terminal_stops_everything(stack: LocalStack) -> None:
+    """The kernel sends SIGHUP to the processes of a terminal that is closed; nothing can be printed any more."""
+    terminal, theirs = pty.openpty()
+    try:
+        stack.start(terminal=theirs)
+    finally:
+        os.close(theirs)
+    session = stack.launch(stack.example("minimal"))
+    os.close(terminal)
+    assert stack.process.wait(timeout=60) == 0
+    assert not stack.processes()
+    assert not stack.processes(session.id)
+    assert not (stack.state_dir / "run").exists(), "it was stopped in order"
+
+
+def test_nothing_is_left_of_a_server_that_was_starting_when_the_hub_was_killed(stack: LocalStack) -> None:
+    stack.start()
+    try:
+        stack.launch(stack.example("minimal")).stop()  # so that the next launch builds nothing
+        events = iter(stack.events(stack.example("minimal")))
+        follower = threading.Thread(target=lambda: list(events), daemon=True)
+        follower.start()
+        launch = until("its server's process has started", lambda: starting(stack), 60)
+        stack.service("jupyterhub -f").kill()
+        until("the processes are gone", lambda: not stack.processes(launch), 120)
+        until("the home is gone", lambda: not list((stack.state_dir / "homes").iterdir()), 10)
+        until("the stack is healthy", stack.is_healthy, 60)
+        assert stack.servers() == {}
+        follower.join(60)
+    finally:
+        stack.stop()
+
+
+def starting(stack: LocalStack) -> str:
+    """Return the launch whose server's process runs but does not listen yet; empty if there is none."""
+    for record in (stack.state_dir / "run" / "launches").iterdir():
+        if stack.running("jupyterlab", record.name):
+            return record.name
+    return ""
 
 
 def test_up_prints_all_addresses_and_answers(stack: LocalStack) -> None:
@@ -58,15 +118,35 @@ def test_up_prints_all_addresses_and_answers(stack: LocalStack) -> None:
 
 
 def test_everything_listens_only_on_loopback(stack: LocalStack) -> None:
+    """The services, and a session with its kernel, scheduler and workers."""
     stack.start()
     try:
-        listening = [
-            connection.laddr.ip
-            for process in stack.processes()
-            for connection in process.net_connections("inet")
-            if connection.status == "LISTEN"
-        ]
-        assert len(listening) >= 8
-        assert set(listening) == {"127.0.0.1"}
+        session = stack.launch(stack.example("minimal"))
+        until("its cluster has a worker", lambda: any(each["workers"] for each in session.clusters()), 60)
+        with Kernel(session):
+            found = {name: listening(stack.running(word, launch)) for name, word, launch in listeners(session)}
+        assert all(found.values()), f"each of them listens: {found}"
+        everything = listening([*stack.processes(), *stack.processes(session.id)])
+        assert set(everything) == {"127.0.0.1"}
     finally:
         stack.stop()
+
+
+def listeners(session: Session) -> list[tuple[str, str, str | None]]:
+    """Return the kinds of process that listen: name, word in the command line, launch."""
+    services = ("pangeo_binder.app", "jupyterhub -f", "traefik --", "local.storage", "dask_gateway_server -f")
+    of_session = ("jupyterlab", "ipykernel", "dask_scheduler", "dask_worker")
+    return [
+        *((word, word, None) for word in (*services, "dask-gateway-proxy -")),
+        *((word, word, session.id) for word in of_session),
+    ]
+
+
+def listening(processes: list[psutil.Process]) -> list[str]:
+    """Return the addresses on which `processes` listen."""
+    return [
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]

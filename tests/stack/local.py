@@ -89,17 +89,19 @@ class LocalStack:
         self.state_dir = state_dir
         self.options = options
 
-    def start(self) -> LocalStack:
+    def start(self, terminal: int | None = None) -> LocalStack:
+        """Start it and wait until it is ready; with a file descriptor `terminal`, as its foreground process."""
         self.port = free_port()
         options = ["--no-open", "--state-dir", str(self.state_dir), "--port", str(self.port), *self.options]
         self.output = self.state_dir.parent / f"{self.state_dir.name}.out"
+        session = [] if terminal is None else ["setsid", "--ctty"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [COMMAND, "up", *options],
+                [*session, COMMAND, "up", *options],
                 stdout=output,
                 stderr=output,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                stdin=subprocess.DEVNULL if terminal is None else terminal,
+                start_new_session=terminal is None,
             )
         until("the stack reports that it is ready", self._ready, START_SECONDS)
         return self
@@ -113,6 +115,13 @@ class LocalStack:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(timeout=60)
+
+    def is_healthy(self) -> bool:
+        """Return whether every service answers."""
+        try:
+            return request(f"{self.url}health").status == 200
+        except OSError:
+            return False
 
     @property
     def url(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from ...local.parent import ends_with_parent
 from .hub import config_file, service_environment
 from .values import LocalValues
 
@@ -33,7 +34,7 @@ class DataPath:
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self._values.folder("logs") / "stack.log").open("ab") as log:
             return subprocess.Popen(
-                command,
+                ends_with_parent(command),
                 cwd=self._values.folder("run"),
                 env=service_environment(self._values),
                 stdin=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from ...hub.local.proxy import WatchedTraefikProxy
 from ...hub.local.spawner import LocalLaunchSpawner
 from ...hub.provision import Provisioner, StorageService
 from ...hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR
 from .values import GATEWAY_PREFIX, LOOPBACK, LocalValues, read_values
 
@@ -65,6 +66,7 @@ def _spawner(c: Any, values: LocalValues) -> None:
     spawner.ticket_keys = values.secrets.ticket_keys
     spawner.state_dir = str(values.state_dir)
     spawner.homes = str(values.folder("homes"))
+    spawner.records = str(values.folder("run/launches"))
     spawner.logs = str(values.folder("logs/servers"))
     spawner.admissions = AdmissionTable(binders=1)
     c.JupyterHub.extra_handlers = handlers(spawner.admissions)
@@ -102,7 +104,7 @@ def _services(values: LocalValues) -> list[dict[str, Any]]:
     }
     environment = service_environment(values)
     managed: list[dict[str, Any]] = [
-        {"name": name, "command": command, "environment": environment, "display": False}
+        {"name": name, "command": ends_with_parent(command), "environment": environment, "display": False}
         for name, command in commands.items()
     ]
     for service in managed:

@@ -6,6 +6,7 @@ the services' configuration (`hub`, `gateway`, `binder`, `storage`, `culler`).
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -22,6 +23,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from ...errors import UserError
+from ...hub.local.launch_reaper import LaunchReaper
+from ...liveness import HubIsAlive
+from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR, end_all, end_services
 from .data_path import DataPath
 from .examples import make_repositories
@@ -33,6 +37,7 @@ _ANSWER_BYTES = 1 << 20
 _START_SECONDS = 120
 _STOP_SECONDS = 20
 _RESTART_WINDOW_SECONDS = 60
+_REAP_SECONDS = 10
 _RESTARTS = 5
 """How often a process may be restarted within that window."""
 _RUN_FOLDERS = ("run", "homes", "clusters", "config")
@@ -79,6 +84,7 @@ class Stack:
         self._lock: IO[str] | None = None
         self._hub: subprocess.Popen[bytes] | None = None
         self._restarts: dict[str, list[float]] = {}
+        self._next_reap = 0.0
 
     def prepare(self, port: int | None) -> int:
         """Lock the state directory, remove what an earlier run left, and return how many processes it ended.
@@ -102,6 +108,10 @@ class Stack:
         )
         write_values(self.values)
         self._data_path = DataPath(self.values)
+        is_alive = HubIsAlive(self.values.hub_api, self.values.secrets.status_token)
+        self._reaper = LaunchReaper(
+            self.state_dir, self.values.folder("run/launches"), self.values.folder("homes"), is_alive
+        )
         make_repositories(self.values.folder("examples"))
         return left
 
@@ -135,7 +145,7 @@ class Stack:
         environment = {**os.environ, STATE_DIR: str(self.state_dir), "PYTHONUNBUFFERED": "1"}
         # a traefik from the package index is installed next to the interpreter
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
-        command = [sys.executable, "-m", "jupyterhub", "-f", config_file("hub", self.values)]
+        command = ends_with_parent([sys.executable, "-m", "jupyterhub", "-f", config_file("hub", self.values)])
         with self.log_file.open("ab") as log:
             self._hub = subprocess.Popen(
                 command,
@@ -181,6 +191,8 @@ class Stack:
             for name in self._data_path.start():
                 self._count_restart(name)
                 yield f"{name} ended and was restarted."
+            for launch in self._reap():
+                yield f"Ended what launch {launch} left."
             try:
                 status = self._hub.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
@@ -190,6 +202,12 @@ class Stack:
             end_services(str(self.state_dir), keep=self._data_path.pids)
             self._start_hub()
             yield f"JupyterHub ended (status {status}) and was restarted. Running sessions continue."
+
+    def _reap(self) -> list[str]:
+        if time.monotonic() < self._next_reap:
+            return []
+        self._next_reap = time.monotonic() + _REAP_SECONDS
+        return asyncio.run(self._reaper.reap())
 
     def _count_restart(self, name: str) -> None:
         now = time.monotonic()

@@ -7,10 +7,14 @@ once. Runs in the hub.
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 
 import bcrypt
 from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
 from traitlets import default
+
+from ...local.parent import ends_with_parent
 
 _CHECK_SECONDS = 1.0
 _HASH_ROUNDS = 4
@@ -44,3 +48,7 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
             if self.traefik_process.poll() is not None:
                 self.log.error("traefik ended with status %s; starting it again", self.traefik_process.returncode)
                 self._start_traefik()
+
+    def _start_traefik(self) -> None:
+        command = ends_with_parent(["traefik", "--configfile", self.static_config_file])
+        self.traefik_process = subprocess.Popen(command, env={**os.environ, **self.traefik_env})

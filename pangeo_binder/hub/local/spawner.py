@@ -22,6 +22,7 @@ from ...local.ports import listens, server_port
 from ...local.processes import STATE_DIR, end_marked, is_running
 from ...model import Launch
 from ..spawner import LaunchSpawnerMixin, Refused
+from .launch_reaper import forget, record
 
 _ENV_KEEP = ["LANG", "LC_ALL", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
 """The only variables a server inherits from the hub: the locale, the proxies and the certificates of this machine."""
@@ -33,6 +34,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
     """A server as a local process in the launch's environment and home."""
 
     homes = Unicode(help="The directory that holds the launches' homes.", config=True)
+    records = Unicode(help="The directory that holds a record of each launch, for the reaper.", config=True)
     logs = Unicode(help="The directory that holds the servers' logs, one for each launch.", config=True)
     state_dir = Unicode(help="The stack's state directory, which marks all its processes.", config=True)
 
@@ -55,6 +57,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
     async def prepare(self, launch: Launch) -> None:
         """Make the launch's home from the repository's files, and its layer; clusters also use them."""
         await super().prepare(launch)
+        record(Path(self.records), launch.id, f"{self.user.name}/{self.name}")
         await asyncio.to_thread(_make_home, launch, Path(self.homes))
 
     def get_env(self) -> dict[str, str]:
@@ -139,6 +142,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         """End the processes the server left (kernels, terminals, its clusters' workers) and remove its home."""
         await asyncio.to_thread(end_marked, self.state_dir, launch.id)
         await asyncio.to_thread(shutil.rmtree, self._home(launch), ignore_errors=True)
+        forget(Path(self.records), launch.id)
 
     def get_state(self) -> dict[str, Any]:
         """Return the state with the process's start time."""
