@@ -24,6 +24,7 @@ from .launch.builds import SharedBuilds
 from .launch.hub import Hub
 from .launch.pipeline import Collaborators, Pipeline
 from .launch.queue import Queue
+from .launch.turns import BuildShares
 from .policy.load import default_policy, load_policy
 from .repos.git import GitProvider
 from .web.context import WebContext
@@ -61,6 +62,12 @@ class PangeoBinderHub(BinderHub):
     queue_seconds = Float(600.0, help="How long a launch may wait for a seat; 0 refuses at once.", config=True)
     allow_local_repositories = Bool(False, help="Whether links may name folders of this machine.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
+    build_shares = Instance(
+        BuildShares,
+        help="How many builds run at once, in total, per network and per repository, and how many wait.",
+        allow_none=True,
+        config=True,
+    )
     hosts = List(Unicode(), help="Host names the binder answers to, without ports; empty for any.", config=True)
     ask_first = Bool(False, help="Whether to ask before a launch from another site's page.", config=True)
     notice = Unicode("", help="A sentence shown at the top of every page.", config=True)
@@ -98,7 +105,7 @@ class PangeoBinderHub(BinderHub):
         policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
         self._builder = self._make_builder()
         self._builder.recover()  # before any launch can see what a killed build left
-        self._builds = SharedBuilds(self._builder)
+        self._builds = SharedBuilds(self._builder, self.build_shares)
         self._providers = (GitProvider(allow_local=self.allow_local_repositories),)
         self._admission = Admission(policy, self._hub, Queue(self.queue_seconds))
         self._pipeline = Pipeline(

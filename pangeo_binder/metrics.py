@@ -18,8 +18,13 @@ LAUNCH_STAGE_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1200),
 )
 LAUNCHES_IN_PROGRESS = Gauge("pangeo_binder_launches_in_progress", "Launches whose user is waiting.")
-BUILDS = Counter("pangeo_binder_builds_total", "Builds that ended, by outcome.", ["outcome"])
+BUILDS = Counter(
+    "pangeo_binder_builds_total",
+    "Builds that ended, by outcome: built, failed, unfollowed (nobody waited any more), or cancelled.",
+    ["outcome"],
+)
 BUILDS_IN_PROGRESS = Gauge("pangeo_binder_builds_in_progress", "Running builds.")
+BUILDS_WAITING = Gauge("pangeo_binder_builds_waiting", "Builds that wait for a slot.")
 BUILD_FOLLOWERS = Gauge("pangeo_binder_build_followers", "Launches that follow a running build.")
 SERVERS = Gauge("pangeo_binder_servers", "Servers starting or running, as the hub last reported, by tier.", ["tier"])
 TICKETS = Counter("pangeo_binder_tickets_total", "Tickets verified by the hub, by outcome.", ["outcome"])

@@ -56,8 +56,6 @@ class BuildLimits:
 
     timeout_seconds: float = 1800
     """The time limit of one build, from the first fetch."""
-    concurrent: int = 2
-    """How many builds this process makes or follows at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,8 @@ class BuildSettings(BuildLimits):
 class Builder(ABC):
     """Maker of environments.
 
-    `build` waits for a free slot, then makes the environment and yields its log. On any failure or cancellation it
-    discards what was made and raises the reason. A driver implements `find`, `make` and `discard`. A driver that keeps
+    `build` makes the environment and yields its log. On any failure or cancellation it discards what was made and
+    raises the reason. A driver implements `find`, `make` and `discard`. A driver that keeps
     files or connections also implements `recover`, `prune` and `close`.
     """
 
@@ -92,7 +90,6 @@ class Builder(ABC):
 
     def __init__(self, limits: BuildLimits) -> None:
         self._limits = limits
-        self._slots = asyncio.Semaphore(limits.concurrent)
 
     @abstractmethod
     async def find(self, repo: Repo) -> Environment | None:
@@ -138,18 +135,15 @@ class Builder(ABC):
 
         Raises BuildFailed, RepoNotFound or RefNotFound after the lines that it has already yielded.
         """
-        if self._slots.locked():
-            yield BuildEvent(Phase.FETCHING, "Waiting for other builds to end.")
-        async with self._slots:
-            try:
-                async with aclosing(self.make(repo)) as making:
-                    async for event in making:
-                        yield event
-            except BaseException as error:
-                await asyncio.shield(self.discard(repo))
-                if isinstance(error, Exception) and (user_error := self._to_user_error(error)):
-                    raise user_error from None
-                raise
+        try:
+            async with aclosing(self.make(repo)) as making:
+                async for event in making:
+                    yield event
+        except BaseException as error:
+            await asyncio.shield(self.discard(repo))
+            if isinstance(error, Exception) and (user_error := self._to_user_error(error)):
+                raise user_error from None
+            raise
 
     def _to_user_error(self, error: Exception) -> UserError | None:
         """Return the error to show to the user; None for an internal error."""

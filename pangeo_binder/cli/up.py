@@ -46,6 +46,14 @@ _SERVICES = ("hub", "storage", "gateway", "binder")
     show_default=True,
     help="How long one build may take.",
 )
+@click.option("--builds", type=click.IntRange(min=1), default=2, show_default=True, help="How many builds run at once.")
+@click.option(
+    "--build-grace-seconds",
+    type=click.IntRange(min=0),
+    default=60,
+    show_default=True,
+    help="How long a build runs on that nobody waits for any more.",
+)
 @click.option("--open/--no-open", "open_page", default=True, help="Open the start page in a browser when ready.")
 def up(
     port: int | None,
@@ -53,6 +61,8 @@ def up(
     policy: Path | None,
     queue_seconds: int,
     build_seconds: int,
+    builds: int,
+    build_grace_seconds: int,
     open_page: bool,
 ) -> None:
     """Start everything on this machine; stop it with Ctrl-C.
@@ -68,6 +78,7 @@ def up(
     from rich.console import Console
 
     from ..deploy.local.stack import Stack
+    from ..deploy.local.values import LocalOptions
     from ..policy.load import load_policy
 
     console = Console()
@@ -79,7 +90,10 @@ def up(
     if policy is not None:
         load_policy(policy)
         policy = policy.resolve()
-    stack = Stack(state_dir.resolve(), policy, queue_seconds, build_seconds)
+    options = LocalOptions(
+        queue_seconds=queue_seconds, build_seconds=build_seconds, builds=builds, build_grace_seconds=build_grace_seconds
+    )
+    stack = Stack(state_dir.resolve(), policy, options)
     try:
         _start(stack, console, port)
         if open_page and sys.stdout.isatty():

@@ -60,6 +60,8 @@ class Seat:
     repo: Repo
     grant: Grant
     network: str
+    repository: str
+    """The repository, as queues and the limits of builds know it."""
 
     def launch(self, environment: Environment, grant: Grant) -> Launch:
         """Return the complete launch, with the `grant` that is left after the repository's own request."""
@@ -107,7 +109,7 @@ class Admission:
             async with aclosing(self._wait(key, wanted, asked)) as waiting:
                 async for event in waiting:
                     yield event
-            yield Seat(id_, user_name(repo.ref.name, id_), repo, asked.grant, question.network)
+            yield Seat(id_, user_name(repo.ref.name, id_), repo, asked.grant, question.network, key)
         finally:
             self._give_back(id_)
 

@@ -1,7 +1,8 @@
 """Shares builds: one build per environment, however many launches follow it, each with the log from its first line.
 
-A launch that leaves does not end a build, and a late one misses no line. Runs in the binder, on its event loop. Not for
-making environments, which the builder does.
+A launch that leaves does not end a build that others follow, and a late one misses no line. A build that nobody follows
+is ended after a grace, unless it was asked for in advance. Runs in the binder, on its event loop. Not for making
+environments, which the builder does, nor for which build is next (`turns`).
 """
 
 from __future__ import annotations
@@ -9,82 +10,60 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from itertools import islice
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
 from ..builders.base import Builder
 from ..errors import BuildFailed, UserError
 from ..events import Event, Phase
-from ..metrics import BUILD_FOLLOWERS, BUILDS, BUILDS_IN_PROGRESS
+from ..metrics import BUILD_FOLLOWERS, BUILDS
 from ..model import Environment, Repo
 from ..policy.request import RepositoryRequest
+from .replay import Replay
+from .turns import IN_ADVANCE, Asker, BuildShares, Turn, Turns
 
 log = logging.getLogger(__name__)
 
-REPLAY_LINES = 10_000
-"""The lines of a log that are kept for late followers: half from its start, half from its end."""
-
-
-class Replay:
-    """Append-only log shared by followers; keeps the first and last `keep`/2 events."""
-
-    def __init__(self, keep: int = REPLAY_LINES) -> None:
-        self._head: list[Event] = []
-        self._head_size = keep // 2
-        self._tail = deque[Event](maxlen=keep - keep // 2)
-        self._total = 0
-        self._grown = asyncio.Event()
-
-    def add(self, event: Event) -> None:
-        """Append `event` and wake all followers."""
-        (self._head if len(self._head) < self._head_size else self._tail).append(event)
-        self._total += 1
-        self.wake()
-
-    def wake(self) -> None:
-        """Wake all followers; each reads the log again."""
-        self._grown.set()
-        self._grown = asyncio.Event()
-
-    async def grown(self, position: int) -> None:
-        """Return when the log has events beyond `position`, or when woken."""
-        if position >= self._total:
-            await self._grown.wait()
-
-    def since(self, position: int) -> tuple[list[Event], int]:
-        """Return the events from `position` on, with a line that counts the dropped ones, and the next position."""
-        found = self._head[position:]
-        first = self._total - len(self._tail)  # the position of the tail's first event
-        start = max(position, len(self._head))
-        if start < first:
-            left_out = f"... {first - start} lines are left out here ...\n"
-            found.append(Event(Phase.BUILDING, left_out))
-        newest_first = islice(reversed(self._tail), self._total - max(start, first))  # a deque is slow from its middle
-        found.extend(reversed(list(newest_first)))
-        return found, self._total
-
 
 class _Running:
-    """One running build: its log, and finally its environment or its error."""
+    """One build that waits or runs: its log, who follows it, and finally its environment or its error."""
 
     def __init__(self) -> None:
         self.replay = Replay()
+        self.turn = Turn(self.replay.wake)
         self.environment: Environment | None = None
         self.error: UserError | None = None
         self.task: asyncio.Task[None] | None = None
+        self.followers = 0
+        self.in_advance = False
+        """Whether it was asked for in advance, and so runs on without followers."""
+        self.grace: asyncio.TimerHandle | None = None
+        self.unfollowed = False
+        """Whether it is being ended because nobody follows it."""
 
     @property
     def ended(self) -> bool:
         return self.environment is not None or self.error is not None
 
+    def end(self) -> None:
+        """End it; its task cleans up."""
+        self.unfollowed = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def stop_grace(self) -> None:
+        if self.grace is not None:
+            self.grace.cancel()
+            self.grace = None
+
 
 class SharedBuilds:
     """All builds of this process, one per repository and commit."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, shares: BuildShares | None = None) -> None:
         self._builder = builder
+        self._shares = shares or BuildShares()
+        self._turns = Turns(self._shares)
         self._running: dict[tuple[str, str], _Running] = {}
         self._stopped = False
 
@@ -96,26 +75,25 @@ class SharedBuilds:
         """Return the request of the repository of `environment`. Raises RequestInvalid."""
         return await self._builder.find_request(environment)
 
-    async def follow(self, repo: Repo) -> AsyncGenerator[Event, None]:
-        """Yield the log of the build of `repo` from its first line, then BUILT; start the build if none runs.
+    async def follow(self, repo: Repo, asker: Asker = IN_ADVANCE) -> AsyncGenerator[Event, None]:
+        """Yield the build's positions in the queue, its log from its first line, then BUILT; start it if none runs.
 
-        For an environment that is ready, yield only BUILT. Raises BuildFailed, RepoNotFound or RefNotFound; the next
-        follower retries a build that failed. Closing this generator does not end the build.
+        For an environment that is ready, yield only BUILT. Raises QuotaExceeded if too many builds wait, BuildFailed,
+        RepoNotFound or RefNotFound; the next follower retries a build that failed. When the last follower closes this
+        generator, the build leaves the queue, or runs on for the grace; one asked for in advance is never ended so.
         """
-        if found := await self.find(repo):
-            yield _built(found)
-            return
-        running, position = self._join(repo), 0
-        with BUILD_FOLLOWERS.track_inprogress():
-            while True:
-                events, position = running.replay.since(position)
-                for event in events:
+        while True:
+            if found := await self.find(repo):
+                yield _built(found)
+                return
+            ending = self._running.get(_key(repo))
+            if ending is None or not ending.unfollowed or ending.task is None:
+                break
+            await asyncio.wait({ending.task})
+        with self._following(repo, asker) as running, BUILD_FOLLOWERS.track_inprogress():
+            async with aclosing(_events(running)) as events:
+                async for event in events:
                     yield event
-                if events:
-                    continue
-                if running.ended:
-                    break
-                await running.replay.grown(position)
         if running.environment is None:
             raise _again(running.error)
         yield _built(running.environment)
@@ -123,43 +101,68 @@ class SharedBuilds:
     async def stop(self) -> None:
         """End all builds and close the builder; return when nothing of them is left. Followers get BuildFailed."""
         self._stopped = True
-        running_builds = list(self._running.values())
-        tasks = [running.task for running in running_builds if running.task]
+        tasks = [running.task for running in self._running.values() if running.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for running in running_builds:  # a task cancelled before its first step did not set an error
-            running.error = running.error or _stopping()
-            running.replay.wake()
         await self._builder.close()
 
-    def _join(self, repo: Repo) -> _Running:
-        key = (repo.ref.url, repo.revision)
-        if key not in self._running:
-            if self._stopped:
-                raise _stopping()
-            running = self._running[key] = _Running()
+    @contextmanager
+    def _following(self, repo: Repo, asker: Asker) -> Iterator[_Running]:
+        """Join the build of `repo` on behalf of `asker`, or begin one, and leave it with the block."""
+        running = self._running.get(_key(repo)) or _Running()
+        if running.task is None and self._stopped:
+            raise _stopping()
+        self._turns.ask(running.turn, asker)
+        running.followers += 1
+        running.in_advance |= asker == IN_ADVANCE
+        running.stop_grace()
+        if running.task is None:
+            self._running[_key(repo)] = running
             running.task = asyncio.create_task(self._run(repo, running), name=f"build of {repo.ref.name}")
-        return self._running[key]
+            running.task.add_done_callback(lambda task: self._ended(repo, running))
+        try:
+            yield running
+        finally:
+            self._leave(running, asker)
+
+    def _leave(self, running: _Running, asker: Asker) -> None:
+        running.followers -= 1
+        if running.ended:
+            return
+        if asker != IN_ADVANCE:
+            self._turns.withdraw(running.turn, asker)
+        if running.followers or running.in_advance:
+            return
+        if running.turn.waits:
+            running.end()
+        else:
+            running.grace = asyncio.get_running_loop().call_later(self._shares.grace_seconds, running.end)
 
     async def _run(self, repo: Repo, running: _Running) -> None:
+        await running.turn.begun()
         outcome = "failed"
         try:
-            with BUILDS_IN_PROGRESS.track_inprogress():
-                await self._build(repo, running)
+            await self._build(repo, running)
             outcome = "built"
         except UserError as error:
             running.error = error
         except asyncio.CancelledError:
-            outcome, running.error = "cancelled", _stopping()
+            outcome = "unfollowed" if running.unfollowed else "cancelled"
             raise
         except Exception as error:
             running.error = _ours(repo, error)
         finally:
             BUILDS.labels(outcome).inc()
-            with suppress(KeyError):
-                del self._running[(repo.ref.url, repo.revision)]
-            running.replay.wake()
+
+    def _ended(self, repo: Repo, running: _Running) -> None:
+        """Give back what the build holds; its task has ended, perhaps before its first step."""
+        running.stop_grace()
+        if not running.ended:
+            running.error = _stopping()
+        del self._running[_key(repo)]
+        self._turns.end(running.turn)
+        running.replay.wake()
 
     async def _build(self, repo: Repo, running: _Running) -> None:
         environment = None
@@ -171,6 +174,30 @@ class SharedBuilds:
         if environment is None:
             raise RuntimeError("the builder ended without an environment")
         running.environment = environment
+
+
+def _key(repo: Repo) -> tuple[str, str]:
+    return repo.ref.url, repo.revision
+
+
+async def _events(running: _Running) -> AsyncGenerator[Event, None]:
+    """Yield the positions of a build that waits, as they fall, then its log until it has ended."""
+    read, shown = 0, 0
+    while True:
+        position = running.turn.position
+        if running.turn.waits and position and (not shown or position < shown):
+            shown = position
+            message = f"Every build slot is taken. You are number {position} in the queue.\n"
+            yield Event(Phase.WAITING, message, position=position)
+            continue  # it may have moved meanwhile
+        events, read = running.replay.since(read)
+        for event in events:
+            yield event
+        if events:
+            continue
+        if running.ended:
+            return
+        await running.replay.grown(read)
 
 
 def _built(environment: Environment) -> Event:

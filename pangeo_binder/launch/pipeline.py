@@ -1,7 +1,8 @@
 """The journey of a launch, in order: resolve, admit, build, issue the ticket, start, ready.
 
 Each step yields events; a step that refuses raises a UserError, which `web` turns into the last event. If the client
-leaves, the journey ends: a build continues for others, a server that is still starting is stopped. Runs in the binder.
+leaves, the journey ends: a build continues for others, and else ends soon; a server that is still starting is stopped.
+Runs in the binder.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .builds import SharedBuilds
 from .hub import Hub
 from .lookups import SharedLookups
 from .stages import Stages
+from .turns import Asker
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,8 @@ class Pipeline:
     async def _seated(self, seat: Seat, click: Click, stages: Stages) -> AsyncGenerator[Event, None]:
         """Follow a launch that is admitted; its seat is given back when this ends."""
         yield Event(Phase.WAITING, f"{seat.grant.reason}\n", grant=seat.grant)
-        async with aclosing(self._with.builds.follow(seat.repo)) as building:
+        asker = Asker(seat.network, seat.repository)
+        async with aclosing(self._with.builds.follow(seat.repo, asker)) as building:
             async for event in building:
                 yield event
         stages.done("build")

@@ -14,8 +14,11 @@ from pangeo_binder.builders.base import Builder, BuildEvent
 from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.events import Event, Phase
-from pangeo_binder.launch.builds import Replay, SharedBuilds
+from pangeo_binder.launch.builds import SharedBuilds
+from pangeo_binder.launch.replay import Replay
+from pangeo_binder.launch.turns import Asker, BuildShares
 from pangeo_binder.model import Environment, Repo, RepoRef, VirtualEnvironment
+from tests.builders.test_venv_builder import leftovers
 
 REPO = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
 
@@ -144,3 +147,19 @@ async def test_a_long_log_keeps_its_first_and_last_lines():
     assert found == [*events(0, 5), left_out, *events(25, 30)] and position == 30
     assert replay.since(28) == (events(28, 30), 30) and replay.since(30) == ([], 30)
     assert replay.since(10)[0] == [Event(Phase.BUILDING, "... 15 lines are left out here ...\n"), *events(25, 30)]
+
+
+@pytest.mark.processes
+async def test_an_unfollowed_build_leaves_neither_processes_nor_files(settings, repo_of):
+    builder = VenvBuilder(settings)
+    builds = SharedBuilds(builder, BuildShares(concurrent=1, grace_seconds=0.2))
+    endless = repo_of({"postBuild": "echo now\nsetsid sleep 1003 &\nsleep 1004\n"})
+    async with aclosing(builds.follow(endless, Asker("a", "endless"))) as following:
+        async for event in following:
+            if event.message == "now\n":
+                break
+    assert len(leftovers(settings)) > 2
+    after = repo_of({"postBuild": "echo after\n"})
+    async with asyncio.timeout(60), aclosing(builds.follow(after, Asker("b", "after"))) as following:
+        assert [event.phase async for event in following][-1] is Phase.BUILT
+    assert leftovers(settings) == [builder.environment_id(after)]

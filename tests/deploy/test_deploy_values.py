@@ -5,11 +5,23 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from traitlets.config import Config
 
-from pangeo_binder.deploy.local.values import LocalValues, Secrets, choose_ports, free_port, read_values, write_values
+from pangeo_binder.deploy.local.binder import configure
+from pangeo_binder.deploy.local.values import (
+    LocalOptions,
+    LocalValues,
+    Secrets,
+    choose_ports,
+    free_port,
+    read_values,
+    write_values,
+)
+from pangeo_binder.launch.turns import BuildShares
 from pangeo_binder.model import to_wire
 from tests.deploy.leaks import texts
 
@@ -41,6 +53,17 @@ def test_only_the_owner_can_read_the_file(values: LocalValues, open_umask: None)
     assert mode(values.state_dir / "values.json") == 0o600
     assert mode(values.state_dir) == 0o700
     assert mode(values.folder("run")) == 0o700
+
+
+def test_the_options_of_up_reach_the_binder(values: LocalValues, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = LocalOptions(queue_seconds=1, build_seconds=2, builds=3, build_grace_seconds=4)
+    write_values(replace(values, options=options))
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "a token")
+    c = Config()
+    configure(c, str(values.state_dir))
+    binder = c.PangeoBinderHub
+    assert (binder.queue_seconds, binder.build_seconds) == (1, 2)
+    assert binder.build_shares == BuildShares(concurrent=3, per_network=3, per_repository=3, grace_seconds=4)
 
 
 def test_an_existing_readable_file_becomes_private(values: LocalValues) -> None:

@@ -190,8 +190,10 @@ async def test_the_binder_may_do_no_more_than_that(stand):
         ("get", "secrets"),
         ("create", "pods"),
         ("create", "pods/exec"),
-        ("list", "jobs"),
-        ("patch", "jobs"),
+        ("watch", "jobs"),
+        ("update", "jobs"),
+        ("deletecollection", "jobs"),
+        ("patch", "pods"),
     ):
         refused = stand.plane.kubectl("auth", "can-i", verb, what, "-n", NAMESPACE, config=config, check=False)
         assert refused.startswith("no"), (verb, what)

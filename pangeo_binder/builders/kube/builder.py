@@ -2,14 +2,15 @@
 
 The Job's name follows from the environment, so all binders together make one Job per environment. It belongs to none of
 them: it runs on when a binder stops, and the next request follows it from its first line. A Job ends by its own time
-limit and is deleted by its own time to live. Runs in the binder; the pod's side is `builders.pod`.
+limit, or when no binder follows it any more (`followed`), and is deleted by its own time to live. Runs in the binder;
+the pod's side is `builders.pod`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Set
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from ..base import Builder, BuildEvent
 from ..image_labels import request_of
 from ..session_needs import session_digest
 from .follow import POLL_SECONDS, JobFollower, RetryWindow
+from .followed import FollowedJobs
 from .job import KubeBuildSettings, job_manifest, job_name
 from .jobs import AlreadyThere, ClusterUnavailable, Jobs, NoRoom
 from .podstate import job_ended
@@ -47,6 +49,7 @@ class KubeBuilder(Builder):
         self.settings = settings
         self._registry = Registry(settings.registry)
         self._jobs = Jobs(settings.namespace, kubeconfig)
+        self.followed = FollowedJobs(self._jobs)
         self._digest = session_digest(resource("session"))
         self._known: dict[str, tuple[Environment, float]] = {}
         self._requests: dict[str, RepositoryRequest] = {}
@@ -85,8 +88,9 @@ class KubeBuilder(Builder):
                 else:
                     job = step
         if job is not None:
-            async with aclosing(JobFollower(self._jobs, job, self.settings).events()) as following:
-                async for event in following:
+            events = JobFollower(self._jobs, job, self.settings).events()
+            async with self.followed.following(job), aclosing(events):
+                async for event in events:
                     yield event
         environment = await self._pushed(id_)
         if environment is None:
@@ -94,7 +98,13 @@ class KubeBuilder(Builder):
         yield BuildEvent(Phase.BUILT, "Built the environment.", environment)
 
     async def discard(self, repo: Repo) -> None:
-        """Do nothing: others may follow the Job, and it ends by itself."""
+        """Do nothing: others may follow the Job, and it ends soon if nobody does."""
+
+    async def maintain(self, in_use: Callable[[], Awaitable[Set[str]]]) -> None:
+        """Also end the Jobs that no binder follows."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(super().maintain(in_use))
+            tasks.create_task(self.followed.keep_reaping())
 
     async def close(self) -> None:
         """Close its connections; Jobs continue."""
@@ -121,13 +131,14 @@ class KubeBuilder(Builder):
                 job = await self._jobs.get(job_name(id_))
                 if job is not None and not job.metadata.deletion_timestamp:
                     ended = job_ended(job)
-                    if ended is None:
+                    if ended is None and await self.followed.renew(job):
                         yield "This environment is being built already; following that build."
                         yield job
                         return
                     if ended == "Complete" and await self._pushed(id_):
                         return
-                    await self._jobs.delete(job)
+                    if ended is not None:
+                        await self._jobs.delete(job)
             except NoRoom:
                 if not waits:
                     yield "Waiting for other builds to end."

@@ -30,8 +30,6 @@ _TMP: Final = "/tmp"  # noqa: S108 - each container's own
 class KubeBuildSettings(BuildLimits):
     """How environments are built on a cluster."""
 
-    concurrent: int = 100
-    """How many builds this process follows; the namespace's ResourceQuota limits how many run."""
     namespace: str
     """The namespace of the Jobs; it should contain nothing else."""
     image: str

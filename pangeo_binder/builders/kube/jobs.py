@@ -1,7 +1,7 @@
 """The part of the Kubernetes API that builds use: Jobs, their pods, and those pods' logs, in one namespace.
 
-Needs a Role in that namespace and no rights elsewhere: `jobs` create, get, delete; `pods` list; `pods/log` get. Runs in
-the binder; what a status means is `podstate`'s.
+Needs a Role in that namespace and no rights elsewhere: `jobs` create, get, list, patch, delete; `pods` list; `pods/log`
+get. Runs in the binder; what a status means is `podstate`'s.
 """
 
 from __future__ import annotations
@@ -89,17 +89,48 @@ class Jobs:
                 return None
             raise
 
-    async def delete(self, job: Any) -> None:
-        """Delete exactly this Job with its pods; a newer one of the same name stays."""
+    async def all(self) -> list[Any]:
+        """Return the Jobs of all builds that Kubernetes still has."""
+        api = await self._api.batch()
+        with _asking("list Jobs"):
+            found = await api.list_namespaced_job(
+                self._namespace, label_selector=BUILD_LABEL, _request_timeout=_CALL_SECONDS
+            )
+        return list(found.items)
+
+    async def annotate(self, job: Any, name: str, text: str) -> bool:
+        """Set an annotation of exactly this Job; return whether it still exists."""
+        api = await self._api.batch()
+        body = {"metadata": {"uid": job.metadata.uid, "annotations": {name: text}}}
+        try:
+            with _asking("annotate a Job"):
+                changed = await api.patch_namespaced_job(
+                    job.metadata.name, self._namespace, body, _request_timeout=_CALL_SECONDS
+                )
+        except ClusterUnavailable as error:
+            # a Job of another uid is refused as invalid
+            if error.refusal.why in (Why.MISSING, Why.CONFLICT, Why.INVALID):
+                return False
+            raise
+        return changed.metadata.deletion_timestamp is None
+
+    async def delete(self, job: Any, unchanged: bool = False) -> bool:
+        """Delete exactly this Job with its pods, and return whether that was done; a newer one of the same name stays.
+
+        `unchanged` also keeps a Job that was changed after it was read.
+        """
         api = await self._api.batch()
         name, options = job.metadata.name, {"propagationPolicy": "Background"}
-        body = {**options, "preconditions": {"uid": job.metadata.uid}}
+        version = {"resourceVersion": job.metadata.resource_version} if unchanged else {}
+        body = {**options, "preconditions": {"uid": job.metadata.uid, **version}}
         try:
             with _asking("delete a Job"):
                 await api.delete_namespaced_job(name, self._namespace, body=body, _request_timeout=_CALL_SECONDS)
         except ClusterUnavailable as error:
             if error.refusal.why not in (Why.MISSING, Why.CONFLICT):
                 raise
+            return False
+        return True
 
     async def pod(self, job: Any) -> Json | None:
         """Return the Job's newest pod as plain JSON, or None."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...builders.kube.job import KubeBuildSettings
 from ...builders.kube.registry import RegistrySettings
+from ...launch.turns import BuildShares
 from ...model import RepoRef
 from ...web.context import Example
 from ...web.limits import Limits
@@ -32,7 +33,7 @@ def configure(c: Any) -> None:
     binder.queue_seconds = float(values.binder.queue_seconds)
     binder.limits = _limits(values, keys[0])
     binder.ask_first = False
-    binder.kube_builds = build_settings(values)
+    binder.kube_builds, binder.build_shares = build_settings(values), _shares(values)
     binder.notice, binder.about = values.binder.notice, list(values.binder.about)
     binder.examples = tuple(
         Example(each.title, each.description, RepoRef("git", each.url, each.ref), each.urlpath)
@@ -55,6 +56,17 @@ def _limits(values: KubeValues, key: str) -> Limits:
         hosts=(*binder.hosts, *internal),
         cors_allow_origin=binder.cors_allow_origin,
         session_domain=values.session_domain,
+    )
+
+
+def _shares(values: KubeValues) -> BuildShares:
+    builds = values.builds
+    return BuildShares(
+        concurrent=builds.concurrent,
+        per_network=builds.per_network,
+        per_repository=builds.per_repository,
+        waiting=builds.waiting,
+        grace_seconds=builds.grace_seconds,
     )
 
 

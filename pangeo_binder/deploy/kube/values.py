@@ -137,6 +137,10 @@ class BuildValues(Pool):
     runtime_class_name: str = ""
     seconds: int = 1800
     concurrent: int = 4
+    per_network: int = 2
+    per_repository: int = 2
+    waiting: int = 100
+    grace_seconds: int = 60
     cpu: float = 2
     memory: str = "6Gi"
     disk: str = "20Gi"

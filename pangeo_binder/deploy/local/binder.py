@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ...launch.turns import BuildShares
 from ...model import RepoRef
 from ...web.context import Example
 from .examples import example_repositories
@@ -27,8 +28,10 @@ def configure(c: Any, state_dir: str) -> None:
     binder.ticket_keys = values.secrets.ticket_keys
     binder.cache_dir = str(values.folder("cache"))
     binder.policy_file = str(values.policy or "")
-    binder.queue_seconds = values.queue_seconds
-    binder.build_seconds = values.build_seconds
+    binder.queue_seconds = values.options.queue_seconds
+    binder.build_seconds = values.options.build_seconds
+    builds, grace = values.options.builds, values.options.build_grace_seconds
+    binder.build_shares = BuildShares(concurrent=builds, per_network=builds, per_repository=builds, grace_seconds=grace)
     binder.allow_local_repositories = True
     binder.examples = tuple(
         Example(found.title, found.description, RepoRef("git", found.url, "HEAD"), found.urlpath)

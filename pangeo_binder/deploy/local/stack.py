@@ -30,7 +30,7 @@ from ...local.processes import STATE_DIR, end_all, end_services
 from .data_path import DataPath
 from .examples import make_repositories
 from .hub import config_file
-from .values import LOOPBACK, LocalValues, Secrets, choose_ports, write_values
+from .values import LOOPBACK, LocalOptions, LocalValues, Secrets, choose_ports, write_values
 
 DEFAULT_PORT = 8585
 _ANSWER_BYTES = 1 << 20
@@ -76,11 +76,10 @@ def choose_public_port(wanted: int | None) -> int:
 class Stack:
     """One local stack in its state directory."""
 
-    def __init__(self, state_dir: Path, policy: Path | None, queue_seconds: int, build_seconds: int) -> None:
+    def __init__(self, state_dir: Path, policy: Path | None, options: LocalOptions) -> None:
         self.state_dir = state_dir
         self._policy = policy
-        self._queue_seconds = queue_seconds
-        self._build_seconds = build_seconds
+        self._options = options
         self._lock: IO[str] | None = None
         self._hub: subprocess.Popen[bytes] | None = None
         self._restarts: dict[str, list[float]] = {}
@@ -103,9 +102,7 @@ class Stack:
         left = end_all(str(self.state_dir))
         self.remove_run_folders()
         public = choose_public_port(port)
-        self.values = LocalValues(
-            self.state_dir, choose_ports(public), Secrets(), self._policy, self._queue_seconds, self._build_seconds
-        )
+        self.values = LocalValues(self.state_dir, choose_ports(public), Secrets(), self._policy, self._options)
         write_values(self.values)
         self._data_path = DataPath(self.values)
         is_alive = HubIsAlive(self.values.hub_api, self.values.secrets.status_token)

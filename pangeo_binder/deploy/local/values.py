@@ -68,6 +68,20 @@ class Secrets:
     """The storage service's own token at the hub."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """The options of `up` that are not places of files."""
+
+    queue_seconds: int = 120
+    """How long a launch may wait for a seat; 0 refuses at once."""
+    build_seconds: int = 1800
+    """How long one build may take."""
+    builds: int = 2
+    """How many builds run at once. One person uses this profile, so all may be for one network."""
+    build_grace_seconds: int = 60
+    """How long a build runs on that nobody follows any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class LocalValues:
     """One local stack."""
@@ -77,10 +91,7 @@ class LocalValues:
     secrets: Secrets
     policy: Path | None = None
     """The policy file; None for the local profile's default policy."""
-    queue_seconds: int = 120
-    """How long a launch may wait for a seat; 0 refuses at once."""
-    build_seconds: int = 1800
-    """How long one build may take."""
+    options: LocalOptions = LocalOptions()
 
     @property
     def public_url(self) -> str:
