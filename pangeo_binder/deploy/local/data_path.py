@@ -21,12 +21,13 @@ class DataPath:
 
     def __init__(self, values: LocalValues) -> None:
         self._values = values
+        self._commands = _commands(values)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> list[str]:
         """Start the processes that do not run, and return the names of those that had ended."""
         ended = [name for name, process in self._running.items() if process.poll() is not None]
-        for name, command in _commands(self._values).items():
+        for name, command in self._commands.items():
             if name in ended or name not in self._running:
                 self._running[name] = self._start(command)
         return ended

@@ -45,7 +45,8 @@ class LaunchReaper:
         launches = defaultdict(list)
         for each in self._records.iterdir():
             with contextlib.suppress(FileNotFoundError):  # the hub has removed it meanwhile
-                launches[each.read_text()].append(each.name)
+                if owner := each.read_text():  # empty while the hub writes it
+                    launches[owner].append(each.name)
         left = [launch for owner in await self._missing.find(launches) for launch in launches[owner]]
         for launch in left:
             await asyncio.to_thread(self._remove, launch)
