@@ -7,6 +7,7 @@ import pty
 import signal
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,8 +20,11 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> LocalStack:
-    return LocalStack(tmp_path / "state")
+def stack(tmp_path: Path) -> Iterator[LocalStack]:
+    """A stack to start; stopped at the end also if its test failed."""
+    made = LocalStack(tmp_path / "state")
+    yield made
+    made.stop()
 
 
 def test_the_next_up_cleans_up_after_a_killed_stack(stack: LocalStack) -> None:

@@ -94,7 +94,8 @@ class LocalStack:
         self.port = free_port()
         options = ["--no-open", "--state-dir", str(self.state_dir), "--port", str(self.port), *self.options]
         self.output = self.state_dir.parent / f"{self.state_dir.name}.out"
-        session = [] if terminal is None else ["setsid", "--ctty"]
+        # the tests may run under `nohup`, which makes all children ignore SIGHUP
+        session = [] if terminal is None else ["env", "--default-signal=HUP", "setsid", "--ctty"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [*session, COMMAND, "up", *options],
