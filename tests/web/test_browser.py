@@ -14,7 +14,8 @@ from tornado.web import RequestHandler
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.events import Event, Phase, failed
 from pangeo_binder.repos.git import GitProvider
-from tests.web.webapp import GH_FORM, AnySpec, GitHubSpec, SmallLaunch, WebApp, bad_events, good_events
+from pangeo_binder.repos.github import GitHubProvider
+from tests.web.webapp import AnySpec, SmallLaunch, WebApp, bad_events, good_events
 
 pytestmark = pytest.mark.browser
 
@@ -109,7 +110,7 @@ async def test_the_form_makes_the_link_and_its_badges(web: WebApp, watch: Callab
 
 
 async def test_the_form_follows_the_kind_of_repository(web: WebApp, watch: Callable[..., Any]) -> None:
-    url = web.start(SmallLaunch([]), providers=(AnySpec(), GitHubSpec(GH_FORM)))
+    url = web.start(SmallLaunch([]), providers=(AnySpec(), GitHubProvider()))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.get_by_label("Kind of repository").select_option("gh")

@@ -33,6 +33,7 @@ def configure(c: Any) -> None:
     binder.queue_seconds = float(values.binder.queue_seconds)
     binder.limits = _limits(values, keys[0])
     binder.ask_first = False
+    binder.github_address, binder.gitlab_address = values.binder.github_address, values.binder.gitlab_address
     binder.kube_builds, binder.build_shares = build_settings(values), _shares(values)
     binder.notice, binder.about = values.binder.notice, list(values.binder.about)
     binder.examples = tuple(

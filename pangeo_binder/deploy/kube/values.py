@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from ...hosts import HOSTS
 from ...hub.roles import GATEWAY
 from ...kube.pods import TierPods
 
@@ -103,6 +104,8 @@ class BinderValues(_Part):
     rate_seconds: int = 3600
     banned_networks: tuple[str, ...] = ()
     cors_allow_origin: str = ""
+    github_address: str = HOSTS["gh"].url
+    gitlab_address: str = HOSTS["gl"].url
     notice: str = ""
     about: tuple[str, ...] = ()
     examples: tuple[ExampleValues, ...] = ()
