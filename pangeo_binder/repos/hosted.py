@@ -39,7 +39,7 @@ class HostedAt:
         """
         parts = urlsplit(self.address)
         host, name = (_literal(text) for text in (parts.netloc + parts.path.rstrip("/"), parts.hostname or ""))
-        return rf"^(?:https?://(?:www\.)?{host}/|(?:ssh://)?git@{name}[:/])?({group}{path})(?:\.git)?/?$"
+        return rf"^(?:(?:https?://)?(?:www\.)?{host}/|(?:ssh://)?git@{name}[:/])?({group}{path})(?:\.git)?/?$"
 
 
 def _literal(text: str) -> str:

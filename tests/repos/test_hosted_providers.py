@@ -163,6 +163,7 @@ def test_a_host_without_an_address_has_no_links() -> None:
         ("https://github.com/org/repo", "org/repo"),
         ("https://www.github.com/org/repo.git", "org/repo"),
         ("http://github.com/org/re.po/", "org/re.po"),
+        ("github.com/org/repo", "org/repo"),
         ("git@github.com:org/repo.git", "org/repo"),
         ("ssh://git@github.com/org/repo", "org/repo"),
         ("https://gitlab.com/org/repo", None),
