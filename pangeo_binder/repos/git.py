@@ -13,7 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import BadLink, RefNotFound, RepoTooLarge, UserError
 from ..git import GitAccess, is_local
+from ..hosts import HOSTS
 from ..model import FetchKind, Repo, RepoRef
+from ..policy.address import address_of
 from .base import Provenance, Provider, ProviderForm
 from .history import Histories
 from .listing import is_own_name, list_refs
@@ -122,6 +124,9 @@ def _validate(url: str, access: GitAccess) -> str:
     url = scheme.lower() + separator + rest if separator else url
     if not any(form.fullmatch(url) for form in forms) or {"", ".", ".."} & set(_segments(url)):
         raise BadLink("The link does not contain a valid repository URL.", _LINK_HINT)
+    if address_of(url).host == HOSTS["gist"].name:
+        # its git server serves a gist by its id alone, so a rule that names a user could be evaded or misused
+        raise BadLink("A gist has a link of its own.", "Write /v2/gist/user/id.")
     return _canonical(url)
 
 

@@ -19,7 +19,7 @@ from .git import GitRefs
 from .hosted import HostedAt
 
 # https://docs.github.com/en/enterprise-cloud@latest/admin/managing-iam/iam-configuration-reference/username-considerations-for-external-authentication
-_OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9_])?", re.ASCII)
+OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9_])?", re.ASCII)
 _REPOSITORY = re.compile(r"(?!\.{1,2}$)[\w.-]{1,100}", re.ASCII)
 _TYPED = r"[\w-]+/[\w.-]+?"
 
@@ -45,7 +45,7 @@ class GitHubProvider(GitRefs):
     def parse(self, spec: str) -> RepoRef:
         owner, repository, quoted_ref = (*spec.split("/", 2), "", "")[:3]
         owner, repository = unquote(owner), unquote(repository).removesuffix(".git")
-        if not _OWNER.fullmatch(owner) or not _REPOSITORY.fullmatch(repository):
+        if not OWNER.fullmatch(owner) or not _REPOSITORY.fullmatch(repository):
             raise BadLink("The link does not name a GitHub repository.", self.link_hint)
         return RepoRef(self.name, self._host.url(f"{owner}/{repository}"), self.read_ref(quoted_ref))
 

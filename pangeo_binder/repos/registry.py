@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from ..errors import BadLink
 from ..hosts import HOSTS
 from .base import Provider
+from .gist import GistProvider
 from .git import GitProvider
 from .github import GitHubProvider
+from .github_api import PUBLIC_API, GitHubApiSettings
 from .gitlab import GitLabProvider
 
 
@@ -18,7 +20,10 @@ class RepositoryHosts:
     """The addresses of the hosts that links name by a short prefix; empty for a host without such links."""
 
     github: str = HOSTS["gh"].url
+    gist: str = HOSTS["gist"].url
     gitlab: str = HOSTS["gl"].url
+    github_api: GitHubApiSettings = PUBLIC_API
+    allow_secret_gists: bool = False
 
 
 def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool = False) -> tuple[Provider, ...]:
@@ -29,6 +34,8 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
     hosted: list[Provider] = []
     if hosts.github:
         hosted.append(GitHubProvider(hosts.github))
+    if hosts.gist:
+        hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists))
     if hosts.gitlab:
         hosted.append(GitLabProvider(hosts.gitlab))
     any_address = GitProvider(allow_local)

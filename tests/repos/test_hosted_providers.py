@@ -151,9 +151,9 @@ def test_an_invalid_address_of_a_host_is_refused_at_start(address: str) -> None:
 
 
 def test_a_host_without_an_address_has_no_links() -> None:
-    assert [each.name for each in make_providers()] == ["gh", "gl", "git"]
-    assert [each.name for each in make_providers(RepositoryHosts(github="", gitlab=""))] == ["git"]
-    assert [each.name for each in make_providers(allow_local=True)] == ["git", "gh", "gl"]
+    assert [each.name for each in make_providers()] == ["gh", "gist", "gl", "git"]
+    assert [each.name for each in make_providers(RepositoryHosts(github="", gist="", gitlab=""))] == ["git"]
+    assert [each.name for each in make_providers(allow_local=True)] == ["git", "gh", "gist", "gl"]
 
 
 @pytest.mark.parametrize(
