@@ -26,7 +26,8 @@ from .launch.pipeline import Collaborators, Pipeline
 from .launch.queue import Queue
 from .launch.turns import BuildShares
 from .policy.load import default_policy, load_policy
-from .repos.git import GitProvider
+from .repos.github_api import GitHubApiSettings
+from .repos.registry import RepositoryHosts, make_providers
 from .web.context import WebContext
 from .web.health import HealthChecks
 from .web.limits import Limits
@@ -61,6 +62,12 @@ class PangeoBinderHub(BinderHub):
     public_hub_url = Unicode("/", help="The public prefix of the hub's proxy; ends in a slash.", config=True)
     queue_seconds = Float(600.0, help="How long a launch may wait for a seat; 0 refuses at once.", config=True)
     allow_local_repositories = Bool(False, help="Whether links may name folders of this machine.", config=True)
+    github_address = Unicode("https://github.com", help="Where `gh` links lead; empty for no such links.", config=True)
+    gitlab_address = Unicode("https://gitlab.com", help="Where `gl` links lead; empty for no such links.", config=True)
+    gist_address = Unicode("https://gist.github.com", help="Where `gist` links lead; empty for none.", config=True)
+    secret_gists = Bool(False, help="Whether secret gists are launched.", config=True)
+    github_api_address = Unicode("https://api.github.com", help="GitHub's API, which gists need.", config=True)
+    github_token_file = Unicode("", help="A file with a token for GitHub's API, for its rate limit.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
     build_shares = Instance(
         BuildShares,
@@ -106,7 +113,7 @@ class PangeoBinderHub(BinderHub):
         self._builder = self._make_builder()
         self._builder.recover()  # before any launch can see what a killed build left
         self._builds = SharedBuilds(self._builder, self.build_shares)
-        self._providers = (GitProvider(allow_local=self.allow_local_repositories),)
+        self._providers = make_providers(self._repository_hosts(), allow_local=self.allow_local_repositories)
         self._admission = Admission(policy, self._hub, Queue(self.queue_seconds))
         self._pipeline = Pipeline(
             Collaborators(
@@ -116,6 +123,16 @@ class PangeoBinderHub(BinderHub):
                 hub=self._hub,
                 ticket_keys=self.ticket_keys,
             )
+        )
+
+    def _repository_hosts(self) -> RepositoryHosts:
+        token_file = Path(self.github_token_file) if self.github_token_file else None
+        return RepositoryHosts(
+            github=self.github_address,
+            gist=self.gist_address,
+            gitlab=self.gitlab_address,
+            github_api=GitHubApiSettings(self.github_api_address, token_file),
+            allow_secret_gists=self.secret_gists,
         )
 
     def _make_builder(self) -> Builder:

@@ -45,6 +45,18 @@ class RepoNotFound(UserError):
     status, reason = 404, "repo_not_found"
 
 
+class HostUnavailable(UserError):
+    """The repository's host does not answer, or its answer is invalid."""
+
+    status, reason = 503, "host_unavailable"
+
+
+class HostBusy(HostUnavailable):
+    """The repository's host answers no more requests of this service for now."""
+
+    reason = "host_busy"
+
+
 class RepoTooLarge(UserError):
     """The repository lists or says more than this service reads."""
 

@@ -25,6 +25,7 @@ class Host:
 HOSTS = {
     # https://docs.github.com/en/authentication/troubleshooting-ssh/using-ssh-over-the-https-port
     "gh": Host("github.com", ("www.github.com", "ssh.github.com:443")),
+    "gist": Host("gist.github.com"),
     # https://docs.gitlab.com/user/gitlab_com/#alternative-ssh-port
     "gl": Host("gitlab.com", ("www.gitlab.com", "altssh.gitlab.com:443")),
 }

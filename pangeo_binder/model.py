@@ -48,7 +48,7 @@ class RepoRef:
     """A repository and ref as a link names them, validated but not resolved."""
 
     provider: str
-    """The first part of a `/v2/<provider>/<spec>` link; so far only `git`."""
+    """The first part of a `/v2/<provider>/<spec>` link, such as `gh`."""
     url: str
     ref: str
     """A branch, tag, commit or `HEAD`."""

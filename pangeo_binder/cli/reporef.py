@@ -12,6 +12,7 @@ from ..hosts import HOSTS
 
 if TYPE_CHECKING:
     from ..model import RepoRef
+    from ..repos.base import Provider
 
 BadgeFormat = Literal["markdown", "rst", "html"]
 FORMATS: tuple[BadgeFormat, ...] = ("markdown", "rst", "html")
@@ -41,11 +42,8 @@ def parse_repo(text: str, ref: str = "") -> RepoRef:
 
     Raises BadLink if `text` names no repository.
     """
-    from ..repos.git import GitProvider
-
-    url, written_ref = _split(text.strip())
-    spec = f"{quote(url, safe='')}/{quote(ref or written_ref or 'HEAD', safe='/')}"
-    return GitProvider(allow_local=True).parse(spec)
+    kind, repository, written_ref = _split(text.strip())
+    return _provider(kind).parse(f"{repository}/{quote(ref or written_ref or 'HEAD', safe='/')}")
 
 
 def link(base_url: str, repo: RepoRef, urlpath: str = "") -> str:
@@ -70,7 +68,13 @@ def local_hub(state_dir: Path = Path(".state")) -> str:
 
 
 def _spec(repo: RepoRef) -> str:
-    return f"{repo.provider}/{quote(repo.url, safe='')}/{quote(repo.ref, safe='/')}"
+    return f"{repo.provider}/{_provider(repo.provider).spec(repo)}"
+
+
+def _provider(kind: str) -> Provider:
+    from ..repos.registry import make_providers, provider_for
+
+    return provider_for(make_providers(allow_local=True), kind)
 
 
 def badge_text(base_url: str, target: str, form: BadgeFormat) -> str:
@@ -85,23 +89,32 @@ def badge_text(base_url: str, target: str, form: BadgeFormat) -> str:
             return f'<a href="{html.escape(target)}"><img src="{html.escape(image)}" alt="Launch"></a>'
 
 
-def _split(text: str) -> tuple[str, str]:
-    """Return the address and the ref in `text`; the ref is empty if absent."""
+def _split(text: str) -> tuple[str, str, str]:
+    """Return the kind, the quoted repository and the ref in `text`; the ref is empty if absent."""
     kind, _, rest = text.partition("/")
     if kind in HOSTS:
-        # GitLab's groups nest; BinderHub's links quote them: gl/group%2Fsubgroup%2Frepo/ref
-        org, _, rest = rest.partition("/") if "%2f" not in rest.partition("/")[0].lower() else ("", "", rest)
-        repo, _, ref = rest.partition("/")
-        if not repo:
-            raise BadLink(f"`{text}` names no repository.", _HINT)
-        return "/".join(filter(None, (HOSTS[kind].url, org, unquote(repo)))), unquote(ref)
+        return kind, *_split_hosted(kind, rest)
     if kind == "git" and rest:
         address, _, ref = rest.partition("/")
         quoted = "%" in address or ":" not in address
-        return (unquote(address), unquote(ref)) if quoted else (rest, "")
-    if "://" in text or ":" in kind:
-        return text, ""
-    folder = Path(text).expanduser()
-    if text and folder.is_dir():
-        return str(folder.resolve()), ""
-    raise BadLink(f"`{text}` is neither a repository's address nor a folder on this machine.", _HINT)
+        url, ref = (unquote(address), unquote(ref)) if quoted else (rest, "")
+    elif "://" in text or ":" in kind:
+        url, ref = text, ""
+    else:
+        folder = Path(text).expanduser()
+        if not text or not folder.is_dir():
+            raise BadLink(f"`{text}` is neither a repository's address nor a folder on this machine.", _HINT)
+        url, ref = str(folder.resolve()), ""
+    return "git", quote(url, safe=""), ref
+
+
+def _split_hosted(kind: str, text: str) -> tuple[str, str]:
+    """Return the quoted repository and the ref in the text after `gh/` or `gl/`.
+
+    GitLab's groups nest; BinderHub's links quote them (`gl/group%2Fsubgroup%2Frepo/ref`), people write `gl/org/repo`.
+    """
+    first, _, rest = text.partition("/")
+    if kind == "gl" and "%2f" in first.lower():
+        return first, unquote(rest)
+    repo, _, ref = rest.partition("/")
+    return f"{first}{'/' if kind == 'gh' else '%2F'}{repo}", unquote(ref)

@@ -134,7 +134,9 @@ def pattern_of(text: str) -> Pattern:
     elif kind == "git" and ("://" in rest or ":" in rest.partition("/")[0] or rest.startswith("/")):
         url = rest
     else:
-        raise ValueError(f"`{text}` names no place; write `gh/org/repo`, `gl/org/repo`, `git/https://…` or `*`.")
+        raise ValueError(
+            f"`{text}` names no place; write `gh/org/repo`, `gist/user/*`, `gl/org/repo`, `git/https://…` or `*`."
+        )
     address = address_of(url)
     if text.endswith("/") or not address.path.strip("/"):
         raise ValueError(f"`{text}` names no repository; write `{text.rstrip('/')}/*`.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ..model import FetchKind, Repo, RepoRef
 
@@ -76,8 +76,11 @@ class Provider(ABC):
         """Return the repository at the current revision of `ref`. Raises RepoNotFound or RefNotFound."""
         return Repo(ref, await self.find_revision(ref), self.fetch)
 
+    def repository(self, ref: RepoRef) -> str:
+        """Return the repository of `ref` as a spec names it, not quoted; a kind with one host leaves the host out."""
+        return ref.url
+
     def spec(self, ref: RepoRef) -> str:
         """Return the spec of `ref` in the form that `parse` reads."""
-        plain = urlsplit(ref.url).path.strip("/").removesuffix(".git")
-        repository = quote(ref.url, safe="") if self.form.url_encode else quote(plain)
+        repository = quote(self.repository(ref), safe="" if self.form.url_encode else "/")
         return f"{repository}/{quote(ref.ref)}" if self.form.default_ref else repository

@@ -1,6 +1,6 @@
-"""Any git repository by its URL: `/v2/git/<quoted URL>/<ref>`, the form of BinderHub's git provider.
+"""Repositories that git reads: the base of their kinds, and any repository by its URL, `/v2/git/<quoted URL>/<ref>`.
 
-Links are untrusted input, so both parts are validated before they reach git. Runs in the binder.
+Links are untrusted input, so their parts are validated before they reach git. Runs in the binder.
 Form: https://mybinder.readthedocs.io/en/latest/howto/external_binder_setup.html
 """
 
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from ..errors import BadLink, RefNotFound, RepoTooLarge, UserError
 from ..git import GitAccess, is_local
+from ..hosts import HOSTS
 from ..model import FetchKind, Repo, RepoRef
+from ..policy.address import address_of
 from .base import Provenance, Provider, ProviderForm
 from .history import Histories
 from .listing import is_own_name, list_refs
@@ -36,28 +39,23 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443", "ssh": ":22"}
 _LINK_HINT = "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
 
 
-class GitProvider(Provider):
-    """Provider of repositories that git itself can read."""
+class GitRefs(Provider):
+    """A kind of repositories that git reads. A driver implements `parse`."""
 
-    name = "git"
-    display_name = "Git repository"
     fetch = FetchKind.GIT
+    link_hint: ClassVar[str]
+    """A sentence that shows a valid link of this kind."""
 
-    def __init__(self, allow_local: bool = False, timeout_seconds: float = 30) -> None:
-        self.form = ProviderForm(
-            label="Git repository URL",
-            placeholder="https://github.com/org/repository",
-            pattern=_LOCAL_FORM_PATTERN if allow_local else _FORM_PATTERN,
-        )
-        self._access = GitAccess(allow_local, timeout_seconds)
-        self._histories = Histories(self._access)
+    def __init__(self, access: GitAccess) -> None:
+        self._access = access
+        self._histories = Histories(access)
 
-    def parse(self, spec: str) -> RepoRef:
-        quoted_url, _, quoted_ref = spec.partition("/")
-        ref = unquote(quoted_ref).strip("/") or "HEAD"
+    def read_ref(self, quoted: str) -> str:
+        """Return the ref that a link's quoted last part names, or `HEAD` if it is empty. Raises BadLink."""
+        ref = unquote(quoted).strip("/") or "HEAD"
         if len(ref) > 255 or not _REF.fullmatch(ref):
-            raise BadLink("The link's branch, tag or commit is not a valid git name.", _LINK_HINT)
-        return RepoRef(self.name, _validate(unquote(quoted_url), self._access), ref)
+            raise BadLink("The link's branch, tag or commit is not a valid git name.", self.link_hint)
+        return ref
 
     async def find_revision(self, ref: RepoRef) -> str:
         if _FULL_COMMIT.fullmatch(ref.ref.lower()):
@@ -93,6 +91,27 @@ class GitProvider(Provider):
         return await self._histories.find(repo.ref.url, repo.revision)
 
 
+class GitProvider(GitRefs):
+    """Provider of repositories by their URL, the form of BinderHub's git provider."""
+
+    name = "git"
+    display_name = "Git repository"
+    link_hint = _LINK_HINT
+
+    def __init__(self, allow_local: bool = False, timeout_seconds: float = 30) -> None:
+        super().__init__(GitAccess(allow_local, timeout_seconds))
+        self.form = ProviderForm(
+            label="Git repository URL",
+            placeholder="https://github.com/org/repository",
+            pattern=_LOCAL_FORM_PATTERN if allow_local else _FORM_PATTERN,
+        )
+
+    def parse(self, spec: str) -> RepoRef:
+        quoted_url, _, quoted_ref = spec.partition("/")
+        ref = self.read_ref(quoted_ref)
+        return RepoRef(self.name, _validate(unquote(quoted_url), self._access), ref)
+
+
 def _validate(url: str, access: GitAccess) -> str:
     """Return `url` in the form that policies match. Raises BadLink, which never repeats a part of the URL."""
     url = url.rstrip("/") if len(url) < 2048 else ""
@@ -105,6 +124,9 @@ def _validate(url: str, access: GitAccess) -> str:
     url = scheme.lower() + separator + rest if separator else url
     if not any(form.fullmatch(url) for form in forms) or {"", ".", ".."} & set(_segments(url)):
         raise BadLink("The link does not contain a valid repository URL.", _LINK_HINT)
+    if address_of(url).host == HOSTS["gist"].name:
+        # its git server serves a gist by its id alone, so a rule that names a user could be evaded or misused
+        raise BadLink("A gist has a link of its own.", "Write /v2/gist/user/id.")
     return _canonical(url)
 
 

@@ -1,11 +1,45 @@
-"""Find the provider that a link names. Runs in the binder."""
+"""The kinds of repositories of one binder, and the provider that a link names. Runs in the binder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ..errors import BadLink
+from ..hosts import HOSTS
 from .base import Provider
+from .gist import GistProvider
+from .git import GitProvider
+from .github import GitHubProvider
+from .github_api import PUBLIC_API, GitHubApiSettings
+from .gitlab import GitLabProvider
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryHosts:
+    """The addresses of the hosts that links name by a short prefix; empty for a host without such links."""
+
+    github: str = HOSTS["gh"].url
+    gist: str = HOSTS["gist"].url
+    gitlab: str = HOSTS["gl"].url
+    github_api: GitHubApiSettings = PUBLIC_API
+    allow_secret_gists: bool = False
+
+
+def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool = False) -> tuple[Provider, ...]:
+    """Return the providers of a binder, the commonest kind first. Raises ValueError for an invalid address.
+
+    With `allow_local` people mostly enter folders of their machine, else repositories of GitHub.
+    """
+    hosted: list[Provider] = []
+    if hosts.github:
+        hosted.append(GitHubProvider(hosts.github))
+    if hosts.gist:
+        hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists))
+    if hosts.gitlab:
+        hosted.append(GitLabProvider(hosts.gitlab))
+    any_address = GitProvider(allow_local)
+    return (any_address, *hosted) if allow_local else (*hosted, any_address)
 
 
 def provider_for(providers: Iterable[Provider], name: str) -> Provider:

@@ -1,13 +1,26 @@
 // Update the launch link and its badges while the user fills in the form.
+import { read } from "./address.js";
 import { copy } from "./copy.js";
 
 const form = document.getElementById("maker");
 const field = (name) => form.elements[name];
 const encodeParts = (text) => text.split("/").map(encodeURIComponent).join("/");
 
-function provider() {
-  const { value, dataset } = field("provider").selectedOptions[0];
-  return { id: value, ...dataset, encode: dataset.encode === "true" };
+const kindOf = ({ value, dataset }) => ({ id: value, ...dataset, encode: dataset.encode === "true" });
+const provider = () => kindOf(field("provider").selectedOptions[0]);
+
+// Fill the other fields from the address of a file, a request or a launch link, and choose its kind of repository.
+function fill() {
+  const text = field("repo").value.trim();
+  if (!text.includes(":")) return;
+  const found = read(text, [...field("provider").options].map(kindOf));
+  if (!found || (new RegExp(provider().pattern).test(text) && found.repo === text)) return;
+  field("provider").value = found.kind;
+  field("repo").value = found.repo;
+  if (found.ref) field("ref").value = found.ref;
+  if (!found.path) return;
+  field("kind").value = found.opens;
+  field("path").value = found.path;
 }
 
 function repository({ detect, encode, pattern }) {
@@ -74,7 +87,11 @@ async function copyOf(event) {
   setTimeout(() => { button.textContent = "Copy"; }, 2000);
 }
 
-form.addEventListener("input", update);
+form.addEventListener("input", (event) => {
+  if (event.inputType === "insertFromPaste" && event.target === field("repo")) fill();
+  update();
+});
+field("repo").addEventListener("change", () => { fill(); update(); });
 form.addEventListener("submit", launch);
 document.querySelectorAll("[data-copies]").forEach((button) => button.addEventListener("click", copyOf));
 document.querySelectorAll("textarea[readonly]").forEach((area) => area.addEventListener("focus", () => area.select()));

@@ -275,3 +275,19 @@ def _peers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for rule in spec.get(direction) or ():
             assert rule.get(key) or rule.get("ports"), "an empty rule lets everybody in"
             yield from rule.get(key) or ()
+
+
+def test_a_token_for_githubs_api_is_a_file_of_the_binder_alone(helm: Helm) -> None:
+    example = NAMED[0].values[0]
+    plain = one(helm.template("-f", example), "Deployment", "binder")["spec"]["template"]["spec"]
+    assert "github" not in {volume["name"] for volume in plain["volumes"]}
+    manifests = helm.template("-f", example, "--set", "binder.repositories.githubTokenSecret=github-token")
+    volumes = one(manifests, "Deployment", "binder")["spec"]["template"]["spec"]["volumes"]
+    assert next(volume["secret"]["secretName"] for volume in volumes if volume["name"] == "github") == "github-token"
+    assert str(manifests).count("'secretName': 'github-token'") == 1
+
+
+@pytest.mark.parametrize("address", ["github.com", "https://me:secret@github.example.org", "https://x.example/?a=b"])
+def test_an_address_of_a_repository_host_is_checked(address: str, helm: Helm) -> None:
+    with pytest.raises(AssertionError, match=r"binder.repositories.github|binder/repositories/github"):
+        helm.template("-f", NAMED[0].values[0], "--set", f"binder.repositories.github={address}")

@@ -19,7 +19,7 @@ from pangeo_binder.errors import BadLink
 from pangeo_binder.model import Launch, RepoRef
 from pangeo_binder.policy.match import FOREIGN
 from pangeo_binder.policy.model import Policy
-from pangeo_binder.repos.git import GitProvider
+from pangeo_binder.repos.registry import make_providers, provider_for
 
 HUB = "https://binder.example.org/"
 
@@ -112,7 +112,9 @@ def test_explain_without_a_policy_uses_the_local_one(tmp_path: Path) -> None:
     [
         ("gh/org/repo", "https://github.com/org/repo", "HEAD"),
         ("gh/org/repo/feature/x", "https://github.com/org/repo", "feature/x"),
+        ("gh/org/repo.git/v1", "https://github.com/org/repo", "v1"),
         ("gl/org%2Fsub%2Frepo/v1", "https://gitlab.com/org/sub/repo", "v1"),
+        ("gl/org/repo/v1", "https://gitlab.com/org/repo", "v1"),
         ("git/https%3A%2F%2FExample.org%2Fa.git/v1", "https://example.org/a.git", "v1"),
         ("git/https://example.org/a/b", "https://example.org/a/b", "HEAD"),
         ("https://example.org/a/b", "https://example.org/a/b", "HEAD"),
@@ -120,7 +122,8 @@ def test_explain_without_a_policy_uses_the_local_one(tmp_path: Path) -> None:
     ],
 )
 def test_a_repository_is_read_as_people_type_it(text: str, url: str, ref: str) -> None:
-    assert parse_repo(text) == RepoRef("git", url, ref)
+    kind = text.partition("/")[0]
+    assert parse_repo(text) == RepoRef(kind if kind in ("gh", "gl") else "git", url, ref)
     assert parse_repo(text, "other").ref == "other"
 
 
@@ -131,12 +134,15 @@ def test_what_names_no_repository_is_refused(text: str, tmp_path: Path, monkeypa
         parse_repo(text)
 
 
-@pytest.mark.parametrize("text", ["gh/org/repo/feature/x", "git@example.org:a/b.git", "https://example.org/~a/b+c.git"])
+@pytest.mark.parametrize(
+    "text",
+    ["gh/org/repo/feature/x", "gl/org%2Fsub%2Frepo/v1", "git@example.org:a/b.git", "https://example.org/~a/b+c.git"],
+)
 def test_the_binder_reads_from_a_link_what_was_put_in(text: str) -> None:
     repo = parse_repo(text)
     for address in (link(HUB, repo), build_link(HUB, repo)):
         _, provider, spec = address.removeprefix(HUB).split("/", 2)
-        assert (provider, GitProvider().parse(spec)) == ("git", repo)
+        assert provider_for(make_providers(), provider).parse(spec) == repo
 
 
 @pytest.mark.parametrize(
@@ -150,7 +156,7 @@ def test_the_binder_reads_from_a_link_what_was_put_in(text: str) -> None:
 @pytest.mark.parametrize("hub", [HUB, HUB.rstrip("/")])
 def test_a_badge_leads_to_the_launch_link(form: str, text: str, hub: str) -> None:
     args = ["gh/org/repo", "--ref", "main", "--hub", hub, "--urlpath", "lab/tree/a (1).ipynb", "--format", form]
-    target = f"{HUB}v2/git/https%3A%2F%2Fgithub.com%2Forg%2Frepo/main?urlpath=lab%2Ftree%2Fa%20%281%29.ipynb"
+    target = f"{HUB}v2/gh/org/repo/main?urlpath=lab%2Ftree%2Fa%20%281%29.ipynb"
     result = CliRunner().invoke(badge, args, catch_exceptions=False)
     assert result.output == text.format(hub=HUB, link=target) + "\n"
 

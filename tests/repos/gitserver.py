@@ -48,7 +48,16 @@ class _GitHandler(CGIHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if self.path.startswith("/git/") and not self._folder.is_dir():
+            # the CGI handler of the standard library answers 200 whatever the program's Status says
+            self.send_error(404)
+            return
         super().do_GET()
+
+    @property
+    def _folder(self) -> Path:
+        path = self.path.removeprefix("/git/").partition("/info/")[0].partition("?")[0]
+        return Path(os.environ["GIT_PROJECT_ROOT"]) / path
 
     def log_message(self, *args: object) -> None:
         pass

@@ -34,6 +34,8 @@ BAD_URLS = [
     "https://example.org/../r",
     "https://example.org//r",
     "https://example.org/r?x=protocol.ext.allow",
+    "https://gist.github.com/user/0123456789abcdef",
+    "git@gist.github.com:0123456789abcdef.git",
 ]
 """Addresses git must not see."""
 BAD_REFS = ["-x", "--upload-pack=x", "a..b", "a b", "a%00b", "a@{1}", "a~1", "a^", "a:b", "x.lock"]

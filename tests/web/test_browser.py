@@ -14,7 +14,9 @@ from tornado.web import RequestHandler
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.events import Event, Phase, failed
 from pangeo_binder.repos.git import GitProvider
-from tests.web.webapp import GH_FORM, AnySpec, GitHubSpec, SmallLaunch, WebApp, bad_events, good_events
+from pangeo_binder.repos.github import GitHubProvider
+from pangeo_binder.repos.registry import make_providers
+from tests.web.webapp import AnySpec, SmallLaunch, WebApp, bad_events, good_events
 
 pytestmark = pytest.mark.browser
 
@@ -109,7 +111,7 @@ async def test_the_form_makes_the_link_and_its_badges(web: WebApp, watch: Callab
 
 
 async def test_the_form_follows_the_kind_of_repository(web: WebApp, watch: Callable[..., Any]) -> None:
-    url = web.start(SmallLaunch([]), providers=(AnySpec(), GitHubSpec(GH_FORM)))
+    url = web.start(SmallLaunch([]), providers=(AnySpec(), GitHubProvider()))
     seen = await watch()
     await seen.page.goto(url)
     await seen.page.get_by_label("Kind of repository").select_option("gh")
@@ -118,6 +120,42 @@ async def test_the_form_follows_the_kind_of_repository(web: WebApp, watch: Calla
     await seen.page.get_by_role("textbox", name="Path").fill("rstudio?x=1&y=2")
     link = f"{url}/v2/gh/org/repo/HEAD?urlpath=rstudio%3Fx%3D1%26y%3D2"
     await expect(seen.page.get_by_label("Link", exact=True)).to_have_value(link)
+
+
+PASTED = [
+    ("https://github.com/org/repo", "gh/org/repo/HEAD"),
+    ("https://github.com/org/repo/tree/dev", "gh/org/repo/dev"),
+    ("https://github.com/org/repo/blob/main/a%20b/c.ipynb?raw=1#L3", "gh/org/repo/main?labpath=a%20b%2Fc.ipynb"),
+    ("https://github.com/org/repo/pull/7/files", "gh/org/repo/refs/pull/7/head"),
+    ("https://github.com/org/repo/releases/tag/v1.0", "gh/org/repo/v1.0"),
+    ("https://raw.githubusercontent.com/org/repo/refs/heads/main/c.ipynb", "gh/org/repo/main?labpath=c.ipynb"),
+    ("https://nbviewer.org/github/org/repo/blob/v1/c.ipynb", "gh/org/repo/v1?labpath=c.ipynb"),
+    ("https://colab.research.google.com/github/org/repo/blob/v1/c.ipynb", "gh/org/repo/v1?labpath=c.ipynb"),
+    ("git@gitlab.com:group/sub/project.git", "gl/group%2Fsub%2Fproject/HEAD"),
+    ("https://gitlab.com/group/sub/project/-/tree/dev/x", "gl/group%2Fsub%2Fproject/dev?labpath=x"),
+    ("https://gitlab.com/group/project/-/merge_requests/3", "gl/group%2Fproject/refs/merge-requests/3/head"),
+    ("https://example.org/org/repo.git", "git/https%3A%2F%2Fexample.org%2Forg%2Frepo.git/HEAD"),
+    ("https://example.org/org/repo/tree/dev", "git/https%3A%2F%2Fexample.org%2Forg%2Frepo/dev"),
+    ("https://mybinder.org/v2/gh/org/repo/a/b?labpath=c.ipynb", "gh/org/repo/a/b?labpath=c.ipynb"),
+    ("https://mybinder.org/v2/gh/org/repo/v1?urlpath=rstudio%3Fa%3D1", "gh/org/repo/v1?urlpath=rstudio%3Fa%3D1"),
+    ("https://mybinder.org/v2/gl/group%2Fproject/main", "gl/group%2Fproject/main"),
+    ("https://mybinder.org/v2/git/https%3A%2F%2Fexample.org%2Fr/v1", "git/https%3A%2F%2Fexample.org%2Fr/v1"),
+    ("https://mybinder.org/v2/zenodo/10.5281/zenodo.1/", ""),
+    ("javascript:alert(1)", ""),
+    ("https://me:secret@github.com/org/repo", ""),
+]
+"""Addresses that people paste, and the launch link that the form makes of each."""
+
+
+async def test_the_form_reads_any_pasted_address(web: WebApp, watch: Callable[..., Any]) -> None:
+    url = web.start(SmallLaunch([]), providers=make_providers())
+    seen = await watch()
+    for typed, link in PASTED:
+        await seen.page.goto(url)
+        await seen.page.get_by_label("GitHub repository").fill(typed)
+        await seen.page.keyboard.press("Tab")
+        made = await seen.page.get_by_label("Link", exact=True).input_value()
+        assert made == (f"{url}/v2/{link}" if link else ""), typed
 
 
 async def test_the_form_works_with_the_keyboard_only(web: WebApp, watch: Callable[..., Any]) -> None:

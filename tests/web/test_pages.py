@@ -12,10 +12,12 @@ import pytest
 
 from pangeo_binder import metrics
 from pangeo_binder.model import RepoRef
+from pangeo_binder.repos.github import GitHubProvider
+from pangeo_binder.repos.gitlab import GitLabProvider
 from pangeo_binder.web.context import Check
 from pangeo_binder.web.handler import BaseHandler, Shared
 from pangeo_binder.web.limits import Limits
-from tests.web.webapp import GH_FORM, AnySpec, GitHubSpec, SmallLaunch, WebApp, context_of, exactly
+from tests.web.webapp import AnySpec, SmallLaunch, WebApp, context_of, exactly
 
 LINK = "/v2/git/https%3A%2F%2Fexample.org%2Fsst/main"
 NO_LAUNCH = SmallLaunch([])
@@ -127,7 +129,7 @@ async def test_a_refusal_is_a_page_or_json_with_the_reason(
     ],
 )
 async def test_old_links_redirect_to_new_ones(web: WebApp, http: aiohttp.ClientSession, path: str, target: str) -> None:
-    url = web.start(NO_LAUNCH, providers=(AnySpec(), GitHubSpec(GH_FORM))) + path
+    url = web.start(NO_LAUNCH, providers=(AnySpec(), GitHubProvider())) + path
     async with http.get(exactly(url), allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (302, target)
     assert "X-Evil" not in response.headers
@@ -262,7 +264,7 @@ async def test_versions_and_metrics(web: WebApp, http: aiohttp.ClientSession) ->
 
 async def test_repoproviders_have_binderhubs_format(web: WebApp, http: aiohttp.ClientSession) -> None:
     async with http.get(
-        web.start(NO_LAUNCH, providers=(AnySpec(), GitHubSpec(GH_FORM))) + "/api/repoproviders"
+        web.start(NO_LAUNCH, providers=(AnySpec(), GitHubProvider())) + "/api/repoproviders"
     ) as response:
         git, gh = await response.json()
     assert git["id"] == "git" and git["repo"]["urlEncode"] is True and "detect" not in git
@@ -271,7 +273,8 @@ async def test_repoproviders_have_binderhubs_format(web: WebApp, http: aiohttp.C
 
 def test_a_provider_returns_the_spec_of_a_link() -> None:
     assert AnySpec().spec(RepoRef("git", "https://a.example/b.git", "x/y")) == "https%3A%2F%2Fa.example%2Fb.git/x/y"
-    assert GitHubSpec(GH_FORM).spec(RepoRef("gh", "https://github.com/org/repo.git", "main")) == "org/repo/main"
+    assert GitHubProvider().spec(RepoRef("gh", "https://github.com/org/repo", "x/y")) == "org/repo/x/y"
+    assert GitLabProvider().spec(RepoRef("gl", "https://gitlab.com/a/b/c", "main")) == "a%2Fb%2Fc/main"
 
 
 @pytest.mark.parametrize("wrong", [{"base_url": "/binder"}, {"hub_url": "hub/"}, {"providers": {}}])

@@ -42,9 +42,6 @@ GRANT = Grant(
     storage=StorageGrant(50 * GIB, 7 * 86400, 200 * GIB, (CatalogueEntry("cmip6", "s3://cmip6-pds"),)),
 )
 GIT_FORM = ProviderForm("Git repository URL", "https://example.org/org/repo.git")
-GH_FORM = ProviderForm(
-    "GitHub repository", "org/repo", url_encode=False, detect=r"^(https?://github\.com/)?(?<repo>.*[^/])/?$"
-)
 
 
 def exactly(url: str) -> URL:
@@ -79,13 +76,6 @@ class AnySpec(Provider):
 
     async def find_provenance(self, repo: Repo) -> Provenance:
         raise AssertionError("pages must not resolve refs")
-
-
-class GitHubSpec(AnySpec):
-    """The same provider as another kind of repository."""
-
-    name = "gh"
-    display_name = "GitHub"
 
 
 @dataclass

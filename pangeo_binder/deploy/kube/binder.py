@@ -11,7 +11,18 @@ from ...launch.turns import BuildShares
 from ...model import RepoRef
 from ...web.context import Example
 from ...web.limits import Limits
-from .values import BINDER_PORT, CONFIG, REGISTRY_LOGIN, STATE, KubeValues, read_secret, read_values, size_bytes
+from .values import (
+    BINDER_PORT,
+    CONFIG,
+    GITHUB_TOKEN,
+    REGISTRY_LOGIN,
+    STATE,
+    KubeValues,
+    RepositoryValues,
+    read_secret,
+    read_values,
+    size_bytes,
+)
 
 _KEEP_SECONDS = 30
 """How long Kubernetes keeps a finished Job: it still counts as a concurrent build; its log has been followed."""
@@ -33,6 +44,7 @@ def configure(c: Any) -> None:
     binder.queue_seconds = float(values.binder.queue_seconds)
     binder.limits = _limits(values, keys[0])
     binder.ask_first = False
+    _configure_repositories(binder, values.binder.repositories)
     binder.kube_builds, binder.build_shares = build_settings(values), _shares(values)
     binder.notice, binder.about = values.binder.notice, list(values.binder.about)
     binder.examples = tuple(
@@ -41,6 +53,13 @@ def configure(c: Any) -> None:
     )
     binder.health_urls = _health_urls(values)
     binder.log_level = values.log_level
+
+
+def _configure_repositories(binder: Any, repositories: RepositoryValues) -> None:
+    binder.github_address, binder.gitlab_address = repositories.github, repositories.gitlab
+    binder.gist_address, binder.secret_gists = repositories.gist, repositories.secret_gists
+    binder.github_api_address = repositories.github_api
+    binder.github_token_file = str(GITHUB_TOKEN) if repositories.github_token_secret else ""
 
 
 def _limits(values: KubeValues, key: str) -> Limits:

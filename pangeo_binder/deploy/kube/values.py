@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from ...hosts import HOSTS
 from ...hub.roles import GATEWAY
 from ...kube.pods import TierPods
 
@@ -22,6 +23,7 @@ _ETC = Path(os.environ.get("PANGEO_BINDER_ETC", "/etc/pangeo-binder"))
 """The directory of a pod's mounted files; the variable overrides it for a process outside its pod."""
 CONFIG, SECRETS = _ETC / "config", _ETC / "secrets"
 REGISTRY_LOGIN = _ETC / "registry" / "config.json"
+GITHUB_TOKEN = _ETC / "github" / "token"
 PULL_LOGIN = _ETC / "pull" / ".dockerconfigjson"
 STATE = Path("/var/lib/pangeo-binder")
 VALUES_VARIABLE = "PANGEO_BINDER_VALUES"
@@ -90,6 +92,17 @@ class ExampleValues(_Part):
     urlpath: str = ""
 
 
+class RepositoryValues(_Part):
+    """`binder.repositories`."""
+
+    github: str = HOSTS["gh"].url
+    gist: str = HOSTS["gist"].url
+    secret_gists: bool = False
+    github_api: str = "https://api.github.com"
+    github_token_secret: str = ""
+    gitlab: str = HOSTS["gl"].url
+
+
 class BinderValues(_Part):
     """`binder`."""
 
@@ -103,6 +116,7 @@ class BinderValues(_Part):
     rate_seconds: int = 3600
     banned_networks: tuple[str, ...] = ()
     cors_allow_origin: str = ""
+    repositories: RepositoryValues = RepositoryValues()
     notice: str = ""
     about: tuple[str, ...] = ()
     examples: tuple[ExampleValues, ...] = ()

@@ -1,0 +1,142 @@
+"""Asks GitHub's REST API with limits of time, size and rate. Reads only. Runs in the binder.
+
+Answers are cached with their ETag. When GitHub says that the rate limit is used up, nothing is asked until it ends.
+https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import aiohttp
+
+from ..answers import read_object
+from ..errors import HostBusy, HostUnavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_TIMEOUT = aiohttp.ClientTimeout(total=15)
+_ANSWER_BYTES = 1 << 20
+"""GitHub includes up to 300 files of a gist with their first megabyte; more than this is not read."""
+_CACHED = 1_000
+_FRESH_SECONDS = 30
+_LIMITED = (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+_WAIT_SECONDS = 60
+"""How long to wait where GitHub says that it is a limit but not until when, which is its own advice."""
+_LONGEST_WAIT_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubApiSettings:
+    """How to reach the API."""
+
+    address: str = "https://api.github.com"
+    """On GitHub Enterprise `https://<host>/api/v3`."""
+    token_file: Path | None = field(default=None, repr=False)
+    """A file with the operator's token, read for each request so that it can be replaced; None to ask without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached(Generic[T]):
+    etag: str
+    value: T
+    until: float
+
+
+PUBLIC_API = GitHubApiSettings()
+
+
+class GitHubApi(Generic[T]):
+    """One kind of object of GitHub's API, as long as the binder lives.
+
+    `parse` returns the small part of an answer that is needed and cached. It raises KeyError, TypeError or ValueError
+    for an answer that is not as documented.
+    """
+
+    def __init__(self, settings: GitHubApiSettings, parse: Callable[[dict[str, object]], T]) -> None:
+        self._settings = settings
+        self._parse = parse
+        self._cache: OrderedDict[str, _Cached[T]] = OrderedDict()
+        self._limited_until = 0.0
+
+    async def get(self, path: str) -> T | None:
+        """Return the object at `path`, or None if there is none. Raises HostBusy or HostUnavailable."""
+        cached = self._cache.get(path)
+        if cached and cached.until > time.monotonic():
+            return cached.value
+        if (seconds := self._limited_until - time.monotonic()) > 0:
+            raise _busy(seconds)
+        url = f"{self._settings.address.rstrip('/')}/{path}"
+        try:
+            # no redirects, because the token is for this host only
+            async with (
+                aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+                session.get(url, headers=self._headers(cached), allow_redirects=False) as response,
+            ):
+                return await self._read(path, cached, response)
+        except (aiohttp.ClientError, TimeoutError, KeyError, TypeError, ValueError):
+            log.warning("GitHub's API did not answer, or not as documented", exc_info=True)
+            raise _unavailable() from None
+
+    def _headers(self, cached: _Cached[T] | None) -> dict[str, str]:
+        headers = {"Accept": "application/vnd.github+json", "User-Agent": "pangeo-binder"}
+        if self._settings.token_file is not None:
+            headers["Authorization"] = f"Bearer {self._settings.token_file.read_text().strip()}"
+        return {**headers, "If-None-Match": cached.etag} if cached else headers
+
+    async def _read(self, path: str, cached: _Cached[T] | None, response: aiohttp.ClientResponse) -> T | None:
+        if response.status == HTTPStatus.NOT_FOUND:
+            return None
+        if cached and response.status == HTTPStatus.NOT_MODIFIED:
+            return self._keep(path, cached.etag, cached.value)
+        if response.status in _LIMITED and (seconds := _wait_seconds(response)):
+            self._limited_until = time.monotonic() + seconds
+            log.warning("GitHub's API answers nothing for %.0f seconds: its rate limit is used up", seconds)
+            raise _busy(seconds)
+        if response.status != HTTPStatus.OK:
+            log.warning("GitHub's API answered with status %d", response.status)
+            raise _unavailable()
+        value = self._parse(await read_object(response, _ANSWER_BYTES))
+        return self._keep(path, response.headers.get("ETag", ""), value)
+
+    def _keep(self, path: str, etag: str, value: T) -> T:
+        self._cache[path] = _Cached(etag, value, time.monotonic() + _FRESH_SECONDS)
+        self._cache.move_to_end(path)
+        while len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return value
+
+
+def _wait_seconds(response: aiohttp.ClientResponse) -> float:
+    """Return for how long GitHub limits requests; 0 if it refused for another reason."""
+    retry, reset = response.headers.get("Retry-After", ""), response.headers.get("X-RateLimit-Reset", "")
+    if retry.isdecimal():
+        seconds = float(retry)
+    elif response.headers.get("X-RateLimit-Remaining") == "0" and reset.isdecimal():
+        seconds = float(reset) - time.time()
+    elif response.status == HTTPStatus.TOO_MANY_REQUESTS:
+        seconds = _WAIT_SECONDS
+    else:
+        return 0
+    return min(max(seconds, 1), _LONGEST_WAIT_SECONDS)
+
+
+def _busy(seconds: float) -> HostBusy:
+    minutes = max(1, round(seconds / 60))
+    return HostBusy(
+        "GitHub does not answer more questions of this binder now.",
+        f"Try again in {minutes} minute{'s' if minutes > 1 else ''}.",
+    )
+
+
+def _unavailable() -> HostUnavailable:
+    return HostUnavailable("GitHub does not answer this binder.", "Try again in a minute.")
