@@ -44,7 +44,10 @@ def listens(pid: int, port: int) -> bool:
     """Return whether the process `pid` or one of its descendants listens on `port`."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        return any(_listens_itself(each, port) for each in [process, *process.children(recursive=True)])
+        # to find descendants, psutil reads every process of this machine
+        return _listens_itself(process, port) or any(
+            _listens_itself(each, port) for each in process.children(recursive=True)
+        )
     return False
 
 
