@@ -19,6 +19,9 @@ from ...local.ports import server_port
 from ...model import from_wire, to_wire
 
 LOOPBACK = "127.0.0.1"
+START_SECONDS = 300
+"""How long a server may take to start. By default a launch waits as long for a seat, so that servers which never come up
+lose their seats before those that wait give up."""
 
 
 class ValuesInvalid(UserError):
@@ -72,7 +75,7 @@ class Secrets:
 class LocalOptions:
     """The options of `up` that are not places of files."""
 
-    queue_seconds: int = 120
+    queue_seconds: int = START_SECONDS
     """How long a launch may wait for a seat; 0 refuses at once."""
     build_seconds: int = 1800
     """How long one build may take."""

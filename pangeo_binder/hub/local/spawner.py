@@ -21,14 +21,11 @@ from ...local.layer import home_of, layer_of, make_layer, search_path
 from ...local.ports import listens, server_port
 from ...local.processes import STATE_DIR, end_marked, is_running
 from ...model import Launch
-from ..spawner import LaunchSpawnerMixin, Refused
+from ..spawner import LaunchSpawnerMixin, Refused, growing_pauses
 from .launch_reaper import forget, record
 
 _ENV_KEEP = ["LANG", "LC_ALL", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
 """The only variables a server inherits from the hub: the locale, the proxies and the certificates of this machine."""
-
-_FIRST_LOOK_SECONDS, _LOOK_SECONDS, _LOOK_GROWTH = 0.01, 0.1, 1.2
-"""How often a server that starts is asked whether it listens: often at first, for those that start at once."""
 
 
 class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
@@ -116,12 +113,11 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
 
         The hub's own wait polls rarely and does not notice a server that has died.
         """
-        seconds = _FIRST_LOOK_SECONDS
+        pauses = growing_pauses()
         while await self.poll() is None:
             if await self._accepts_connections() and await asyncio.to_thread(listens, self.pid, self.port):
                 return
-            await asyncio.sleep(seconds)
-            seconds = min(seconds * _LOOK_GROWTH, _LOOK_SECONDS)
+            await asyncio.sleep(next(pauses))
         raise Refused(SpawnFailed("The session's server ended while it was starting.", f"Read its log: {log_file}"))
 
     async def _accepts_connections(self) -> bool:
