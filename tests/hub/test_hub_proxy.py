@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from jupyterhub_traefik_proxy.traefik_utils import TraefikConfigFileHandler
+from tornado.web import Application
 
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.hub.local.proxy import WatchedTraefikProxy
@@ -57,6 +59,7 @@ async def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     routes = tmp_path / "routes.toml"
     running = WatchedTraefikProxy(
+        app=SimpleNamespace(tornado_application=Application([])),
         public_url=f"http://127.0.0.1:{free_port()}",
         traefik_api_url=f"http://127.0.0.1:{free_port()}",
         traefik_api_username="hub",

@@ -18,7 +18,7 @@ from traitlets import Unicode
 
 from ...errors import SpawnFailed
 from ...local.layer import home_of, layer_of, make_layer, search_path
-from ...local.ports import listens, server_port
+from ...local.ports import listens, reserved_port
 from ...local.processes import STATE_DIR, end_marked, is_running
 from ...model import Launch
 from ..spawner import LaunchSpawnerMixin, Refused, growing_pauses
@@ -98,13 +98,14 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
         self.cmd = [*self.launch.local_environment.start, str(python), "-m", "jupyterlab"]
         self.ip = "127.0.0.1"
-        self.port = server_port(self.ip)
         log_file = Path(self.logs) / f"{self.launch.id}.log"
-        with log_file.open("ab") as log:
-            self.popen_kwargs = {"cwd": str(self._home(self.launch)), "stdout": log, "stderr": log}
-            address: tuple[str, int] = await super().start()
-        self._created = psutil.Process(self.pid).create_time()
-        await self._wait_until_listening(log_file)
+        # other launches start at the same time, and none may get this port before the server listens on it
+        with reserved_port(self.ip) as self.port:
+            with log_file.open("ab") as log:
+                self.popen_kwargs = {"cwd": str(self._home(self.launch)), "stdout": log, "stderr": log}
+                address: tuple[str, int] = await super().start()
+            self._created = psutil.Process(self.pid).create_time()
+            await self._wait_until_listening(log_file)
         await self.settle()
         return address
 
