@@ -35,7 +35,7 @@ _SERVICES = ("hub", "storage", "gateway", "binder")
     "--line-seconds",  # its name in version 0.1
     "queue_seconds",
     type=click.IntRange(min=0),
-    default=120,
+    default=300,
     show_default=True,
     help="How long a launch waits in the queue when all seats are taken; 0 refuses at once.",
 )

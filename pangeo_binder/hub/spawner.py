@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from .admissions import EXPIRY_SECONDS, AdmissionTable
 from .provision import Provisioned, Provisioner
 
 _STARTED = time.time()
+_FIRST_LOOK_SECONDS, _LOOK_SECONDS, _LOOK_GROWTH = 0.01, 1.0, 1.05
 
 
 class Refused(SpawnException):
@@ -33,6 +34,18 @@ class Refused(SpawnException):
     def __init__(self, error: UserError) -> None:
         super().__init__(str(error), reason=error.reason, status_code=error.status)
         self.jupyterhub_message = refusal_text(error)
+
+
+def growing_pauses() -> Iterator[float]:
+    """Yield the seconds between looks at a server that starts, from 10 ms to one second.
+
+    Each pause is about a twentieth of the time so far: a quick server is seen at once, and a hundred slow ones keep the
+    hub free.
+    """
+    seconds = _FIRST_LOOK_SECONDS
+    while True:
+        yield seconds
+        seconds = min(seconds * _LOOK_GROWTH, _LOOK_SECONDS)
 
 
 @cache

@@ -1,15 +1,18 @@
-"""Chooses free ports of this machine, and checks whether a process listens on a port.
+"""Reserves free ports of this machine, and checks whether a process listens on a port.
 
 A server listens seconds after its port was chosen. In that time the kernel may give any port of the ephemeral range to
-a connection, so ports are chosen below that range. This includes the ports of the stack's services, which need the same
-ones after a crash. Runs in the hub of the local profile and in the process that starts a stack.
+a connection, so ports are chosen below that range, and a socket keeps each from other launches. This includes the ports
+of the stack's services, which need the same ones after a crash. Runs in the hub of the local profile and in the process
+that starts a stack.
 """
 
 from __future__ import annotations
 
 import random
 import socket
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -21,17 +24,48 @@ _LOWEST, _NODE_PORTS, _EPHEMERAL = 20000, 30000, 32768
 ephemeral range (https://docs.kernel.org/networking/ip-sysctl.html)."""
 _TRIES = 200
 
+_reserved: set[int] = set()
+"""The reserved ports of this process."""
+
+
+@contextmanager
+def reserved_port(host: str) -> Iterator[int]:
+    """Reserve a free port of `host`, outside the ephemeral and node-port ranges if possible, until the block is left.
+
+    On Linux, no process can reserve it or bind it by accident, but a server that sets SO_REUSEADDR, as nearly all do,
+    can listen on it meanwhile (socket(7)). Elsewhere, only this process cannot reserve it again.
+    """
+    with _bound_socket(host) as holder:
+        port = int(holder.getsockname()[1])
+        _reserved.add(port)
+        try:
+            if sys.platform == "linux":
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not before: others could bind it as well
+            else:
+                holder.close()
+            yield port
+        finally:
+            _reserved.discard(port)
+
+
+def _bound_socket(host: str) -> socket.socket:
+    end = min(_ephemeral_from(), _NODE_PORTS)
+    for port in [*random.sample(range(_LOWEST, max(end, _LOWEST + _TRIES)), _TRIES), 0]:
+        holder = socket.socket()
+        try:
+            if port not in _reserved:
+                holder.bind((host, port))
+                return holder
+        except OSError:
+            pass
+        holder.close()
+    raise OSError(f"no free port at {host}")
+
 
 def server_port(host: str) -> int:
-    """Return a free port of `host`, outside the ephemeral and node-port ranges if possible."""
-    end = min(_ephemeral_from(), _NODE_PORTS)
-    for port in random.sample(range(_LOWEST, max(end, _LOWEST + _TRIES)), _TRIES):
-        with suppress(OSError), socket.socket() as probe:
-            probe.bind((host, port))
-            return port
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """Return a free port of `host`, which is not reserved."""
+    with reserved_port(host) as port:
+        return port
 
 
 def _ephemeral_from() -> int:
@@ -43,9 +77,20 @@ def _ephemeral_from() -> int:
 def listens(pid: int, port: int) -> bool:
     """Return whether the process `pid` or one of its descendants listens on `port`."""
     with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        return any(_listens_itself(each, port) for each in [process, *process.children(recursive=True)])
+        return any(_listens_itself(each, port) for each in _descendants(psutil.Process(pid)))
     return False
+
+
+def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:
+    """Yield the process and its descendants, as far as they are needed: psutil reads every process for the children."""
+    yield process
+    if sys.platform != "linux":
+        yield from process.children(recursive=True)
+        return
+    for each in Path(f"/proc/{process.pid}/task").glob("*/children"):
+        with suppress(OSError, psutil.Error):
+            for child in each.read_text().split():
+                yield from _descendants(psutil.Process(int(child)))
 
 
 def _listens_itself(process: psutil.Process, port: int) -> bool:

@@ -115,6 +115,12 @@ def test_there_is_no_python_in_yaml() -> None:
     assert [str(path) for path in files if python.search(path.read_text())] == []
 
 
+def test_only_the_policy_limits_how_many_servers_start() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert values["jupyterhub"]["hub"]["concurrentSpawnLimit"] == 0
+    assert values["launches"]["startSeconds"] == values["binder"]["queueSeconds"]
+
+
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in sorted((CHART / "files").glob("*.py"))])
 def test_a_configuration_file_is_an_import_and_a_call(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if line]

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from traitlets.config import Config
 
+from pangeo_binder.cli.up import up
+from pangeo_binder.deploy.local import hub
 from pangeo_binder.deploy.local.binder import configure
 from pangeo_binder.deploy.local.values import (
     LocalOptions,
@@ -64,6 +66,14 @@ def test_the_options_of_up_reach_the_binder(values: LocalValues, monkeypatch: py
     binder = c.PangeoBinderHub
     assert (binder.queue_seconds, binder.build_seconds) == (1, 2)
     assert binder.build_shares == BuildShares(concurrent=3, per_network=3, per_repository=3, grace_seconds=4)
+
+
+def test_a_launch_waits_for_a_seat_as_long_as_a_server_may_take_to_start(values: LocalValues) -> None:
+    write_values(values)
+    c = Config()
+    hub.configure(c, str(values.state_dir))
+    (option,) = [option for option in up.params if option.name == "queue_seconds"]
+    assert c.LocalLaunchSpawner.start_timeout == values.options.queue_seconds == option.default
 
 
 def test_an_existing_readable_file_becomes_private(values: LocalValues) -> None:

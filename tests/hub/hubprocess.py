@@ -152,9 +152,10 @@ class HubProcess:
     def home(self, launch: Launch) -> Path:
         return self.values.state_dir / "homes" / launch.id
 
-    def processes(self, launch: Launch) -> list[psutil.Process]:
-        """Return the launch's processes."""
-        return [process for process in psutil.process_iter() if _environ(process).get(LAUNCH) == launch.id]
+    def processes(self, *launches: Launch) -> list[psutil.Process]:
+        """Return the launches' processes."""
+        ids = {launch.id for launch in launches}
+        return [process for process in psutil.process_iter() if _environ(process).get(LAUNCH) in ids]
 
     def session(self, launch: Launch) -> dict[str, Any]:
         """Return the arguments and the environment of a launch's running server."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
 import pytest
@@ -12,9 +12,12 @@ from pangeo_binder.errors import SpawnFailed
 from pangeo_binder.launch.hub import Hub
 from tests.hub.hubprocess import HubProcess, NewLaunch
 from tests.stack.local import until
-from tests.stack.seats import reserve
+from tests.stack.seats import report, reserve
 
 pytestmark = pytest.mark.timeout(300)
+
+JUPYTERHUBS_LIMIT = 100
+"""JupyterHub's default of `concurrent_spawn_limit`."""
 
 
 async def test_leaving_while_it_starts_leaves_nothing(hub: HubProcess, new_launch: NewLaunch) -> None:
@@ -51,3 +54,22 @@ async def test_a_server_that_dies_while_it_starts_is_reported_at_once(hub: HubPr
     with pytest.raises(SpawnFailed, match="ended while it was starting"):
         await asyncio.wait_for(hub.launch(broken, hub.ticket(broken)), 60)
     await asyncio.to_thread(until, "its home is gone", lambda: not hub.home(launch).exists(), 30)
+
+
+async def test_servers_that_never_come_up_do_not_block_other_launches(hub: HubProcess, new_launch: NewLaunch) -> None:
+    first = new_launch()
+    never = replace(first.environment, start=("sh", "-c", "exec sleep 300"))
+    stuck = [replace(new_launch(), environment=never) for _ in range(JUPYTERHUBS_LIMIT)]
+    client = Hub(hub.values.hub_api, hub.tokens["binder"], hub.values.secrets.ticket_keys)
+    assert (await client.renew(report(*stuck))).lost == ()
+    async with AsyncExitStack() as following:
+        for launch in stuck:
+            starting = await following.enter_async_context(aclosing(client.start(launch, hub.ticket(launch))))
+            assert await anext(starting) == "Server requested"
+        assert len([server for server in await client.servers() if not server.ready]) == len(stuck)
+        messages = await asyncio.wait_for(hub.launch(first, hub.ticket(first)), 60)
+        assert messages[0] == "Server requested"
+        for process in hub.processes(*stuck):
+            process.kill()
+    await asyncio.to_thread(until, "all are gone", lambda: not any(hub.home(launch).exists() for launch in stuck), 120)
+    await client.close()

@@ -17,7 +17,7 @@ from ...hub.provision import Provisioner, StorageService
 from ...hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR
-from .values import GATEWAY_PREFIX, LOOPBACK, LocalValues, read_values
+from .values import GATEWAY_PREFIX, LOOPBACK, START_SECONDS, LocalValues, read_values
 
 _INHERIT = ("UV_", "PIP_", "SSL_", "GIT_", "HTTP", "http", "NO_PROXY", "no_proxy", "REQUESTS_", "CURL_", "LANG", "LC_")
 """Prefixes of variables that services inherit: how this machine reaches package indexes and git servers."""
@@ -46,6 +46,9 @@ def _hub(c: Any, values: LocalValues) -> None:
     # answer a start request at once: launches follow the progress of the spawn instead
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
     c.JupyterHub.cleanup_servers = True
+    # its default of 100 is one for everybody, so a repository whose servers never start would block all others; every
+    # start needs a seat, so the policy's total bounds this already, and its rules bound each repository
+    c.JupyterHub.concurrent_spawn_limit = 0
 
 
 def _proxy(c: Any, values: LocalValues) -> None:
@@ -74,7 +77,7 @@ def _spawner(c: Any, values: LocalValues) -> None:
     storage = StorageService(values.storage_admin_url, values.secrets.storage_hub_token)
     spawner.provisioner = Provisioner(storage, GatewayClusters(_gateway_service(values)))
     # many simultaneous launches on a small machine start slowly
-    spawner.start_timeout = spawner.http_timeout = 300
+    spawner.start_timeout = spawner.http_timeout = START_SECONDS
     # by default JupyterHub waits 65 s for a server that ignores signals, but a launch must be gone within 30 s;
     # Jupyter ends in 6 s
     spawner.interrupt_timeout, spawner.term_timeout, spawner.kill_timeout = 8, 4, 3

@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +31,7 @@ from ...local.processes import STATE_DIR, end_all, end_services
 from .data_path import DataPath
 from .examples import make_repositories
 from .hub import config_file
-from .values import LOOPBACK, LocalOptions, LocalValues, Secrets, choose_ports, write_values
+from .values import LOOPBACK, LocalOptions, LocalValues, Secrets, free_port, reserved_ports, write_values
 
 DEFAULT_PORT = 8585
 _ANSWER_BYTES = 1 << 20
@@ -70,7 +71,7 @@ def choose_public_port(wanted: int | None) -> int:
         )
     if wanted is not None:
         return wanted
-    return DEFAULT_PORT if is_free(DEFAULT_PORT) else choose_ports(0).hub
+    return DEFAULT_PORT if is_free(DEFAULT_PORT) else free_port()
 
 
 class Stack:
@@ -83,6 +84,8 @@ class Stack:
         self._lock: IO[str] | None = None
         self._hub: subprocess.Popen[bytes] | None = None
         self._restarts: dict[str, list[float]] = {}
+        self._reserved = ExitStack()
+        """The ports of the services, which need the same ones when they are restarted."""
         self._next_reap = 0.0
 
     def prepare(self, port: int | None) -> int:
@@ -102,7 +105,8 @@ class Stack:
         left = end_all(str(self.state_dir))
         self.remove_run_folders()
         public = choose_public_port(port)
-        self.values = LocalValues(self.state_dir, choose_ports(public), Secrets(), self._policy, self._options)
+        ports = self._reserved.enter_context(reserved_ports(public))
+        self.values = LocalValues(self.state_dir, ports, Secrets(), self._policy, self._options)
         write_values(self.values)
         self._data_path = DataPath(self.values)
         is_alive = HubIsAlive(self.values.hub_api, self.values.secrets.status_token)
@@ -228,6 +232,7 @@ class Stack:
                 self._hub.kill()
         self._data_path.stop()
         ended = end_all(str(self.state_dir))
+        self._reserved.close()
         self.remove_run_folders()
         return ended
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import field
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
 from ...errors import UserError
-from ...local.ports import server_port
+from ...local.ports import reserved_port, server_port
 from ...model import from_wire, to_wire
 
 LOOPBACK = "127.0.0.1"
+START_SECONDS = 300
+"""How long a server may take to start. By default a launch waits as long for a seat, so that servers that never come up
+lose their seats before those that wait give up."""
 
 
 class ValuesInvalid(UserError):
@@ -72,7 +77,7 @@ class Secrets:
 class LocalOptions:
     """The options of `up` that are not places of files."""
 
-    queue_seconds: int = 120
+    queue_seconds: int = START_SECONDS
     """How long a launch may wait for a seat; 0 refuses at once."""
     build_seconds: int = 1800
     """How long one build may take."""
@@ -129,13 +134,21 @@ def free_port() -> int:
     return server_port(LOOPBACK)
 
 
+@contextmanager
+def reserved_ports(public: int) -> Iterator[Ports]:
+    """Reserve the ports of a stack with the public port `public`, all but that one, until the block is left."""
+    with ExitStack() as reserved:
+        chosen: list[int] = []
+        while len(chosen) < 8:
+            port = reserved.enter_context(reserved_port(LOOPBACK))
+            chosen += [port] if port != public else []
+        yield Ports(public, *chosen)
+
+
 def choose_ports(public: int) -> Ports:
-    """Return the ports of a stack with the public port `public`; all others are free ports."""
-    chosen: set[int] = {public}
-    while len(chosen) < 9:
-        chosen.add(free_port())
-    chosen.remove(public)
-    return Ports(public, *chosen)
+    """Return ports for a stack with the public port `public`; nothing is reserved."""
+    with reserved_ports(public) as ports:
+        return ports
 
 
 def write_values(values: LocalValues) -> None:

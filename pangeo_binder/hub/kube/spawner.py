@@ -25,7 +25,7 @@ from ...kube.placement import shared_name
 from ...kube.pods import USER_ID, restricted_container, restricted_pod
 from ...kube.refusals import Refusal
 from ...model import Launch
-from ..spawner import LaunchSpawnerMixin, Refused
+from ..spawner import LaunchSpawnerMixin, Refused, growing_pauses
 from .launch_objects import LaunchObjects
 from .pod_status import event_message, refusal_failure, start_failure, timeout_failure
 from .reflectors import SELDOM
@@ -240,9 +240,9 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
 async def _until_listening(url: str) -> None:
     """Return once a process listens at `url`; the hub's own wait polls seldom, and does not watch the pod."""
     address = urlsplit(url)
-    while True:
+    for pause in growing_pauses():
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(address.hostname, address.port)
             writer.close()
             return
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(pause)

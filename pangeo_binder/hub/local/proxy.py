@@ -1,7 +1,8 @@
 """The hub's proxy for the local profile: traefik, restarted when it dies.
 
 JupyterHub restarts its default proxy but not traefik. The routes are in a file, so a restarted traefik has them at
-once. Runs in the hub.
+once. Traefik reads the whole file at each change, so changes that come together are written together, and one look at
+traefik's API serves all of them. Runs in the hub.
 """
 
 from __future__ import annotations
@@ -9,23 +10,48 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from dataclasses import dataclass
 
 import bcrypt
+from jupyterhub.utils import exponential_backoff
 from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
-from traitlets import default
+from traitlets import Instance, default
 
 from ...local.parent import ends_with_parent
 
 _CHECK_SECONDS = 1.0
+_GATHER_SECONDS = 0.005
+"""How long a change of the routes waits for others."""
+_LOOK_SECONDS = 0.005
+"""When traefik's API is asked a second time for a route; it answers within 3 ms, and then less and less often. The base
+class waits up to 0.2 s, which is longer than all the rest of a launch."""
+_MANY_ROUTES = 10_000
 _HASH_ROUNDS = 4
 """bcrypt's minimum. The password is a random key, which needs no slow hash; with the default of 12, each request costs
 traefik a quarter of a second of CPU time, and each launch sends at least two."""
+
+
+@dataclass(slots=True)
+class _Changes:
+    """Changes of the routes that are written together."""
+
+    loaded: asyncio.Task[None]
+    added: str = ""
+    """One of the added routes: traefik loads a file as a whole, so it has all of them if it has this one."""
 
 
 class WatchedTraefikProxy(TraefikFileProviderProxy):
     """A file-provider traefik that is restarted when its process ends."""
 
     _watching: asyncio.Task[None] | None = None
+    _gathering: _Changes | None = None
+    """The changes that are not written yet."""
+    _writing = Instance(asyncio.Lock, args=(), help="Held from the write of changes until traefik has loaded them.")
+
+    @default("concurrency")
+    def _unbounded(self) -> int:
+        """Return how many routes may be added at once; a look at traefik's API for each would need a bound."""
+        return _MANY_ROUTES
 
     @default("traefik_api_hashed_password")
     def _quick_hash(self) -> str:
@@ -40,6 +66,8 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
         """Stop watching, then stop traefik."""
         if self._watching is not None:
             self._watching.cancel()
+        if self._gathering is not None:
+            self._gathering.loaded.cancel()
         await super().stop()
 
     async def _watch(self) -> None:
@@ -49,6 +77,40 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
                 self.log.error("traefik ended with status %s; starting it again", self.traefik_process.returncode)
                 self._start_traefik()
 
+    def _persist_dynamic_config(self) -> None:
+        """Write the routes soon, with the changes that come meanwhile."""
+        if self._gathering is None:
+            task = asyncio.create_task(self._load(), name="write of the routes")
+            task.add_done_callback(self._loaded)
+            self._gathering = _Changes(task)
+
+    async def _load(self) -> None:
+        """Write the routes and wait until traefik has loaded them. Raises TimeoutError."""
+        await asyncio.sleep(_GATHER_SECONDS)
+        async with self._writing:
+            changes, self._gathering = self._gathering, None
+            super()._persist_dynamic_config()
+            if changes is not None and changes.added:
+                await self._wait_until_loaded(changes.added)
+
+    def _loaded(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.error("The routes were not written or not loaded: %s", error)
+
+    async def _wait_for_route(self, routespec: str) -> None:
+        """Wait until traefik has the route, which was changed in the same step of the event loop."""
+        if self._gathering is not None:
+            self._gathering.added = routespec
+            await asyncio.shield(self._gathering.loaded)
+
+    async def _wait_until_loaded(self, routespec: str) -> None:
+        async def has_route() -> bool:
+            return bool(await self._check_for_traefik_service(routespec, "router"))
+
+        timeout = self.check_route_timeout
+        await exponential_backoff(has_route, "no route", _LOOK_SECONDS, scale_factor=1.5, max_wait=1, timeout=timeout)
+
     def _start_traefik(self) -> None:
+        super()._persist_dynamic_config()  # traefik does not start without its file
         command = ends_with_parent(["traefik", "--configfile", self.static_config_file])
         self.traefik_process = subprocess.Popen(command, env={**os.environ, **self.traefik_env})

@@ -18,16 +18,14 @@ from traitlets import Unicode
 
 from ...errors import SpawnFailed
 from ...local.layer import home_of, layer_of, make_layer, search_path
-from ...local.ports import listens, server_port
+from ...local.ports import listens, reserved_port
 from ...local.processes import STATE_DIR, end_marked, is_running
 from ...model import Launch
-from ..spawner import LaunchSpawnerMixin, Refused
+from ..spawner import LaunchSpawnerMixin, Refused, growing_pauses
 from .launch_reaper import forget, record
 
 _ENV_KEEP = ["LANG", "LC_ALL", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
 """The only variables a server inherits from the hub: the locale, the proxies and the certificates of this machine."""
-
-_POLL_SECONDS = 0.1
 
 
 class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
@@ -100,13 +98,14 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
         self.cmd = [*self.launch.local_environment.start, str(python), "-m", "jupyterlab"]
         self.ip = "127.0.0.1"
-        self.port = server_port(self.ip)
         log_file = Path(self.logs) / f"{self.launch.id}.log"
-        with log_file.open("ab") as log:
-            self.popen_kwargs = {"cwd": str(self._home(self.launch)), "stdout": log, "stderr": log}
-            address: tuple[str, int] = await super().start()
-        self._created = psutil.Process(self.pid).create_time()
-        await self._wait_until_listening(log_file)
+        # other launches start at the same time, and none may get this port before the server listens on it
+        with reserved_port(self.ip) as self.port:
+            with log_file.open("ab") as log:
+                self.popen_kwargs = {"cwd": str(self._home(self.launch)), "stdout": log, "stderr": log}
+                address: tuple[str, int] = await super().start()
+            self._created = psutil.Process(self.pid).create_time()
+            await self._wait_until_listening(log_file)
         await self.settle()
         return address
 
@@ -115,10 +114,11 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
 
         The hub's own wait polls rarely and does not notice a server that has died.
         """
+        pauses = growing_pauses()
         while await self.poll() is None:
             if await self._accepts_connections() and await asyncio.to_thread(listens, self.pid, self.port):
                 return
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(next(pauses))
         raise Refused(SpawnFailed("The session's server ended while it was starting.", f"Read its log: {log_file}"))
 
     async def _accepts_connections(self) -> bool:
