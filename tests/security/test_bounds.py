@@ -26,7 +26,7 @@ from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.builders.venv.explain import explain, own_indexes
 from pangeo_binder.command import BUILD_MARK, Command, OutputTooLarge, capture, stream
 from pangeo_binder.errors import BadLink, BuildFailed, HubUnavailable, RefNotFound, RepoTooLarge, TicketInvalid
-from pangeo_binder.git import GitAccess
+from pangeo_binder.git import Git, GitAccess
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.liveness import HubIsAlive
 from pangeo_binder.model import VirtualEnvironment
@@ -175,6 +175,32 @@ async def test_a_repository_with_very_many_refs_is_still_launched_by_name(
         for place in (url, str(tmp_path / "many")):
             with pytest.raises(RepoTooLarge):
                 await list_refs(place, GitAccess(allow_local=True), "branch-299999")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces limits of the address space")
+async def test_a_command_has_its_limit_of_memory_before_it_starts(tmp_path: Path) -> None:
+    loop, big = asyncio.get_running_loop(), tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(200 << 20)
+
+    async def asked(memory_bytes: int | None) -> str:
+        loop.call_soon(time.sleep, 1)  # a busy loop gives no limit from outside in time
+        command = Command(("/bin/sh", "-c", "ulimit -v"), {}, tmp_path, 60, memory_bytes)
+        return (await capture(command)).out.strip()
+
+    assert await asked(64 << 20) == str(64 << 10)
+    assert await asked(None) != str(64 << 10)
+    for memory_bytes in (None, 64 << 20):
+        with pytest.raises(FileNotFoundError):
+            await capture(Command(("no-such-command",), {"PATH": "/bin"}, tmp_path, 60, memory_bytes))
+    url = str(make_repository(tmp_path / "repository", {}))
+    limited = Git(url, GitAccess(allow_local=True))
+    assert len((await limited.run("hash-object", "--", str(big))).out.strip()) == 40
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pangeo_binder.git._MEMORY_BYTES", 40 << 20)
+        loop.call_soon(time.sleep, 2)  # git maps the whole file at once, and ends
+        with pytest.raises(RepoTooLarge):
+            await limited.run("hash-object", "--", str(big))
 
 
 def test_names_that_cannot_be_shown_are_not_suggested() -> None:
