@@ -25,14 +25,18 @@ class AnswerInvalid(aiohttp.ClientError):
     """An answer is larger than allowed, or is not JSON of the expected kind."""
 
 
+class AnswerTooLarge(AnswerInvalid):
+    """An answer is larger than allowed."""
+
+
 async def read_bytes(response: aiohttp.ClientResponse, max_bytes: int = MAX_BYTES) -> bytes:
-    """Return the body of `response`. Raises AnswerInvalid if it is larger; the connection is then not used again."""
+    """Return the body of `response`. Raises AnswerTooLarge; the connection is then not used again."""
     parts, size = [], 0
     async for part in response.content.iter_chunked(_CHUNK_BYTES):
         size += len(part)
         if size > max_bytes:
             response.close()
-            raise AnswerInvalid(f"an answer of more than {max_bytes} bytes")
+            raise AnswerTooLarge(f"an answer of more than {max_bytes} bytes")
         parts.append(part)
     return b"".join(parts)
 

@@ -11,7 +11,7 @@ import asyncio
 import codecs
 import os
 import re
-import resource
+import shutil
 import signal
 import sys
 import time
@@ -45,6 +45,8 @@ _INHERITED = (
 )
 _TAIL_LINES = 200
 _CHUNK_BYTES = 65536
+_LIMITED = 'ulimit -v "$1" && shift && exec "$@"'
+"""Sets the limit of the address space, in KiB, of the command in the other arguments."""
 _POLL_SECONDS = 0.25
 _DROP_SECONDS = 5
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -61,7 +63,7 @@ class Command:
     cwd: Path
     timeout_seconds: float
     memory_bytes: int | None = None
-    """The limit of its address space; only Linux can set it from outside."""
+    """The limit of its address space, which holds from its first instruction; only Linux enforces it."""
 
     def __repr__(self) -> str:
         return f"Command({' '.join(self.argv)})"
@@ -149,9 +151,21 @@ def _is_child(process: psutil.Process) -> bool:
         return False
 
 
+def _argv(command: Command) -> tuple[str, ...]:
+    """Return the words to execute: a shell that sets the limit of memory and becomes the command, if it has one.
+
+    Python's `preexec_fn` could set it too, but is not safe in a process with threads. Raises FileNotFoundError.
+    """
+    if not command.memory_bytes or sys.platform != "linux":
+        return command.argv
+    if shutil.which(command.argv[0], path=command.env.get("PATH", os.defpath)) is None:
+        raise FileNotFoundError(command.argv[0])  # the shell would only end with 127
+    return ("/bin/sh", "-c", _LIMITED, "sh", str(command.memory_bytes >> 10), *command.argv)
+
+
 async def _start(command: Command, stderr: int) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        *command.argv,
+    return await asyncio.create_subprocess_exec(
+        *_argv(command),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=stderr,
@@ -159,10 +173,6 @@ async def _start(command: Command, stderr: int) -> asyncio.subprocess.Process:
         cwd=command.cwd,
         start_new_session=True,
     )
-    if command.memory_bytes and sys.platform == "linux":
-        with suppress(ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (command.memory_bytes, command.memory_bytes))
-    return process
 
 
 async def _kill(process: asyncio.subprocess.Process, command: Command) -> None:

@@ -18,6 +18,7 @@ from dask_gateway_server.backends.base import Backend, PublicException
 from dask_gateway_server.models import ClusterStatus
 from dask_gateway_server.options import Options
 
+from ..connections import IDLE_SECONDS
 from ..model import Launch
 from .auth import LaunchUser
 from .bodies import check_body
@@ -47,6 +48,8 @@ class LaunchBackendMixin(Backend):
         self._starting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.cluster_options = self._options
         app.middlewares.append(check_body)
+        # aiohttp keeps an idle connection for an hour; dask-gateway makes the application without this argument
+        app._handler_args = {"keepalive_timeout": IDLE_SECONDS}
         await super().setup(app)
         app.router.add_delete("/api/v1/launches/{user}/{server:.*}", self._end_launch)
         app.router.add_get("/api/v1/launches/", self._list_launches)

@@ -1,7 +1,7 @@
 """The part of JupyterHub's API at which binders reserve seats, renew what they hold, and release it.
 
-`POST` reserves (201, or 409 with the limit that is full, or 503 while the hub waits for reports), `PUT` renews all
-reservations of one binder, `DELETE` releases one. Only the binder's role has the scope. Runs in the hub.
+`POST` reserves (201, or 409 with the limit that is full, or 503 while the hub waits for reports), `PUT` renews what one
+part of a binder's report holds, `DELETE` releases one. Only the binder's role has the scope. Runs in the hub.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tornado.web import HTTPError
 
 from ..model import Launch, from_wire, to_wire
 from ..names import LAUNCH_ID_LENGTH
-from ..policy.counters import Renewal, Reservation, takes
+from ..policy.counters import PART_BYTES, Renewal, Reservation, takes
 from .admissions import GRACE_SECONDS, AdmissionTable, NotReady
 from .roles import ADMISSION_SCOPE, CUSTOM_SCOPES
 
@@ -25,8 +25,16 @@ T = TypeVar("T")
 define_custom_scopes(CUSTOM_SCOPES)
 
 _PATH = "/api/pangeo-binder/admissions"
-_MAX_BODY = 16 * 2**20
-"""Room for the reservations of a full renewal."""
+
+
+def read_body(kind: type[T], body: bytes) -> T:
+    """Return the noun in the body of a request. Raises HTTPError."""
+    if len(body) > PART_BYTES:
+        raise HTTPError(413, f"The body has more than {PART_BYTES >> 10} KiB; send a report in several parts.")
+    try:
+        return from_wire(kind, json.loads(body))
+    except (ValueError, RecursionError):
+        raise HTTPError(400, f"The body is not a {kind.__name__.lower()}.") from None
 
 
 class _TableHandler(APIHandler):
@@ -51,7 +59,7 @@ class AdmissionsHandler(_TableHandler):
 
     @needs_scope(ADMISSION_SCOPE)
     def post(self) -> None:
-        wanted = self._body(Reservation)
+        wanted = read_body(Reservation, self.request.body)
         try:
             full = self._table.reserve(wanted, self._running())
         except NotReady:
@@ -62,19 +70,11 @@ class AdmissionsHandler(_TableHandler):
 
     @needs_scope(ADMISSION_SCOPE)
     def put(self) -> None:
-        lost = self._table.renew(self._body(Renewal), self._running())
+        lost = self._table.renew(read_body(Renewal, self.request.body), self._running())
         servers: dict[str, int] = {}
         for launch in self._launches():
             servers[launch.grant.tier] = servers.get(launch.grant.tier, 0) + 1
         self.finish(json.dumps({"lost": lost, "servers": servers}))
-
-    def _body(self, kind: type[T]) -> T:
-        if len(self.request.body) > _MAX_BODY:
-            raise HTTPError(413, "The body is too large.")
-        try:
-            return from_wire(kind, json.loads(self.request.body))
-        except (ValueError, RecursionError):
-            raise HTTPError(400, f"The body is not a {kind.__name__.lower()}.") from None
 
     def _running(self) -> dict[str, dict[str, float]]:
         return {launch.id: takes(launch.grant, launch.network) for launch in self._launches()}

@@ -62,18 +62,19 @@ class AdmissionTable:
         return self._take(wanted, self._used(wanted.launch, running))
 
     def renew(self, renewal: Renewal, running: Running) -> tuple[str, ...]:
-        """Keep a binder's reservations for another while; return the launches that have lost theirs.
+        """Keep the reservations in one part of a report for another while; return the launches that have lost theirs.
 
         A reservation that is not known (the hub was restarted, or it expired) is made again if it fits into its limits.
         """
         self._prepare()
-        if not self._has_heard_all():
+        if renewal.last and not self._has_heard_all():
             self._binders.add(renewal.binder)
-        lost, used = [], self._used("", running)
+        lost, used = [], None
         for each in renewal.reservations:
             if each.launch in self._held:
                 self._held[each.launch].expires = self._clock() + EXPIRY_SECONDS
             elif each.launch not in running:
+                used = self._used("", running) if used is None else used  # slow, and most parts do not need it
                 if len(self._held) >= MAX_RESERVATIONS or self._take(each, used) is not None:
                     lost.append(each.launch)
                 else:

@@ -20,7 +20,7 @@ from ..errors import HubStarting, HubUnavailable, QuotaExceeded, UserError
 from ..events import Event, Phase
 from ..model import Environment, Grant, Launch, Repo
 from ..names import new_launch_id, user_name
-from ..policy.counters import Full, Renewal, Reservation
+from ..policy.counters import Full, Renewal, Reservation, parts_of
 from ..policy.match import Question, Terms, depends_on_provenance, terms
 from ..policy.model import Policy
 from .hub import Renewed
@@ -45,7 +45,7 @@ class Reserves(Protocol):
         """Reserve a seat, or return the limit that is full."""
 
     async def renew(self, renewal: Renewal) -> Renewed:
-        """Keep the reservations of this process."""
+        """Keep the reservations of one part of this process's report."""
 
     async def release(self, launch_id: str) -> None:
         """Give a seat back."""
@@ -192,9 +192,11 @@ class Admission:
                 continue
 
     async def _renew(self) -> None:
+        lost: list[str] = []
         async with self._one_report:
-            answer = await self._hub.renew(Renewal(self._name, tuple(self._held.values())))
-        lost = [id_ for id_ in answer.lost if id_ in self._held]
+            for part in parts_of(self._name, tuple(self._held.values())):
+                answer = await self._hub.renew(part)
+                lost += (id_ for id_ in answer.lost if id_ in self._held)
         if lost:
             log.warning("Launches without a seat, because the hub had no report of them in time: %s", " ".join(lost))
         metrics.SERVERS.clear()

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from ..answers import MAX_BYTES, AnswerInvalid, parse_json, read_bytes, read_lines, read_object
+from ..answers import AnswerInvalid, AnswerTooLarge, parse_json, read_bytes, read_lines, read_object
 from ..command import LINE_CHARACTERS
 from ..errors import HubStarting, HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
 from ..model import Launch, Server, from_wire, to_wire
@@ -33,12 +33,12 @@ _RENEW_SECONDS = 5
 """How long a renewal may take; one that fails has to be tried again before the hub's grace ends."""
 _START_SECONDS = 90
 """How long each of the two calls of a start may take: a hub that starts a hundred servers answers late."""
-_PAGE = 200
-"""The hub's default upper limit for a page of users (`JupyterHub.api_page_max_limit`)."""
-_PAGES = 500
+_PAGE = 50
+"""How many users are read at a time; fewer, if the answer would be too large. A user's ticket has some KiB."""
+_OVERLAP = 10
+"""How many users of a page are read again with the next one: users deleted meanwhile move the others forward."""
+_PAGES = 2000
 """More pages than this are no list of servers."""
-_PAGE_BYTES = 16 << 20
-"""The maximum size of a page of users. Most of it are tickets, which are long texts and quick to parse."""
 _AGAIN = "Try again in a minute."
 _BUSY = 429
 """The hub's answer while it starts as many servers as it may (`JupyterHub.concurrent_spawn_limit`)."""
@@ -51,9 +51,13 @@ _ADMISSIONS = "/pangeo-binder/admissions"
 _RESERVED, _FULL, _STARTING = 201, 409, 503
 
 
+class _TooLarge(HubUnavailable):
+    """The hub's answer is larger than this binder reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """The hub's answer to a renewal."""
+    """The hub's answer to one part of a report."""
 
     lost: tuple[str, ...]
     """The launches that no longer hold a seat."""
@@ -89,13 +93,13 @@ class Hub:
         """Return the answer (None if it is not whole JSON); any status but `ok` raises HubUnavailable."""
         return (await self._answer(method, path, ok=ok, **kwargs))[1]
 
-    async def _answer(
-        self, method: str, path: str, *, ok: tuple[int, ...], max_bytes: int = MAX_BYTES, **kwargs: Any
-    ) -> tuple[int, Any]:
+    async def _answer(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> tuple[int, Any]:
         try:
             async with self._http.request(method, f"{self._api_url}{path}", **kwargs) as response:
-                body = await read_bytes(response, max_bytes)
+                body = await read_bytes(response)
                 status = response.status
+        except AnswerTooLarge:
+            raise _TooLarge("JupyterHub's answer cannot be read.", _AGAIN) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             log.error("JupyterHub did not answer %s: %s", method, type(error).__name__)
             raise HubUnavailable("JupyterHub does not answer.", _AGAIN) from None
@@ -119,7 +123,7 @@ class Hub:
         return None if status == _RESERVED else _read(Full, answer)
 
     async def renew(self, renewal: Renewal) -> Renewed:
-        """Keep the reservations of this binder. Raises HubUnavailable."""
+        """Keep the reservations in one part of this binder's report. Raises HubUnavailable."""
         timeout = aiohttp.ClientTimeout(total=_RENEW_SECONDS)
         return _read(Renewed, await self._call("PUT", _ADMISSIONS, ok=(200,), json=to_wire(renewal), timeout=timeout))
 
@@ -196,17 +200,25 @@ class Hub:
 
     async def servers(self) -> list[Server]:
         """Return every server the hub knows as starting or running that was started by a ticket."""
-        found: list[Server] = []
-        for number in range(_PAGES):
-            path = f"/users?state=active&offset={number * _PAGE}&limit={_PAGE}"
-            page = await self._call("GET", path, ok=(200,), max_bytes=_PAGE_BYTES)
+        found: dict[str, Server] = {}
+        offset, limit = 0, _PAGE
+        for _ in range(_PAGES):
+            try:
+                page = await self._call("GET", f"/users?state=active&offset={offset}&limit={limit}", ok=(200,))
+            except _TooLarge:
+                if limit == 1:
+                    raise
+                limit //= 2
+                continue
             if not isinstance(page, list):  # whatever answered, no launch may count as not running for it
                 break
             for user in page:
-                found += [server for model in user["servers"].values() if (server := self._server(model))]
+                servers = (server for model in user["servers"].values() if (server := self._server(model)))
+                found |= {server.launch.id: server for server in servers}
                 await asyncio.sleep(0)  # verifying the tickets of a page takes longer than others should wait
-            if len(page) < _PAGE:
-                return found
+            if len(page) < limit:
+                return list(found.values())
+            offset += max(1, limit - _OVERLAP)
         raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN)
 
     async def environments_in_use(self) -> set[str]:

@@ -6,19 +6,24 @@ launches take. The keys of counters mean nothing to the hub. Not for which rule 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ..model import Grant
+from ..model import Grant, to_wire
 from ..names import LAUNCH_ID
 
 TOTAL = "total"
 _MAX_KEYS = 16
 MAX_RESERVATIONS = 10_000
-"""More launches than this never wait for their servers at one time; a request with more is refused."""
+"""More launches than this never wait for their servers at one time; the hub holds no more."""
+PART_RESERVATIONS = 500
+PART_BYTES = 1 << 18
+"""The maximum size of one request, which the hub reads in one step of its event loop."""
+_ENVELOPE_BYTES = 200
 _ROUNDING = 1e-6
 
 Key = Annotated[str, Field(min_length=1, max_length=200)]
@@ -46,11 +51,13 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a binder reports at intervals: the seats that its launches hold."""
+    """One part of what a binder reports at intervals: the seats that its launches hold."""
 
     binder: Annotated[str, Field(pattern=r"^[a-z0-9]{1,40}$")]
     """The identity of the binder process, new at each start."""
-    reservations: Annotated[tuple[Reservation, ...], Field(max_length=MAX_RESERVATIONS)]
+    reservations: Annotated[tuple[Reservation, ...], Field(max_length=PART_RESERVATIONS)]
+    last: bool = True
+    """Whether the report is complete with this part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,20 @@ class Full:
     """Its position in the list of limits, from 0."""
     used: float
     """How much is taken without the launch."""
+
+
+def parts_of(binder: str, reservations: Iterable[Reservation]) -> Iterator[Renewal]:
+    """Yield the report of `reservations` in parts that the hub accepts; at least one."""
+    part: list[Reservation] = []
+    left = PART_BYTES - _ENVELOPE_BYTES
+    for each in reservations:
+        size = len(json.dumps(to_wire(each))) + len(", ")
+        if part and (size > left or len(part) == PART_RESERVATIONS):
+            yield Renewal(binder, tuple(part), last=False)
+            part, left = [], PART_BYTES - _ENVELOPE_BYTES
+        part.append(each)
+        left -= size
+    yield Renewal(binder, tuple(part))
 
 
 def servers_key(owner: str) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from ..connections import IDLE_SECONDS, Connections, limit_connections
 from ..errors import UserError
 from ..liveness import HubIsAlive, IsAlive
 from ..model import StorageGrant, from_wire
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 _OPEN_PATHS = ("/health", "/metrics")
 _SERVICE = web.AppKey("service", StorageService)
 _MAX_ADMIN_BYTES = 256 * 1024
+_ADMIN_CONNECTIONS = 256
 _STOP_SECONDS = 5
 _SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter; with Python's 5 ms, listings delay every step of other requests by it."""
@@ -89,6 +91,10 @@ class StorageSettings:
     """What is on the disk before a write is acknowledged."""
     hosts: tuple[str, ...] = ()
     """The names in `Host`, without a port, that requests on both ports may have; empty for any."""
+    connections: int = 4096
+    """How many connections the data port keeps open; all launches together may have half as many requests."""
+    address_connections: int = 512
+    """How many of them one address may have, such as a session's pod."""
     keepalive_seconds: float = 5
     """How long completing an upload may take before its answer begins."""
     hub_api_url: str = ""
@@ -110,10 +116,14 @@ class StorageRunner:
         """Listen on both ports, and reap every `reap_seconds`."""
         # Bodies are stored as they were signed, so a gzip body must not be decompressed. The front writes its own log:
         # aiohttp's contains whole URLs, and a presigned URL contains a session token.
-        s3 = web.Server(_for_hosts(settings.hosts, self.service.front.handle), auto_decompress=False, access_log=None)
+        s3 = web.Server(
+            _for_hosts(settings.hosts, self.service.front.handle), auto_decompress=False, access_log=None,
+            keepalive_timeout=IDLE_SECONDS,
+        )  # fmt: skip
+        limit_connections(s3, Connections(settings.connections, settings.address_connections))
         data = web.ServerRunner(s3, shutdown_timeout=_STOP_SECONDS)
         app = admin_app(self.service, settings.admin_callers, settings.hosts)
-        admin = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
+        admin = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS, keepalive_timeout=IDLE_SECONDS)
         self.data_port = await self._listen(data, settings.data_host, settings.data_port)
         self.admin_port = await self._listen(admin, settings.admin_host, settings.admin_port)
         self._tasks = [asyncio.create_task(self._reap(settings.reap_seconds))]
@@ -121,6 +131,8 @@ class StorageRunner:
     async def _listen(self, runner: _Runner, host: str, port: int) -> int:
         self._runners.append(runner)
         await runner.setup()
+        if isinstance(runner, web.AppRunner):
+            limit_connections(runner.server, Connections(_ADMIN_CONNECTIONS))
         await web.TCPSite(runner, host, port).start()
         bound: int = runner.addresses[0][1]
         return bound

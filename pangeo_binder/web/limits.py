@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -48,6 +50,8 @@ class Limits:
     """The other origin whose pages may launch (thebe); `*` for all, empty for none."""
     session_domain: str = ""
     """The host below which each session has its own; empty if sessions have the binder's."""
+    streams: int = 500
+    """How many launches a network may follow at a time, each with an open connection; 0 for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class LimitChecker:
         self._banned = tuple(ip_network(text, strict=False) for text in limits.banned_networks)
         self._rate = RateLimiter(limits.rate_limit, limits.rate_seconds)
         self._tokens = URLSafeTimedSerializer(limits.build_token_key, salt=_SALT)
+        self._streams: Counter[str] = Counter()
 
     def issue(self, provider: str, spec: str) -> str:
         """Return a build token that is valid for this link only."""
@@ -166,6 +171,20 @@ class LimitChecker:
     def allows_origin(self, origin: str) -> bool:
         """Return whether pages of the foreign `origin` may launch here."""
         return self._limits.cors_allow_origin in ("*", origin) and bool(origin)
+
+    @contextmanager
+    def stream(self, network: str) -> Iterator[None]:
+        """Count a stream of events to `network` while it is open. Raises QuotaExceeded if the network has too many."""
+        if self._limits.streams and self._streams[network] >= self._limits.streams:
+            raise QuotaExceeded(
+                f"Your network already follows {self._limits.streams} launches.",
+                "Close a launch page that you left open.",
+            )
+        self._streams[network] += 1
+        try:
+            yield
+        finally:
+            self._streams -= Counter((network,))
 
     def check_launch(self, caller: Caller, proven: bool, now: float) -> None:
         """Raise NotAllowed or QuotaExceeded if `caller` may not launch; `proven` means that it has a build token."""

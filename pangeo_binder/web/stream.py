@@ -43,8 +43,9 @@ class BuildStream(BaseHandler):
         self.set_status(204)
 
     async def get(self) -> None:
-        self._follower = asyncio.create_task(self._stream())
-        await asyncio.wait({self._follower})
+        with self.shared.limits.stream(self.network):
+            self._follower = asyncio.create_task(self._stream())
+            await asyncio.wait({self._follower})
         if not self._follower.cancelled():
             self._follower.result()
 

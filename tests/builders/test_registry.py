@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder.answers import MAX_BYTES
 from pangeo_binder.builders.kube.registry import Registry, RegistrySettings, RegistryUnavailable
 from tests.builders.registryserver import PASSWORD, USER, RegistryServer, basic, credentials, htpasswd, run_registry
 from tests.builders.tokenserver import token_server
+from tests.stack.loopmeter import loop_meter
 
 if not shutil.which("docker-registry"):
     pytest.skip("LEFT OUT: no docker-registry here", allow_module_level=True)
@@ -75,6 +77,15 @@ async def test_reads_an_images_labels(server, guarded, asking, tmp_path):
     for target, registry in ((server, asking(server.address)), (guarded, asking(guarded.address, file))):
         assert await registry.labels(target.push("environments", "one", sea="warm")) == {"sea": "warm"}
         assert await registry.labels(target.push("environments", "two")) == {}
+
+
+async def test_a_document_has_a_bounded_size(server, asking):
+    registry = asking(server.address)
+    digest = server.push("environments", "one", sea="x" * (MAX_BYTES - 1000))
+    async with loop_meter():
+        assert len((await registry.labels(digest))["sea"]) == MAX_BYTES - 1000
+    with pytest.raises(RegistryUnavailable, match="unexpected answer"):
+        await registry.labels(server.push("environments", "one", sea="x" * MAX_BYTES))
 
 
 async def test_a_missing_manifest_raises_registry_unavailable(server, asking, caplog):

@@ -12,7 +12,9 @@ import pytest
 
 from pangeo_binder.errors import SeatLost
 from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS
+from pangeo_binder.model import to_wire
 from pangeo_binder.names import new_launch_id
+from pangeo_binder.policy.counters import PART_BYTES, PART_RESERVATIONS, Reservation, parts_of
 from tests.hub.hubprocess import HubProcess, NewLaunch
 from tests.stack.local import until
 from tests.stack.seats import PATH, report_body
@@ -87,7 +89,7 @@ def test_a_report_names_its_binder(hub: HubProcess, binder: Any) -> None:
     assert hub.ask("binder", "PUT", PATH, {"binder": binder, "reservations": []}).status == 400
 
 
-@pytest.mark.parametrize(("size", "status"), [(100, 400), (17 * 2**20, 413)])
+@pytest.mark.parametrize(("size", "status"), [(100, 400), (PART_BYTES, 400), (PART_BYTES + 1, 413)])
 def test_a_body_has_a_bounded_size(hub: HubProcess, size: int, status: int) -> None:
     headers = {"Authorization": f"token {hub.tokens['binder']}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{hub.values.hub_api}{PATH}", b"{" * size, headers, method="POST")
@@ -95,6 +97,15 @@ def test_a_body_has_a_bounded_size(hub: HubProcess, size: int, status: int) -> N
         urllib.request.urlopen(request, timeout=60)
     with refused.value as answer:
         assert answer.status == status
+
+
+def test_a_long_report_arrives_in_parts(hub: HubProcess, counter: str) -> None:
+    held = [Reservation(new_launch_id(), {counter: 1}, ()) for _ in range(PART_RESERVATIONS + 1)]
+    for part in parts_of("tests", held):
+        assert hub.ask("binder", "PUT", PATH, to_wire(part)).json["lost"] == []
+    assert hub.ask("binder", "POST", PATH, asked(counter)).json["used"] == len(held)
+    whole = {"binder": "tests", "reservations": [to_wire(each) for each in held]}
+    assert hub.ask("binder", "PUT", PATH, whole).status == 400
 
 
 async def test_no_server_starts_without_a_seat(hub: HubProcess, new_launch: NewLaunch) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pangeo_binder.hub.admissions import EXPIRY_SECONDS, GRACE_SECONDS, AdmissionTable, NotReady
 from pangeo_binder.names import new_launch_id
-from pangeo_binder.policy.counters import Full, Limit, Renewal, Reservation
+from pangeo_binder.policy.counters import Full, Limit, Renewal, Reservation, parts_of
 
 SEATS = Limit(("total/servers",), 2)
 TAKES = {"total/servers": 1.0}
@@ -126,6 +126,20 @@ def test_after_a_restart_the_hub_gives_no_seat_before_the_binders_have_reported(
         assert table.renew(renewal(each, binder=binder), {}) == ()
     assert table.reserve(wanted(), {}) == Full(0, 2)
     assert all(table.claim(each.launch) for each in held)
+
+
+def test_a_report_counts_when_its_last_part_has_arrived(clock: Clock) -> None:
+    table, held = AdmissionTable(1, clock), [wanted("", Limit(("total/servers",), 600)) for _ in range(501)]
+    first, last = parts_of("one", held)
+    assert table.renew(first, {}) == () and len(first.reservations) == 500
+    with pytest.raises(NotReady):
+        table.reserve(wanted(), {})
+    assert table.renew(last, {}) == ()
+    assert table.reserve(wanted(), {}) == Full(0, 501)
+
+
+def test_a_report_has_at_least_one_part() -> None:
+    assert list(parts_of("one", ())) == [Renewal("one", ())]
 
 
 def test_the_grace_begins_with_the_first_request_and_ends(clock: Clock) -> None:

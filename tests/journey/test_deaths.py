@@ -63,7 +63,7 @@ def pids(stack: LocalStack, session: Session) -> set[int]:
         ("jupyterhub -f", True),
         ("traefik --", True),
         ("pangeo_binder.deploy.local.storage", True),
-        ("dask_gateway_server -f", True),
+        ("gateway.server -f", True),
         # it carries the client's connection; distributed forgets a client's futures with its connection
         ("dask-gateway-proxy -", False),
     ],

@@ -138,7 +138,7 @@ def test_everything_listens_only_on_loopback(stack: LocalStack) -> None:
 
 def listeners(session: Session) -> list[tuple[str, str, str | None]]:
     """Return the kinds of process that listen: name, word in the command line, launch."""
-    services = ("pangeo_binder.app", "jupyterhub -f", "traefik --", "local.storage", "dask_gateway_server -f")
+    services = ("pangeo_binder.app", "jupyterhub -f", "traefik --", "local.storage", "gateway.server -f")
     of_session = ("jupyterlab", "ipykernel", "dask_scheduler", "dask_worker")
     return [
         *((word, word, None) for word in (*services, "dask-gateway-proxy -")),

@@ -6,13 +6,16 @@ import logging
 import time
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiohttp import web
 
+from pangeo_binder.answers import MAX_BYTES
 from pangeo_binder.errors import HubUnavailable, SpawnFailed, TicketExpired, UserError, refusal_text
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.model import Launch
+from pangeo_binder.names import new_launch_id
 from pangeo_binder.ticket import sign
 from tests.launch.conftest import KEYS
 from tests.launch.hubserver import TOKEN, SmallHub
@@ -109,11 +112,35 @@ async def test_a_list_that_cannot_be_read_is_not_an_empty_one(rest: SmallHub, hu
 
 
 async def test_all_pages_are_read(rest: SmallHub, hub: Hub, launch: Launch) -> None:
-    launches = [replace(launch, user=f"sea-{number:03}") for number in range(401)]
+    launches = [replace(launch, id=new_launch_id(), user=f"sea-{number:03}") for number in range(401)]
     rest.servers = {each.user: sign(each, [KEYS[number % 2]], time.time()) for number, each in enumerate(launches)}
     rest.servers["stranger"] = "no ticket of ours"
     assert [server.launch for server in await hub.servers()] == launches
-    assert rest.calls.count("GET /users") == 3
+    assert rest.calls.count("GET /users") == 10
+    rest.servers = dict.fromkeys([f"sea-{number}" for number in range(50)], "x" * 60_000)
+    rest.servers["sea-7"] = rest.servers["sea-9"] = sign(launch, KEYS, time.time())
+    assert [server.launch for server in await hub.servers()] == [launch], "a page that is too large is read in parts"
+    rest.servers["sea-8"] = "x" * MAX_BYTES
+    with pytest.raises(HubUnavailable):
+        await hub.servers()
+
+
+class Ending(dict[str, str]):
+    """Servers of which some end after the first look."""
+
+    def items(self) -> Any:
+        """Return all that run before the look."""
+        found = list(super().items())
+        for user, _ in found[:9] if len(found) == 80 else ():
+            del self[user]
+        return found
+
+
+async def test_servers_that_end_meanwhile_hide_no_other(rest: SmallHub, hub: Hub, launch: Launch) -> None:
+    launches = [replace(launch, id=new_launch_id(), user=f"sea-{number:03}") for number in range(80)]
+    rest.servers = {each.user: sign(each, KEYS, time.time()) for each in launches}
+    rest.servers = Ending(rest.servers)
+    assert {server.launch.id for server in await hub.servers()} >= {each.id for each in launches[9:]}
 
 
 async def test_stopping_ends_server_and_user(rest: SmallHub, hub: Hub, launch: Launch) -> None:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from aiohttp import web as aio
 from aiohttp.test_utils import TestServer
+from tornado.web import HTTPError
 
 from pangeo_binder import answers, command
 from pangeo_binder.answers import AnswerInvalid, read_bytes, read_lines, read_object
@@ -26,10 +27,21 @@ from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.builders.venv.explain import explain, own_indexes
 from pangeo_binder.command import BUILD_MARK, Command, OutputTooLarge, capture, stream
 from pangeo_binder.errors import BadLink, BuildFailed, HubUnavailable, RefNotFound, RepoTooLarge, TicketInvalid
-from pangeo_binder.git import GitAccess
+from pangeo_binder.git import Git, GitAccess
+from pangeo_binder.hub.admission_api import read_body
+from pangeo_binder.hub.admissions import AdmissionTable
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.liveness import HubIsAlive
-from pangeo_binder.model import VirtualEnvironment
+from pangeo_binder.model import VirtualEnvironment, to_wire
+from pangeo_binder.names import new_launch_id
+from pangeo_binder.policy.counters import (
+    MAX_RESERVATIONS,
+    PART_BYTES,
+    Limit,
+    Renewal,
+    Reservation,
+    parts_of,
+)
 from pangeo_binder.policy.request import MAX_BYTES, RequestInvalid
 from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.repos.listing import LISTING_BYTES, list_refs
@@ -177,6 +189,32 @@ async def test_a_repository_with_very_many_refs_is_still_launched_by_name(
                 await list_refs(place, GitAccess(allow_local=True), "branch-299999")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces limits of the address space")
+async def test_a_command_has_its_limit_of_memory_before_it_starts(tmp_path: Path) -> None:
+    loop, big = asyncio.get_running_loop(), tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(200 << 20)
+
+    async def asked(memory_bytes: int | None) -> str:
+        loop.call_soon(time.sleep, 1)  # a busy loop gives no limit from outside in time
+        command = Command(("/bin/sh", "-c", "ulimit -v"), {}, tmp_path, 60, memory_bytes)
+        return (await capture(command)).out.strip()
+
+    assert await asked(64 << 20) == str(64 << 10)
+    assert await asked(None) != str(64 << 10)
+    for memory_bytes in (None, 64 << 20):
+        with pytest.raises(FileNotFoundError):
+            await capture(Command(("no-such-command",), {"PATH": "/bin"}, tmp_path, 60, memory_bytes))
+    url = str(make_repository(tmp_path / "repository", {}))
+    limited = Git(url, GitAccess(allow_local=True))
+    assert len((await limited.run("hash-object", "--", str(big))).out.strip()) == 40
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pangeo_binder.git._MEMORY_BYTES", 40 << 20)
+        loop.call_soon(time.sleep, 2)  # git maps the whole file at once, and ends
+        with pytest.raises(RepoTooLarge):
+            await limited.run("hash-object", "--", str(big))
+
+
 def test_names_that_cannot_be_shown_are_not_suggested() -> None:
     assert close_names("main", ["main2", "mai\x1b[31mn", "ma in", "main`x", "m" * 500]) == ["main2"]
 
@@ -239,7 +277,37 @@ async def test_a_line_of_a_stream_is_read_up_to_its_limit(answer: Callable[[byte
                 [line async for line in read_lines(response)]
 
 
-@pytest.mark.parametrize("body", [b" " * ((16 << 20) + 1), NESTED, b"{}", b"x"], ids=["large", "deep", "other", "text"])
+def reserved(keys: int, length: int) -> Reservation:
+    """Return a reservation with `keys` keys of `length` characters in each of its parts."""
+    names = tuple(f"{number:02}".ljust(length, "n") for number in range(keys))
+    return Reservation(
+        new_launch_id(), dict.fromkeys(names, 1), tuple(Limit(names[:4], 10 * MAX_RESERVATIONS) for _ in names)
+    )
+
+
+async def test_the_largest_report_is_read_in_small_steps() -> None:
+    held = [reserved(5, 40) for _ in range(MAX_RESERVATIONS - 100)] + [reserved(16, 200) for _ in range(101)]
+    table, lost, sizes = AdmissionTable(0), list[str](), set[int]()
+    async with loop_meter():
+        for part in parts_of("one", held):
+            body = json.dumps(to_wire(part)).encode()
+            await asyncio.sleep(0)
+            lost += table.renew(read_body(Renewal, body), {})
+            await asyncio.sleep(0)
+            sizes.add(len(body))
+    assert lost == [held[-1].launch] and max(sizes) <= PART_BYTES
+    async with loop_meter():
+        for body in (b"[[[]]]," * (PART_BYTES // 7), b"[]," * (PART_BYTES // 3), NESTED):
+            with pytest.raises(HTTPError, match="400"):
+                read_body(Renewal, b"[" + body[: PART_BYTES - 4] + b"0]")
+            await asyncio.sleep(0)
+    with pytest.raises(HTTPError, match="several parts"):
+        read_body(Renewal, b" " * (PART_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    "body", [b" " * (answers.MAX_BYTES + 1), NESTED, b"{}", b"x"], ids=["large", "deep", "other", "text"]
+)
 async def test_the_binder_survives_answers_of_the_hub(answer: Callable[[bytes], str], body: bytes) -> None:
     hub = Hub(answer(body), "token", ["key"])
     async with loop_meter():

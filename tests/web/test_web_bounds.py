@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
 
 from pangeo_binder.events import Event, Phase
+from pangeo_binder.web.limits import Limits
 from pangeo_binder.web.server import BODY_BYTES, HEADER_BYTES
 from pangeo_binder.web.urlpath import MAX_CHARACTERS
 from tests.stack.loopmeter import loop_meter
+from tests.stack.sockets import sockets
 from tests.web.webapp import SmallLaunch, WebApp, exactly, good_events
 
 LINK = "/v2/git/https%3A%2F%2Fexample.org%2Frepo/HEAD"
@@ -58,6 +61,54 @@ async def test_links_and_paths_have_a_bounded_length(
     url = web.start(SmallLaunch([]))
     async with http.get(exactly(url + link)) as response:
         assert response.status == status and words in await response.text()
+
+
+async def test_the_newest_connection_above_the_limit_is_refused(web: WebApp, caplog: pytest.LogCaptureFixture) -> None:
+    web.most_connections = 3
+    port = int(web.start(SmallLaunch([])).rpartition(":")[2])
+    async with sockets(port) as connected:
+        await connected.open(3)
+        for _ in range(5):
+            refused = await connected.refusal()
+            assert refused.startswith(b"HTTP/1.1 503 ") and b"Too many connections" in refused
+        assert b" 200 " in await connected.ask("/about", 0), "the others are served"
+        if sys.platform == "linux":  # which has all addresses of 127.0.0.0/8
+            await connected.accepted("/about", "127.0.0.2")
+            await connected.close(1)
+        await connected.close(2)
+        await connected.accepted("/about")
+        await connected.accepted("/about")
+        assert await connected.refusal() == refused
+    assert caplog.text.count("New connections are refused: 3 are open") == 1
+
+
+async def test_a_silent_connection_is_closed(web: WebApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pangeo_binder.web.server.IDLE_SECONDS", 0.1)
+    async with sockets(int(web.start(SmallLaunch([])).rpartition(":")[2])) as connected:
+        assert await connected.refusal() == b""
+
+
+async def test_a_network_follows_a_bounded_number_of_launches(
+    web: WebApp, http: aiohttp.ClientSession, stream: Callable[..., Awaitable[str]]
+) -> None:
+    launch = SmallLaunch([Event(Phase.WAITING, "one\n")], stays_seconds=3600)
+    url = web.start(launch, limits=Limits("key", streams=2)) + "/build/git/x%2Fy/HEAD"
+
+    async def follow(address: str) -> aiohttp.ClientResponse:
+        headers = {"Accept": "text/event-stream", "X-Forwarded-For": address}
+        response = await http.get(exactly(url), headers=headers)
+        assert b"one" in await response.content.readline()
+        return response
+
+    opened = [await follow(f"2001:db8::{number}") for number in (1, 2)]
+    assert "Your network already follows 2 launches" in await stream(url, **{"X-Forwarded-For": "2001:db8::3"})
+    opened += [await follow("192.0.2.1"), await follow("192.0.2.1")]
+    assert len(launch.clicks) == 4
+    opened.pop(0).close()
+    await asyncio.wait_for(launch.closed.wait(), 10)
+    opened.append(await follow("2001:db8::3"))
+    for response in opened:
+        response.close()
 
 
 async def test_a_long_log_does_not_hold_others_up(web: WebApp, stream: Callable[..., Awaitable[str]]) -> None:

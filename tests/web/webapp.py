@@ -30,7 +30,7 @@ from pangeo_binder.repos.base import Provenance, Provider, ProviderForm
 from pangeo_binder.web.context import Check, Example, StreamTimes, WebContext
 from pangeo_binder.web.limits import Limits
 from pangeo_binder.web.routes import routes
-from pangeo_binder.web.server import make_server
+from pangeo_binder.web.server import MAX_CONNECTIONS, make_server
 
 GIB = 1024**3
 GRANT = Grant(
@@ -119,13 +119,14 @@ class WebApp:
     """Starter of the binder's web application."""
 
     servers: list[HTTPServer] = field(default_factory=list)
+    most_connections: int = MAX_CONNECTIONS
 
     def start(self, launch: Callable[..., Any], more: Sequence[Any] = (), **changes: Any) -> str:
         """Start a server and return its URL without a slash at the end. `more` are handlers that match first."""
         application = Application([])
         application.add_handlers(r".*$", [*more, *routes(replace(context_of(launch), **changes))])
         sockets = bind_sockets(0, "127.0.0.1")
-        server = make_server(application)
+        server = make_server(application, self.most_connections)
         server.add_sockets(sockets)
         self.servers.append(server)
         return f"http://127.0.0.1:{sockets[0].getsockname()[1]}"

@@ -31,8 +31,6 @@ _KINDS: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _SECONDS: Final = 15
-_MOST_BYTES: Final = 4 << 20
-"""Of one manifest or configuration: registries take manifests up to this size."""
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
 
@@ -141,6 +139,8 @@ class Registry:
             if answer.status == 401 and (authorization := await self._login(answer.challenges)):
                 self._authorization = authorization
                 answer = await self._request(method, path)
+        except AnswerInvalid as error:
+            self._refuse(str(error), "gives an unexpected answer")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # an error's text may hold an address with credentials in it
             self._refuse(f"{type(error).__name__}", "does not answer")
@@ -160,7 +160,7 @@ class Registry:
         async with self._client().request(method, url, headers=headers, allow_redirects=elsewhere) as response:
             body = b""
             if method == "GET" and response.status == 200:
-                body = await read_bytes(response, _MOST_BYTES)
+                body = await read_bytes(response)
             digest = response.headers.get("Docker-Content-Digest", "")
             if body and response.content_type in _KINDS and not digest:
                 digest = f"sha256:{hashlib.sha256(body).hexdigest()}"

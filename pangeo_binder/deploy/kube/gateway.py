@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from dask_gateway_server.app import DaskGateway
 from traitlets.config import Config
 
 from ...gateway.auth import LaunchAuthenticator
 from ...gateway.kube.backend import KubeLaunchBackend
+from ...gateway.server import LaunchGateway
 from .values import read_values
 
 _PROGRAM = "dask-gateway-server"
@@ -38,7 +38,7 @@ def configure(c: Any) -> None:
     cluster.scheduler_memory = cluster.scheduler_memory_limit = scheduler.memory_bytes
 
 
-class ConfiguredGateway(DaskGateway):
+class ConfiguredGateway(LaunchGateway):
     """dask-gateway's API server with our configuration applied over its file."""
 
     def load_config_file(self, filename: str, path: Any = None) -> None:

@@ -101,7 +101,7 @@ def _services(values: LocalValues) -> list[dict[str, Any]]:
     python = sys.executable
     gateway_url = f"http://{LOOPBACK}:{values.ports.gateway}"
     commands = {
-        GATEWAY: [python, "-m", "dask_gateway_server", "-f", config_file("gateway", values)],
+        GATEWAY: [python, "-m", "pangeo_binder.gateway.server", "-f", config_file("gateway", values)],
         "binder": [python, "-m", "pangeo_binder.app", "-f", config_file("binder", values)],
         "culler": [python, "-m", "jupyterhub_idle_culler", f"--config={config_file('culler', values)}"],
     }
