@@ -19,7 +19,7 @@ from traitlets import Unicode
 from ...errors import SpawnFailed
 from ...local.layer import home_of, layer_of, make_layer, search_path
 from ...local.ports import listens, server_port
-from ...local.processes import STATE_DIR, end_marked, is_running
+from ...local.processes import STATE_DIR, end_marked, is_running, launched
 from ...model import Launch
 from ..spawner import LaunchSpawnerMixin, Refused
 from .launch_reaper import forget, record
@@ -98,7 +98,8 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         """Start the server, wait for its cluster to settle, and return the host and port."""
         assert self.launch is not None
         python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
-        self.cmd = [*self.launch.local_environment.start, str(python), "-m", "jupyterlab"]
+        command = [*self.launch.local_environment.start, str(python), "-m", "jupyterlab"]
+        self.cmd = launched(command, self.state_dir, self.launch.id)
         self.ip = "127.0.0.1"
         self.port = server_port(self.ip)
         log_file = Path(self.logs) / f"{self.launch.id}.log"
