@@ -123,6 +123,7 @@ def _start(stack: Stack, console: Console, port: int | None) -> None:
     left = stack.prepare(port)
     if left:
         console.print(f"Ended {left} process{'es' if left != 1 else ''} left by an earlier run.")
+    console.print(f"Processes of a session are found by {stack.found_by}.")
     stack.start()
     started: set[str] = set()
     with console.status("Starting …") as status:

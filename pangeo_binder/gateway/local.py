@@ -18,7 +18,7 @@ from traitlets import Unicode
 
 from ..answers import read_object
 from ..local.layer import layer_of, search_path
-from ..local.processes import LAUNCH, STATE_DIR
+from ..local.processes import LAUNCH, STATE_DIR, launched
 from ..model import Launch
 from .launches import LaunchBackendMixin
 from .notices import MESSAGE, add_message, launch_cluster
@@ -75,10 +75,17 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
         }
         return Runtime(str(layer / "bin" / "python"), {**await self._storage_environment(launch), **environment})
 
+    def get_scheduler_command(self, cluster: Any) -> list[str]:
+        """Return the stock command, under the launcher that ends what it leaves."""
+        return self._launched(cluster, super().get_scheduler_command(cluster))
+
     def get_worker_command(self, cluster: Any, worker_name: str, scheduler_address: str | None = None) -> list[str]:
-        """Return the stock command; the worker listens only on loopback, not on its default of all interfaces."""
+        """Return the stock command, likewise; the worker listens only on loopback, not on its default of all."""
         command: list[str] = super().get_worker_command(cluster, worker_name, scheduler_address)
-        return [*command, "--host", self.default_host]
+        return self._launched(cluster, [*command, "--host", self.default_host])
+
+    def _launched(self, cluster: Any, command: list[str]) -> list[str]:
+        return launched(command, self.state_dir, cluster.config.environment[LAUNCH])
 
     async def _storage_environment(self, launch: Launch) -> dict[str, str]:
         if launch.grant.storage is None:

@@ -1,26 +1,39 @@
-"""Finds and ends the local profile's processes by marker variables in their environment.
+"""Finds and ends the local profile's processes: by marks in their environment, by ancestors and by control groups.
 
 Every process of a stack has PANGEO_BINDER_STATE_DIR, and each process of a launch also has PANGEO_BINDER_LAUNCH. So
-processes left by a crash can be identified. Used by the hub, the gateway and the command line.
+processes left by a crash can be identified. A descendant without marks is found by its ancestors, which have them
+(`lineage`), and by its launch's control group if the system has these (`control_group`). Used by the hub, the gateway
+and the command line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 
 import psutil
+
+from .control_group import end_group, launch_group, members, stack_group
+from .lineage import with_launcher
 
 STATE_DIR = "PANGEO_BINDER_STATE_DIR"
 LAUNCH = "PANGEO_BINDER_LAUNCH"
 
 _TERM_SECONDS = 5.0
 
+_Found = set[psutil.Process]
 
-def _marked(state_dir: str, wanted: Callable[[dict[str, str]], bool]) -> list[psutil.Process]:
+
+def launched(command: list[str], state_dir: str, launch_id: str) -> list[str]:
+    """Return the command line that runs `command` so that all its descendants are found."""
+    return with_launcher(command, state_dir, launch_group(state_dir, launch_id))
+
+
+def _marked(state_dir: str, wanted: Callable[[dict[str, str]], bool]) -> _Found:
     """Return this user's other processes of the stack at `state_dir` whose environment satisfies `wanted`."""
-    found = []
+    found = set()
     for process in psutil.process_iter():
         try:
             if process.pid == os.getpid() or process.uids().real != os.getuid():
@@ -29,39 +42,89 @@ def _marked(state_dir: str, wanted: Callable[[dict[str, str]], bool]) -> list[ps
         except (psutil.Error, OSError):
             continue
         if environ.get(STATE_DIR) == state_dir and wanted(environ):
-            found.append(process)
+            found.add(process)
     return found
 
 
-def _end(processes: list[psutil.Process]) -> int:
-    for process in processes:
+def _with_descendants(found: _Found) -> _Found:
+    """Return `found` and all descendants, which may have no marks."""
+    children = defaultdict(list)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+                children[process.ppid()].append(process)
+    newest, every = found, set(found)
+    while newest:
+        newest = {child for parent in newest for child in children[parent.pid]} - every
+        every |= newest
+    return every
+
+
+def _processes(pids: Iterable[int]) -> _Found:
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            found.add(psutil.Process(pid))
+    return found
+
+
+def _end(find: Callable[[], _Found]) -> int:
+    """End what `find` finds, by SIGTERM and then SIGKILL; return the number of processes found at first."""
+    found = find()
+    for process in found:
         _ignore_ended(process.terminate)
-    _, alive = psutil.wait_procs(processes, timeout=_TERM_SECONDS)
-    for process in alive:
+    _, alive = psutil.wait_procs(found, timeout=_TERM_SECONDS)
+    stopped: _Found = set()
+    # stopped, a process starts no other; and a launcher that is only stopped keeps the orphans to be found
+    while new := (find() | set(alive)) - stopped:
+        for process in new:
+            _ignore_ended(process.suspend)
+        stopped |= new
+    for process in stopped:
         _ignore_ended(process.kill)
-    psutil.wait_procs(alive, timeout=_TERM_SECONDS)
-    return len(processes)
+    psutil.wait_procs(stopped, timeout=_TERM_SECONDS)
+    return len(found)
 
 
 def _ignore_ended(signal: Callable[[], None]) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
+    """Send a signal; a descendant may have ended, or belong to another user."""
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         signal()
 
 
 def end_marked(state_dir: str, launch_id: str) -> int:
     """End every process of one launch and return their number."""
-    return _end(_marked(state_dir, lambda environ: environ.get(LAUNCH) == launch_id))
+    group = launch_group(state_dir, launch_id)
+
+    def find() -> _Found:
+        marked = _marked(state_dir, lambda environ: environ.get(LAUNCH) == launch_id)
+        return _with_descendants(marked | _processes(members(group)))
+
+    number = _end(find)
+    end_group(group)
+    return number
 
 
 def end_services(state_dir: str, keep: frozenset[int]) -> int:
     """End the stack's services (hub, proxy, …) except the processes `keep`; return their number. Launches continue."""
-    services = _marked(state_dir, lambda environ: LAUNCH not in environ)
-    return _end([process for process in services if process.pid not in keep])
+
+    def find() -> _Found:
+        services = _marked(state_dir, lambda environ: LAUNCH not in environ)
+        return {process for process in services if process.pid not in keep}
+
+    return _end(find)
 
 
 def end_all(state_dir: str) -> int:
     """End every process of the stack and of its launches; return their number."""
-    return _end(_marked(state_dir, lambda environ: True))
+    group = stack_group(state_dir)
+
+    def find() -> _Found:
+        return _with_descendants(_marked(state_dir, lambda environ: True) | _processes(members(group)))
+
+    number = _end(find)
+    end_group(group)
+    return number
 
 
 def is_running(pid: int, created: float) -> bool:

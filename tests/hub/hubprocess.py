@@ -16,10 +16,11 @@ import psutil
 from pangeo_binder.deploy.local.values import LocalValues, Secrets, choose_ports, free_port, write_values
 from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS
 from pangeo_binder.launch.hub import Hub
+from pangeo_binder.local.lineage import hold_lifeline
 from pangeo_binder.local.processes import LAUNCH, STATE_DIR, end_all
 from pangeo_binder.model import Environment, Launch, VirtualEnvironment
 from pangeo_binder.ticket import sign
-from tests.stack.local import Answer, request, until
+from tests.stack.local import Answer, command_of, is_launcher, request, until
 from tests.stack.seats import PATH as ADMISSIONS
 from tests.stack.seats import report_body, reserve
 
@@ -79,6 +80,8 @@ class HubProcess:
         self.values = LocalValues(self.folder / "state", choose_ports(free_port()), Secrets())
         self.tokens = {name: f"the-token-of-{name}-in-these-tests" for name in SERVICES}
         self.config = self.folder / "hub_config.py"
+        self.values.folder("run")
+        self._lifeline = hold_lifeline(str(self.values.state_dir))
 
     def start(self) -> HubProcess:
         write_values(self.values)
@@ -125,6 +128,7 @@ class HubProcess:
         self.process.terminate()
         self.process.wait(timeout=30)
         end_all(str(self.values.state_dir))
+        os.close(self._lifeline)
 
     def ask(self, who: str, method: str, path: str, body: Any = None) -> Answer:
         """Send a request to the hub's API as a service, or with a token."""
@@ -159,7 +163,7 @@ class HubProcess:
 
     def session(self, launch: Launch) -> dict[str, Any]:
         """Return the arguments and the environment of a launch's running server."""
-        server = self.processes(launch)[0]
+        server = next(each for each in self.processes(launch) if not is_launcher(command_of(each)))
         return {"arguments": server.cmdline(), "environment": server.environ()}
 
 

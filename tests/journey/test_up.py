@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import stat
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.stack.escaped import Escaped
 from tests.stack.kernel import Kernel
 from tests.stack.local import LocalStack, Session, request, until
 
@@ -27,24 +29,42 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
     made.stop()
 
 
-def test_the_next_up_cleans_up_after_a_killed_stack(stack: LocalStack) -> None:
-    """Also if the hub is killed with `up`, so that nothing ends the sessions."""
+@pytest.fixture
+def escaped() -> Iterator[Escaped]:
+    """A process to start that sheds everything by which it could be found."""
+    made = Escaped()
+    yield made
+    made.end()
+
+
+def escape(session: Session, escaped: Escaped) -> None:
+    """Start `escaped` in a session's kernel."""
+    with Kernel(session) as kernel:
+        kernel.value(f"import subprocess; subprocess.run({escaped.command!r}, shell=True, check=True)")
+    assert escaped.runs()
+
+
+def test_the_next_up_cleans_up_after_a_killed_stack(stack: LocalStack, escaped: Escaped) -> None:
+    """Also if the hub is killed with `up`, and nothing ends the sessions."""
     stack.start()
+    assert re.search(r"Processes of a session are found by their (control group|ancestor)\.", stack.output.read_text())
     session = stack.launch(stack.example("minimal"))
     until("its cluster runs", session.clusters, 60)
+    escape(session, escaped)
     left = {process.pid for process in stack.processes(session.id)}
-    # killed one after the other, `up` would restart the hub, or the hub would end the sessions: so neither may act
-    for each in (hub := stack.service("jupyterhub -f"), stack.process):
+    # killed one after the other, `up` would restart the hub, or the hub or the launchers would end the sessions
+    for each in (*stack.launchers(session.id), hub := stack.service("jupyterhub -f"), stack.process):
         each.send_signal(signal.SIGSTOP)
     for each in (hub, stack.process):
         each.send_signal(signal.SIGKILL)
     stack.process.wait(timeout=10)
     until("the services have ended with their parents", lambda: not stack.processes(), 30)
-    assert stack.running("jupyterlab", session.id), "the session itself was not killed"
+    assert stack.running("jupyterlab", session.id) and escaped.runs(), "the session itself was not killed"
     stack.start()
     try:
         assert "left by an earlier run" in stack.output.read_text()
         assert not left & {process.pid for process in stack.processes(session.id)}
+        assert not escaped.runs()
         assert stack.servers() == {}
         assert stack.launch(stack.example("minimal")).request("api/status").status == 200
     finally:
@@ -52,14 +72,21 @@ def test_the_next_up_cleans_up_after_a_killed_stack(stack: LocalStack) -> None:
     assert not stack.processes()
 
 
-def test_everything_ends_with_a_killed_up(stack: LocalStack) -> None:
+@pytest.mark.parametrize("together", ["alone", "with the hub"])
+def test_everything_ends_with_a_killed_up(stack: LocalStack, escaped: Escaped, together: str) -> None:
+    """Launchers wait for the end of `up`; nobody needs to tell them, also not the hub."""
     stack.start()
     session = stack.launch(stack.example("minimal"))
     until("its cluster runs", session.clusters, 60)
-    stack.process.kill()
+    escape(session, escaped)
+    killed = [stack.process] if together == "alone" else [stack.process, stack.service("jupyterhub -f")]
+    for each in killed:
+        each.send_signal(signal.SIGSTOP)
+    for each in killed:
+        each.send_signal(signal.SIGKILL)
     stack.process.wait(timeout=10)
     until("the services have ended", lambda: not stack.processes(), 60)
-    until("the session has ended", lambda: not stack.processes(session.id), 60)
+    until("the session has ended", lambda: not stack.processes(session.id) and not escaped.runs(), 60)
 
 
 def test_the_end_of_the_terminal_stops_everything(stack: LocalStack) -> None:

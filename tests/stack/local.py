@@ -44,6 +44,11 @@ def command_of(process: psutil.Process) -> str:
     return ""
 
 
+def is_launcher(command: str) -> bool:
+    """Return whether `command` is a launcher's (`pangeo_binder/local/lineage.py`), which also contains its child's."""
+    return "/local/lineage.py " in command
+
+
 @dataclass(frozen=True)
 class Answer:
     """An HTTP response."""
@@ -187,10 +192,18 @@ class LocalStack:
     def running(self, word: str, launch_id: str | None = None) -> list[psutil.Process]:
         """Return the processes of a launch, or (None) of no launch, with `word` in the command line.
 
-        Omits their multiprocessing children, whose command lines also contain `word`.
+        Omits their launchers and multiprocessing children, whose command lines also contain `word`.
         """
         commands = [(process, command_of(process)) for process in self.processes(launch_id)]
-        return [process for process, command in commands if word in command and "multiprocessing" not in command]
+        return [
+            process
+            for process, command in commands
+            if word in command and "multiprocessing" not in command and not is_launcher(command)
+        ]
+
+    def launchers(self, launch_id: str) -> list[psutil.Process]:
+        """Return a launch's launchers, two for each of its servers, schedulers and workers."""
+        return [process for process in self.processes(launch_id) if is_launcher(command_of(process))]
 
     def service(self, word: str) -> psutil.Process:
         """Wait for the process of the stack with `word` in the command line, and return it."""

@@ -35,8 +35,8 @@ def half_made(state_dir: Path) -> frozenset[str]:
     return frozenset(path.name for path in environments if not (path / "environment.json").exists())
 
 
-def marked(stack: LocalStack, mark: str) -> frozenset[str]:
-    """Return the values of the variable `mark` in the environments of the stack's processes."""
+def marked(stack: LocalStack, mark: str = STATE_DIR) -> frozenset[str]:
+    """Return the values of the variable `mark` in the environments of the stack's processes; empty if none runs."""
     found = set()
     for process in psutil.process_iter():
         try:

@@ -26,6 +26,8 @@ from typing import IO, Any
 from ...errors import UserError
 from ...hub.local.launch_reaper import LaunchReaper
 from ...liveness import HubIsAlive
+from ...local.control_group import make_stack_group
+from ...local.lineage import hold_lifeline, is_supported
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR, end_all, end_services
 from .data_path import DataPath
@@ -108,6 +110,7 @@ class Stack:
         ports = self._reserved.enter_context(reserved_ports(public))
         self.values = LocalValues(self.state_dir, ports, Secrets(), self._policy, self._options)
         write_values(self.values)
+        self._guard_sessions()
         self._data_path = DataPath(self.values)
         is_alive = HubIsAlive(self.values.hub_api, self.values.secrets.status_token)
         self._reaper = LaunchReaper(
@@ -115,6 +118,15 @@ class Stack:
         )
         make_repositories(self.values.folder("examples"))
         return left
+
+    def _guard_sessions(self) -> None:
+        """Take the lock with whose end sessions end, and find out how their processes can be found."""
+        self.values.folder("run")
+        self._lifeline = hold_lifeline(str(self.state_dir))
+        self.found_by = "their environment"
+        if is_supported():
+            grouped = make_stack_group(str(self.state_dir))
+            self.found_by = "their control group" if grouped else "their ancestor"
 
     def _take_lock(self) -> None:
         lock = (self.state_dir / "lock").open("w")

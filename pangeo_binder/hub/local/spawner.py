@@ -19,7 +19,7 @@ from traitlets import Unicode
 from ...errors import SpawnFailed
 from ...local.layer import home_of, layer_of, make_layer, search_path
 from ...local.ports import listens, reserved_port
-from ...local.processes import STATE_DIR, end_marked, is_running
+from ...local.processes import STATE_DIR, end_marked, is_running, launched
 from ...model import Launch
 from ..spawner import LaunchSpawnerMixin, Refused, growing_pauses
 from .launch_reaper import forget, record
@@ -96,7 +96,8 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         """Start the server, wait for its cluster to settle, and return the host and port."""
         assert self.launch is not None
         python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
-        self.cmd = [*self.launch.local_environment.start, str(python), "-m", "jupyterlab"]
+        command = [*self.launch.local_environment.start, str(python), "-m", "jupyterlab"]
+        self.cmd = launched(command, self.state_dir, self.launch.id)
         self.ip = "127.0.0.1"
         log_file = Path(self.logs) / f"{self.launch.id}.log"
         # other launches start at the same time, and none may get this port before the server listens on it
