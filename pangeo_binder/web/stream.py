@@ -21,7 +21,6 @@ from ..repos.registry import provider_for
 from .failure import to_user_error
 from .handler import BaseHandler
 
-
 _CLIENT_HEADERS = "accept, authorization, cache-control, x-xsrftoken"
 """What EventSource and `@jupyterhub/binderhub-client` send, and a browser asks for in a preflight request."""
 
