@@ -278,7 +278,7 @@ def asked(session: Session, method: str, path: str, origin: str) -> HTTPResponse
 
 
 def connect(session: Session, kernel: str, origin: str) -> websocket.WebSocket:
-    """Open a kernel's socket for a page of `origin` with the session's cookie: whoever has the token needs no origin."""
+    """Open a kernel's socket for a page of `origin` by the session's cookie; the token would open it to any page."""
     cookie = asked(session, "GET", "api/status", session.stack.url.rstrip("/")).headers["Set-Cookie"].partition(";")[0]
     url = f"{session.url.replace('http://', 'ws://')}api/kernels/{kernel}/channels"
     return websocket.create_connection(url, origin=origin, cookie=cookie, timeout=30)
