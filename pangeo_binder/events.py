@@ -41,11 +41,11 @@ class Event:
     reason: str = ""
     """With FAILED: the error's stable reason code, or the id of its log entry."""
     image_name: str = ""
-    """With BUILT: the environment's id."""
+    """With BUILT, and with READY if only the build was wanted: the environment's id."""
     grant: Grant | None = None
     """With WAITING, once admitted: the launch's grant."""
     launch: Launch | None = None
-    """With READY: the launch."""
+    """With READY: the launch; None if only the build was wanted."""
     url: str = ""
     """With READY: the server's address; ends in a slash."""
     token: str = ""

@@ -9,7 +9,9 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 LAUNCHES = Counter(
-    "pangeo_binder_launches_total", "Launches that ended, by outcome: ready, left, or a failure's reason.", ["outcome"]
+    "pangeo_binder_launches_total",
+    "Launches that ended, by outcome: ready, built (only a build), left, or a failure's reason.",
+    ["outcome"],
 )
 LAUNCH_STAGE_SECONDS = Histogram(
     "pangeo_binder_launch_stage_seconds",

@@ -34,6 +34,8 @@ class Click:
     """The user name; None for an anonymous launch."""
     session_domain: str = ""
     """The host (and port) below which each session has its own; empty if all have the proxy's."""
+    build_only: bool = False
+    """Whether only the environment is wanted: no seat is taken and no server started."""
 
     def hub_url_of(self, user: str) -> str:
         """Return the public address of the proxy for `user`'s servers; an anonymous user's name is a DNS label."""

@@ -48,12 +48,13 @@ def launch(repo: str, ref: str, hub: str, urlpath: str, open_page: bool) -> None
       pangeo-binder launch https://github.com/org/repository --ref main
       pangeo-binder launch http://127.0.0.1:8585/v2/git/https%3A%2F%2Fgithub.com%2Forg%2Frepository/HEAD --open
     """
+    from .reporef import with_token
     from .terminal import make_console
 
     console = make_console(stderr=True)
     stream, path = _addresses(repo, ref, hub, urlpath)
     ready = _follow(console, stream)
-    address = f"{ready['url']}{path or 'lab'}?token={ready['token']}"
+    address = with_token(f"{ready['url']}{path}", ready["token"])
     click.echo(address)
     if open_page:
         _open(address)
@@ -63,14 +64,17 @@ def _addresses(repo: str, ref: str, hub: str, urlpath: str) -> tuple[str, str]:
     """Return the event stream's address and what to open in the session."""
     from urllib.parse import parse_qs
 
+    from ..web.urlpath import urlpath_of
     from .reporef import build_link, check_hub, local_hub, parse_repo
 
     address, _, query = repo.partition("#")[0].partition("?")
     base, found, spec = address.partition("/v2/")
     if found and base.startswith(("http://", "https://")):
-        path = urlpath or parse_qs(query).get("urlpath", [""])[0]
-        return f"{check_hub(base)}/build/{spec}", path.lstrip("/")
-    return build_link(check_hub(hub) if hub else local_hub(), parse_repo(repo, ref)), urlpath.lstrip("/")
+        asked = parse_qs(query)
+        in_link = (asked.get(name, [""])[-1] for name in ("urlpath", "labpath", "filepath"))
+        path = urlpath_of(urlpath, "", "") if urlpath else urlpath_of(*in_link)
+        return f"{check_hub(base)}/build/{spec}", path
+    return build_link(check_hub(hub) if hub else local_hub(), parse_repo(repo, ref)), urlpath_of(urlpath, "", "")
 
 
 def _follow(console: Console, stream: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ..errors import BadLink, UserError
 from ..hosts import HOSTS
@@ -55,6 +55,13 @@ def link(base_url: str, repo: RepoRef, urlpath: str = "") -> str:
 def build_link(base_url: str, repo: RepoRef) -> str:
     """Return the address of the event stream for a launch of `repo` at the binder `base_url`."""
     return f"{base_url.rstrip('/')}/build/{_spec(repo)}"
+
+
+def with_token(address: str, token: str) -> str:
+    """Return an address in a session with the session's token in its query, as the launch page adds it."""
+    parts = urlsplit(quote(address, safe="%/:?#[]@!$&'()*+,;=~"))  # a person copies it: no spaces
+    asked = [part for part in parts.query.split("&") if part and not part.startswith("token=")]
+    return urlunsplit(parts._replace(query="&".join((*asked, f"token={quote(token)}"))))
 
 
 def local_hub(state_dir: Path = Path(".state")) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import sys
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SERVICES = ("hub", "storage", "gateway", "binder")
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
+"""An origin as browsers send it: https://www.rfc-editor.org/rfc/rfc6454#section-6.2"""
+
+
+def _check_origins(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the origins as browsers send them. Raises BadParameter for anything else."""
+    origins = tuple(origin.lower().removesuffix("/") for origin in given)
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise click.BadParameter(f"`{origin}` is not an origin such as https://example.org, without a path.")
+    return origins
 
 
 @click.command()
@@ -54,17 +66,17 @@ _SERVICES = ("hub", "storage", "gateway", "binder")
     show_default=True,
     help="How long a build runs on that nobody waits for any more.",
 )
+@click.option(
+    "--allow-origin",
+    "allow_origins",
+    metavar="ORIGIN",
+    multiple=True,
+    callback=_check_origins,
+    help="A site, such as https://example.org, whose pages may launch and use sessions (thebe); repeatable. Its pages"
+    " can then run code as you.",
+)
 @click.option("--open/--no-open", "open_page", default=True, help="Open the start page in a browser when ready.")
-def up(
-    port: int | None,
-    state_dir: Path,
-    policy: Path | None,
-    queue_seconds: int,
-    build_seconds: int,
-    builds: int,
-    build_grace_seconds: int,
-    open_page: bool,
-) -> None:
+def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool, **options: Any) -> None:
     """Start everything on this machine; stop it with Ctrl-C.
 
     JupyterHub, the binder, dask-gateway and the storage service listen only on 127.0.0.1 and keep everything in one
@@ -90,10 +102,7 @@ def up(
     if policy is not None:
         load_policy(policy)
         policy = policy.resolve()
-    options = LocalOptions(
-        queue_seconds=queue_seconds, build_seconds=build_seconds, builds=builds, build_grace_seconds=build_grace_seconds
-    )
-    stack = Stack(state_dir.resolve(), policy, options)
+    stack = Stack(state_dir.resolve(), policy, LocalOptions(**options))
     try:
         _start(stack, console, port)
         if open_page and sys.stdout.isatty():

@@ -7,6 +7,7 @@ the hub. Not for making clusters or credentials, which `provision` requests from
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from functools import cache
@@ -66,6 +67,7 @@ class LaunchSpawnerMixin(_Base):
 
     ticket_keys = List(Unicode(), help="Keys that verify tickets, newest first.", config=True)
     admissions = Instance(AdmissionTable, help="The seats that launches hold.", config=True)
+    allow_origins = List(Unicode(), help="The other sites whose pages may use sessions; `*` for all.", config=True)
     provisioner = Instance(Provisioner, help="Requests clusters and credentials from the services.", config=True)
 
     launch: Launch | None = None
@@ -113,6 +115,17 @@ class LaunchSpawnerMixin(_Base):
         """Set the launch's limits on the server before it starts. Drivers extend this to prepare its environment."""
         self.cpu_limit = launch.grant.server.cpu
         self.mem_limit = launch.grant.server.memory_bytes
+
+    def origin_args(self) -> list[str]:
+        """Return the server's arguments for pages of other sites (thebe), which have the session's token.
+
+        A pattern, because Jupyter's `allow_origin` has room for one site, and answers with it to every other.
+        """
+        if not self.allow_origins:
+            return []
+        if "*" in self.allow_origins:
+            return ["--ServerApp.allow_origin=*"]
+        return [f"--ServerApp.allow_origin_pat=^(?:{'|'.join(map(re.escape, self.allow_origins))})$"]
 
     async def keep(self, storage: Mapping[str, str]) -> None:
         """Store the launch's storage variables where its workers read them, if the driver has to."""

@@ -68,6 +68,11 @@ class Seat:
         return Launch(self.id, self.user, "", self.repo, environment, grant, self.network)
 
 
+def repository_key(question: Question) -> str:
+    """Return the repository, as queues and the limits of builds know it; a fork's commits count for themselves."""
+    return f"{question.repo.key} {question.foreign_reason}".rstrip()
+
+
 class Admission:
     """The seats that launches of this process hold or wait for."""
 
@@ -95,6 +100,10 @@ class Admission:
         """Return whether the policy answers by the repository, so that its commit has to be its own."""
         return depends_on_provenance(self._policy, question)
 
+    def check(self, question: Question) -> Grant:
+        """Return what a launch would be granted, without a seat. Raises NotAllowed if a rule denies it."""
+        return terms(self._policy, question).grant
+
     async def admit(self, repo: Repo, question: Question) -> AsyncGenerator[Event | Seat, None]:
         """Yield what the launch waits for, last the Seat; closing this gives the seat back.
 
@@ -103,8 +112,7 @@ class Admission:
         self.start()
         asked, id_ = terms(self._policy, question), new_launch_id()
         wanted = Reservation(id_, asked.takes, asked.limits)
-        # a fork's commits must not make a queue for its parent
-        key = f"{repo.ref.key} {question.foreign_reason}".rstrip()
+        key = repository_key(question)
         try:
             async with aclosing(self._wait(key, wanted, asked)) as waiting:
                 async for event in waiting:

@@ -12,10 +12,10 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import metrics
-from ..errors import PangeoBinderError, UserError
+from ..errors import PangeoBinderError, RefNotFound, UserError
 from ..events import Event, Phase
 from ..model import Click, Launch, Repo, RepoRef
 from ..policy.match import Question
@@ -23,7 +23,7 @@ from ..policy.request import narrow
 from ..repos.base import Provenance, Provider
 from ..repos.registry import provider_for
 from ..ticket import server_token, sign
-from .admission import Admission, Seat
+from .admission import Admission, Seat, repository_key
 from .builds import SharedBuilds
 from .hub import Hub
 from .lookups import SharedLookups
@@ -31,6 +31,9 @@ from .stages import Stages
 from .turns import Asker
 
 log = logging.getLogger(__name__)
+
+_FORMER_DEFAULTS = ("master", "main")
+"""Names that default branches had or have; as on mybinder.org, a link with one means the default branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Pipeline:
         try:
             async with aclosing(self._journey(click)) as journey:
                 async for event in journey:
-                    outcome = "ready" if event.phase is Phase.READY else "left"
+                    outcome = _outcome(event)
                     yield event
         except UserError as error:
             outcome = error.reason
@@ -87,12 +90,21 @@ class Pipeline:
         provider = provider_for(self._with.providers, click.provider)
         ref = provider.parse(click.spec)
         yield Event(Phase.WAITING, f"Looking up {ref.name}, {ref.ref}\n")
-        repo = await self._lookups.resolve(provider, ref)
+        try:
+            repo = await self._lookups.resolve(provider, ref)
+        except RefNotFound as error:
+            repo = await self._default_branch(provider, ref, error)
+            yield Event(Phase.WAITING, _moved(ref))
         provenance = provider.known_provenance(repo)
         if provenance is None and self._with.admission.depends_on_provenance(_question(repo, click)):
             yield Event(Phase.WAITING, f"Looking for the commit on the branches and tags of {ref.name}\n")
             provenance = await self._lookups.find_provenance(provider, repo)
         stages.done("resolve")
+        if click.build_only:
+            async with aclosing(self._build_only(repo, _question(repo, click, provenance))) as building:
+                async for event in building:
+                    yield event
+            return
         async with aclosing(self._with.admission.admit(repo, _question(repo, click, provenance))) as admitting:
             async for step in admitting:
                 if isinstance(step, Event):
@@ -102,6 +114,23 @@ class Pipeline:
                 async with aclosing(self._seated(step, click, stages)) as rest:
                     async for event in rest:
                         yield event
+
+    async def _default_branch(self, provider: Provider, ref: RepoRef, error: RefNotFound) -> Repo:
+        """Return the head of the default branch if `ref` is a default branch's old name; else raise `error`."""
+        if ref.ref not in _FORMER_DEFAULTS:
+            raise error
+        try:
+            return await self._lookups.resolve(provider, replace(ref, ref="HEAD"))
+        except RefNotFound:
+            raise error from None
+
+    async def _build_only(self, repo: Repo, question: Question) -> AsyncGenerator[Event, None]:
+        """Follow a build that no launch needs: the policy and the limits of builds apply, but it takes no seat."""
+        yield Event(Phase.WAITING, f"{self._with.admission.check(question).reason}\n")
+        asker = Asker(question.network, repository_key(question))
+        async with aclosing(self._with.builds.follow(repo, asker)) as building:
+            async for event in building:
+                yield replace(event, phase=Phase.READY) if event.phase is Phase.BUILT else event
 
     async def _seated(self, seat: Seat, click: Click, stages: Stages) -> AsyncGenerator[Event, None]:
         """Follow a launch that is admitted; its seat is given back when this ends."""
@@ -157,6 +186,17 @@ class Pipeline:
         url = f"{click.hub_url_of(launch.user)}{path}/"
         token = server_token(self._with.ticket_keys[0], launch.id)
         return Event(Phase.READY, f"Server running at {url}\n", launch=launch, url=url, token=token)
+
+
+def _outcome(event: Event) -> str:
+    """Return the outcome of a launch whose last event so far is `event`."""
+    if event.phase is not Phase.READY:
+        return "left"
+    return "ready" if event.launch is not None else "built"
+
+
+def _moved(ref: RepoRef) -> str:
+    return f"{ref.url} has no branch or tag `{ref.ref}`. Trying its default branch (HEAD). Please update the link.\n"
 
 
 def _question(repo: Repo, click: Click, provenance: Provenance | None = None) -> Question:

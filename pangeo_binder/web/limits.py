@@ -47,7 +47,7 @@ class Limits:
     """The allowed host names of requests, without ports; empty for any. A service on loopback needs them: another site
     can point its own name to loopback (DNS rebinding), and its pages would then count as ours."""
     cors_allow_origin: str = ""
-    """The other origin whose pages may launch (thebe); `*` for all, empty for none."""
+    """The other origins whose pages may launch (thebe), separated by spaces; `*` for all, empty for none."""
     session_domain: str = ""
     """The host below which each session has its own; empty if sessions have the binder's."""
     streams: int = 500
@@ -170,7 +170,8 @@ class LimitChecker:
 
     def allows_origin(self, origin: str) -> bool:
         """Return whether pages of the foreign `origin` may launch here."""
-        return self._limits.cors_allow_origin in ("*", origin) and bool(origin)
+        allowed = self._limits.cors_allow_origin.split()
+        return bool(origin) and ("*" in allowed or origin in allowed)
 
     @contextmanager
     def stream(self, network: str) -> Iterator[None]:

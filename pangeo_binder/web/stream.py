@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
 
 from ..errors import NotAllowed
@@ -19,6 +20,23 @@ from ..model import Click
 from ..repos.registry import provider_for
 from .failure import to_user_error
 from .handler import BaseHandler
+
+_CLIENT_HEADERS = "accept, authorization, cache-control, x-xsrftoken"
+"""What EventSource and `@jupyterhub/binderhub-client` send, and a browser asks for in a preflight request."""
+
+
+def accepts_events(headers: HTTPHeaders) -> bool:
+    """Return whether a request may launch by its headers: an image, a preview or a crawler must not start servers.
+
+    Programs such as curl and requests accept anything. A browser has to name event streams, as EventSource does: for
+    the scripts and media of any page it sends `Accept: */*` too, without `Sec-Fetch-Site` to a service without https.
+    """
+    accept = headers.get("Accept", "").lower() or "*/*"
+    if "text/event-stream" in accept:
+        return True
+    # Node's fetch sends Sec-Fetch-Mode, but only browsers send Sec-Fetch-Site
+    is_browser = headers.get("User-Agent", "").startswith("Mozilla/") or "Sec-Fetch-Site" in headers
+    return "*/*" in accept and not any(kind in accept for kind in ("text/html", "image/")) and not is_browser
 
 
 class BuildStream(BaseHandler):
@@ -35,7 +53,7 @@ class BuildStream(BaseHandler):
         """Set the CORS headers. Skip the checks of the base class: refusals are events of the stream."""
         if self.shared.limits.allows_origin(self.caller.origin):
             self.set_header("Access-Control-Allow-Origin", self.caller.origin)
-            self.set_header("Access-Control-Allow-Headers", "accept, cache-control")
+            self.set_header("Access-Control-Allow-Headers", _CLIENT_HEADERS)
             self.set_header("Vary", "Origin")
 
     def options(self) -> None:
@@ -86,17 +104,15 @@ class BuildStream(BaseHandler):
 
     def _click(self) -> Click:
         """Return the requested launch. Raises a UserError if a limit refuses it."""
-        if "text/event-stream" not in self.request.headers.get("Accept", ""):
-            # an image, a link preview or a crawler must not start servers
+        if not accepts_events(self.request.headers):
             raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")
-        if self.get_query_argument("build_only", "").lower() == "true":
-            raise NotAllowed("This service does not build without launching.", "Remove build_only from the link.")
         id_, spec = self.link("build/")
         provider_for(self.shared.context.providers, id_)
         proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())
         hub_url = f"{self.request.protocol}://{self.request.host}{self.shared.context.hub_url}"
-        return Click(id_, spec, self.network, hub_url, session_domain=self.session_domain)
+        build_only = self.get_query_argument("build_only", "").lower() == "true"
+        return Click(id_, spec, self.network, hub_url, session_domain=self.session_domain, build_only=build_only)
 
     async def _keep_alive(self) -> None:
         while True:

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder.cli.launch import _addresses
+from pangeo_binder.cli.reporef import with_token
 from pangeo_binder.events import Event, Phase
+from pangeo_binder.web.urlpath import BadPath
 from tests.stack.local import COMMAND
-from tests.web.webapp import SmallLaunch, WebApp, bad_events
+from tests.web.webapp import SmallLaunch, WebApp, bad_events, good_events
 
 LONG = "a line that is longer than eighty columns, " * 4 + "which must not be folded"
 REPO = "https://example.org/sst"
@@ -35,10 +38,10 @@ async def web() -> AsyncIterator[WebApp]:
         await server.close_all_connections()
 
 
-async def started(hub: str) -> asyncio.subprocess.Process:
+async def started(hub: str, *arguments: str) -> asyncio.subprocess.Process:
     # a test runner in the background may ignore Ctrl-C, and its child processes inherit that
     restore_sigint = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    command = (COMMAND, "launch", REPO, "--hub", hub)
+    command = (COMMAND, "launch", *(arguments or (REPO, "--hub", hub)))
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, preexec_fn=restore_sigint)
 
@@ -64,6 +67,53 @@ async def test_cancelling_a_launch_says_what_happens_to_it(web: WebApp, phase: P
     assert process.returncode == 1
     assert output.decode().startswith(f"You cancelled this launch.\n{hint}")
     await asyncio.wait_for(launch.closed.wait(), 30)
+
+
+LINK = "/v2/git/https%3A%2F%2Fexample.org%2Fsst/main"
+
+
+@pytest.mark.parametrize(
+    ("query", "opens"),
+    [
+        ("", "lab?token=T"),
+        ("?labpath=dir%2Fa%20b.ipynb", "lab/tree/dir/a%20b.ipynb?token=T"),
+        ("?filepath=index.ipynb", "lab/tree/index.ipynb?token=T"),
+        ("?filepath=a.md&labpath=b.md&urlpath=%2Ftree", "tree?token=T"),
+        ("?urlpath=lab%2Ftree%2Fa b.ipynb", "lab/tree/a%20b.ipynb?token=T"),
+        ("?urlpath=git-pull%3Frepo%3Dx%26branch%3Dmain", "git-pull?repo=x&branch=main&token=T"),
+        (
+            "?urlpath=git-pull%3Frepo%3Dhttps%253A%252F%252Fa.example%252Fb",
+            "git-pull?repo=https%3A%2F%2Fa.example%2Fb&token=T",
+        ),
+        ("?urlpath=lab%3Freset%23x", "lab?reset&token=T#x"),
+        ("?urlpath=lab%3Ftoken%3Dold%26reset", "lab?reset&token=T"),
+        ("?urlpath=lab%3F", "lab?token=T"),
+        ("?labpath=a%3Fb%23c.ipynb#top", "lab/tree/a%3Fb%23c.ipynb?token=T"),
+    ],
+)
+def test_a_link_opens_what_its_page_opens(query: str, opens: str) -> None:
+    stream, path = _addresses(f"http://hub.example{LINK}{query}", "", "", "")
+    assert stream == f"http://hub.example{LINK.replace('/v2/', '/build/')}"
+    assert with_token(f"http://hub.example/user/a/{path}", "T") == f"http://hub.example/user/a/{opens}"
+
+
+def test_the_option_urlpath_wins_and_stays_in_the_session() -> None:
+    link = f"http://hub.example{LINK}?labpath=a.ipynb"
+    assert _addresses(link, "", "", "/tree/b.ipynb")[1] == "tree/b.ipynb"
+    assert _addresses(REPO, "", "http://hub.example", "tree")[1] == "tree"
+    for path in ("//evil.example", "../../hub/logout"):
+        for repo in (link, REPO):
+            with pytest.raises(BadPath):
+                _addresses(repo, "", "http://hub.example", path)
+        with pytest.raises(BadPath):
+            _addresses(f"http://hub.example{LINK}?urlpath={path}", "", "", "")
+
+
+async def test_the_printed_address_opens_the_links_file(web: WebApp) -> None:
+    hub = web.start(SmallLaunch(good_events("http://127.0.0.1:1/user/sst-abc/")))
+    process = await started(hub, f"{hub}{LINK}?labpath=a.ipynb")
+    output, errors = await process.communicate()
+    assert output.decode() == "http://127.0.0.1:1/user/sst-abc/lab/tree/a.ipynb?token=s3cret\n", errors.decode()
 
 
 def test_the_page_that_redirects_a_browser_is_private_and_removed(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ def test_only_the_owner_can_read_the_file(values: LocalValues, open_umask: None)
 
 
 def test_the_options_of_up_reach_the_binder(values: LocalValues, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = LocalOptions(queue_seconds=1, build_seconds=2, builds=3, build_grace_seconds=4)
+    options = LocalOptions(
+        queue_seconds=1, build_seconds=2, builds=3, build_grace_seconds=4, allow_origins=("https://a.example",)
+    )
     write_values(replace(values, options=options))
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "a token")
     c = Config()
@@ -66,6 +68,7 @@ def test_the_options_of_up_reach_the_binder(values: LocalValues, monkeypatch: py
     binder = c.PangeoBinderHub
     assert (binder.queue_seconds, binder.build_seconds) == (1, 2)
     assert binder.build_shares == BuildShares(concurrent=3, per_network=3, per_repository=3, grace_seconds=4)
+    assert binder.limits.cors_allow_origin == "https://a.example" and "127.0.0.1" in binder.limits.hosts
 
 
 def test_a_launch_waits_for_a_seat_as_long_as_a_server_may_take_to_start(values: LocalValues) -> None:

@@ -9,11 +9,14 @@ import pytest
 
 from tests.stack.local import LocalStack, Session
 
+ALLOWED = ("https://book.example", "https://thebe.example")
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The local profile, started by its own command."""
-    running = LocalStack(tmp_path_factory.mktemp("stack") / "state").start()
+    """The local profile, started by its own command; pages of `ALLOWED` may launch and use sessions."""
+    origins = [option for origin in ALLOWED for option in ("--allow-origin", origin)]
+    running = LocalStack(tmp_path_factory.mktemp("stack") / "state", *origins).start()
     yield running
     running.stop()
     assert not running.processes(), "processes of the stack were left behind"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import urllib.request
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+import websocket
 
 from pangeo_binder.deploy.local.values import free_port
-from tests.stack.local import COMMAND, LocalStack, request
+from tests.journey.conftest import ALLOWED
+from tests.stack.local import COMMAND, LocalStack, Session, request
 from tests.stack.remains import remains, wait_until_restored
 from tests.stack.repository import repository
 
@@ -225,3 +229,56 @@ class TestUp:
         assert request(f"{stack.url}health").status == 200
         assert session.request("api/status").status == 200
         session.stop()
+
+
+class TestOtherSites:
+    """Pages of other sites, in the browser of the person who runs the stack."""
+
+    @pytest.mark.parametrize("origin", ALLOWED)
+    def test_an_allowed_site_launches(self, stack: LocalStack, origin: str) -> None:
+        header, events = launched(stack, origin)
+        assert header == origin and "Looking up" in events
+
+    @pytest.mark.parametrize("origin", ["https://evil.example", f"{ALLOWED[0]}.evil.example", "null"])
+    def test_another_site_does_not_launch(self, stack: LocalStack, origin: str) -> None:
+        header, events = launched(stack, origin)
+        assert header is None and "pages of other sites" in events and "Looking up" not in events
+
+    @pytest.mark.parametrize("origin", ALLOWED)
+    def test_an_allowed_site_uses_the_session_with_its_token(self, minimal: Session, origin: str) -> None:
+        for method, path in (("OPTIONS", "api/kernels"), ("POST", "api/kernels")):
+            answer = asked(minimal, method, path, origin)
+            assert answer.headers["Access-Control-Allow-Origin"] == origin and answer.status < 300
+        connect(minimal, json.loads(answer.read())["id"], origin).close()
+
+    @pytest.mark.parametrize("origin", ["https://evil.example", f"{ALLOWED[0]}.evil.example"])
+    def test_another_site_does_not_reach_the_session(self, minimal: Session, origin: str) -> None:
+        answer = asked(minimal, "GET", "api/status", origin)
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        kernel = minimal.request("api/kernels", "POST", {"name": "python3"}).json["id"]
+        with pytest.raises(websocket.WebSocketBadStatusException):
+            connect(minimal, kernel, origin)
+
+
+def launched(stack: LocalStack, origin: str) -> tuple[str | None, str]:
+    """Return the CORS header and the first event of a launch from a page of `origin`."""
+    url = f"{stack.url}build/git/{quote(stack.example('minimal'), safe='')}/HEAD?build_only=true"
+    sent = urllib.request.Request(url, headers={"Accept": "text/event-stream", "Origin": origin})
+    with urllib.request.urlopen(sent, timeout=60) as response:
+        return response.headers["Access-Control-Allow-Origin"], response.readline().decode()
+
+
+def asked(session: Session, method: str, path: str, origin: str) -> HTTPResponse:
+    """Send what a browser sends for a page of `origin` that has the session's token."""
+    sent = urllib.request.Request(f"{session.url}{path}", method=method, headers={"Origin": origin})
+    if method != "OPTIONS":  # a preflight request has no credentials
+        sent.add_header("Authorization", f"token {session.token}")
+    answer: HTTPResponse = urllib.request.urlopen(sent, timeout=60)
+    return answer
+
+
+def connect(session: Session, kernel: str, origin: str) -> websocket.WebSocket:
+    """Open a kernel's socket for a page of `origin` by the session's cookie; the token would open it to any page."""
+    cookie = asked(session, "GET", "api/status", session.stack.url.rstrip("/")).headers["Set-Cookie"].partition(";")[0]
+    url = f"{session.url.replace('http://', 'ws://')}api/kernels/{kernel}/channels"
+    return websocket.create_connection(url, origin=origin, cookie=cookie, timeout=30)

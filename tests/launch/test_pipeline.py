@@ -21,12 +21,15 @@ from pangeo_binder.errors import (
 )
 from pangeo_binder.events import Event, Phase
 from pangeo_binder.launch import admission as module
+from pangeo_binder.launch.builds import SharedBuilds
 from pangeo_binder.launch.pipeline import Collaborators, Pipeline
+from pangeo_binder.launch.turns import BuildShares
 from pangeo_binder.model import Click
 from pangeo_binder.policy.model import Policy
 from pangeo_binder.ticket import read, server_token
 from tests.launch.conftest import NewAdmission, QuickBuilder, click_on
 from tests.launch.hubserver import KEYS, SmallHub
+from tests.repos.gitrepo import git
 from tests.stack.repository import repository
 
 
@@ -224,3 +227,75 @@ async def test_a_launch_that_leaves_the_queue_frees_its_position(
     await up_to(pipeline, click, "The one seat")
     rest.servers.clear()
     assert (await journey(pipeline, click))[-1].phase is Phase.READY
+
+
+async def test_only_a_build_takes_no_seat_and_starts_no_server(
+    pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder
+) -> None:
+    for count in range(2):
+        events = await journey(pipeline, replace(click, build_only=True))
+        assert (events[-1].phase, events[-1].image_name, events[-1].launch) == (Phase.READY, "e1", None)
+        assert (Phase.BUILDING in {event.phase for event in events}) == (count == 0)
+        assert Phase.BUILT not in {event.phase for event in events}
+    assert builder.made == 1
+    assert not rest.servers and not rest.users and not any(call.endswith("/reservations") for call in rest.calls)
+    assert (await journey(pipeline, click))[-1].url, "the one seat is free"
+    assert (await journey(pipeline, replace(click, build_only=True)))[-1].phase is Phase.READY, "and needs none"
+
+
+async def test_only_a_build_is_under_the_policy_and_the_limits_of_builds(
+    collaborators: Collaborators, builder: QuickBuilder, tmp_path: Path
+) -> None:
+    shares = BuildShares(concurrent=1, per_network=1, per_repository=1, waiting=1)
+    builds = SharedBuilds(builder, shares)
+    pipeline = Pipeline(replace(collaborators, builds=builds))
+    clicks = []
+    for name in ("denied", "sea", "lake", "pond"):
+        repository(tmp_path / name, {"README.md": name})
+        clicks.append(replace(click_on(tmp_path / name), build_only=True))
+    with pytest.raises(NotAllowed):
+        await journey(pipeline, clicks[0])
+    builder.go_on.clear()
+    async with asyncio.TaskGroup() as group:
+        events: tuple[list[Event], list[Event]] = ([], [])
+        group.create_task(collect(pipeline, clicks[1], events[0]))
+        while not builder.made:  # noqa: ASYNC110 (only the builder could set an event)
+            await asyncio.sleep(0.01)
+        group.create_task(collect(pipeline, clicks[2], events[1]))
+        await reports(events[1], 1)
+        with pytest.raises(QuotaExceeded):
+            await journey(pipeline, clicks[3])
+        builder.go_on.set()
+    await builds.stop()
+    assert builder.made == 2
+
+
+@pytest.mark.parametrize(("asked", "default"), [("master", "main"), ("main", "trunk")])
+async def test_a_missing_former_default_branch_is_the_default_branch(
+    pipeline: Pipeline, tmp_path: Path, asked: str, default: str
+) -> None:
+    repository(tmp_path / "sea", {"README.md": "Sea"})
+    git("branch", "-m", default, cwd=tmp_path / "sea")
+    events = await journey(pipeline, click_on(tmp_path / "sea", asked))
+    (note,) = [event.message for event in events if "default branch" in event.message]
+    assert f"no branch or tag `{asked}`" in note and note.endswith("Please update the link.\n")
+    launch = events[-1].launch
+    assert launch is not None and launch.repo.revision == git("rev-parse", "HEAD", cwd=tmp_path / "sea")
+
+
+async def test_a_branch_master_is_launched_if_there_is_one(pipeline: Pipeline, tmp_path: Path) -> None:
+    repository(tmp_path / "sea", {"README.md": "Sea"})
+    git("branch", "master", cwd=tmp_path / "sea")
+    old = git("rev-parse", "HEAD", cwd=tmp_path / "sea")
+    (tmp_path / "sea" / "new").touch()
+    repository(tmp_path / "sea", {"README.md": "New"})
+    events = await journey(pipeline, click_on(tmp_path / "sea", "master"))
+    assert events[-1].launch is not None and events[-1].launch.repo.revision == old
+    assert not any("default branch" in event.message for event in events)
+
+
+async def test_a_repository_without_a_default_branch_has_no_master_either(pipeline: Pipeline, tmp_path: Path) -> None:
+    repository(tmp_path / "sea", {"README.md": "Sea"})
+    git("symbolic-ref", "HEAD", "refs/heads/none", cwd=tmp_path / "sea")
+    with pytest.raises(RefNotFound, match="no branch or tag `master`"):
+        await journey(pipeline, click_on(tmp_path / "sea", "master"))

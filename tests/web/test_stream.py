@@ -9,6 +9,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+import requests
+from yarl import URL
 
 from pangeo_binder.errors import QuotaExceeded
 from pangeo_binder.events import Event, Phase
@@ -125,7 +127,6 @@ async def test_a_launch_without_a_final_event_fails(web: WebApp, stream: Stream)
     ("path", "sentence"),
     [
         ("/build/zenodo/10.5281", "does not know"),
-        (BUILD + "?build_only=true", "without launching"),
         (BUILD + "?build_token=%ff", "cannot be answered"),
     ],
 )
@@ -135,11 +136,73 @@ async def test_refusals_are_events(web: WebApp, stream: Stream, path: str, sente
     assert not launch.clicks
 
 
-@pytest.mark.parametrize("accept", ["*/*", "image/avif,*/*", "text/html"])
-async def test_only_event_streams_launch(web: WebApp, stream: Stream, accept: str) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept": "image/avif,image/webp,*/*;q=0.8"},
+        {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"},
+        {"Accept": "application/json"},
+        {"Accept": "*/*", "Sec-Fetch-Site": "same-origin"},
+        {"Accept": "*/*", "Sec-Fetch-Site": "none"},
+        {"Accept": "*/*", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"},
+    ],
+)
+async def test_images_pages_and_scripts_of_browsers_do_not_launch(
+    web: WebApp, stream: Stream, headers: dict[str, str]
+) -> None:
     launch = happy()
-    await refused(stream, web.start(launch) + BUILD, Accept=accept)
+    await refused(stream, web.start(launch) + BUILD, **headers)
     assert not launch.clicks
+
+
+@pytest.mark.parametrize(
+    "accept", [b"Accept: */*", b"Accept: application/json, text/xml, application/xml, */*", b"Accept:", b"X-None: 1"]
+)
+async def test_a_raw_request_launches_with_any_or_no_accept_header(web: WebApp, accept: bytes) -> None:
+    address = URL(web.start(happy()))
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    lines = (f"GET {BUILD} HTTP/1.1", f"Host: {address.authority}", "User-Agent: curl/8.5.0", "Connection: close")
+    writer.write("\r\n".join(lines).encode() + b"\r\n" + accept + b"\r\n\r\n")
+    text = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    assert text.startswith("HTTP/1.1 200") and events_of(text)[-1]["phase"] == "ready"
+
+
+async def test_requests_launches(web: WebApp) -> None:
+    url = web.start(happy()) + BUILD
+
+    def phases() -> list[str]:
+        with requests.get(url, stream=True, timeout=30) as response:
+            lines = response.iter_lines(decode_unicode=True)
+            return [event["phase"] for line in lines for event in events_of(line)]
+
+    assert (await asyncio.to_thread(phases))[-1] == "ready"
+
+
+async def test_aiohttp_launches_without_headers(web: WebApp, http: aiohttp.ClientSession) -> None:
+    async with http.get(exactly(web.start(happy()) + BUILD)) as response:
+        async for line in response.content:
+            if b'"ready"' in line:
+                return
+    raise AssertionError("no launch was ready")
+
+
+async def test_an_event_source_of_a_browser_launches(web: WebApp, stream: Stream) -> None:
+    """The request of thebe and BinderHub's page, and of `@jupyterhub/binderhub-client`, which adds a token."""
+    url = web.start(happy())
+    browser = {"User-Agent": "Mozilla/5.0", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+    assert events_of(await stream(url + BUILD, **browser))[-1]["phase"] == "ready"
+    client = {**browser, "Authorization": "Bearer t", "X-Xsrftoken": "x"}
+    assert events_of(await stream(url + BUILD, **client))[-1]["phase"] == "ready"
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("true", True), ("True", True), ("false", False), ("", False)])
+async def test_build_only_reaches_the_launch(web: WebApp, stream: Stream, value: str, wanted: bool) -> None:
+    launch = SmallLaunch([Event(Phase.READY, "The environment is ready.\n", image_name="e1")])
+    events = events_of(await stream(f"{web.start(launch)}{BUILD}?build_only={value}"))
+    assert events[-1] == {"phase": "ready", "message": "The environment is ready.\n", "imageName": "e1"}
+    assert [click.build_only for click in launch.clicks] == [wanted]
 
 
 async def test_other_methods_are_refused_within_the_stream(web: WebApp, http: aiohttp.ClientSession) -> None:
@@ -205,5 +268,7 @@ async def test_another_site_may_launch_if_allowed(web: WebApp, http: aiohttp.Cli
         assert response.headers["Access-Control-Allow-Origin"] == "https://thebe.example"
         assert events_of(await response.text())[-1]["phase"] == "ready"
     assert len(launch.clicks) == 1
+    async with http.options(url, headers={"Origin": "https://thebe.example"}) as response:
+        assert response.status == 204 and "x-xsrftoken" in response.headers["Access-Control-Allow-Headers"]
     async with http.options(url, headers={"Origin": "https://evil.example"}) as response:
         assert response.status == 204 and "Access-Control-Allow-Origin" not in response.headers

@@ -69,6 +69,7 @@ def _spawner(c: Any, values: KubeValues) -> None:
     c.JupyterHub.spawner_class = KubeLaunchSpawner
     spawner = c.KubeLaunchSpawner
     spawner.ticket_keys = read_secret("ticket-keys").split()
+    spawner.allow_origins = values.binder.cors_allow_origin.split()
     # how many binders there are is not known here: they may be scaled at any time
     spawner.admissions = AdmissionTable()
     c.JupyterHub.extra_handlers = [*c.JupyterHub.get("extra_handlers", ()), *handlers(spawner.admissions)]

@@ -8,6 +8,7 @@ from typing import Any
 from ...launch.turns import BuildShares
 from ...model import RepoRef
 from ...web.context import Example
+from ...web.limits import Limits
 from .examples import example_repositories
 from .values import LOOPBACK, LocalValues, read_values
 
@@ -19,7 +20,11 @@ def configure(c: Any, state_dir: str) -> None:
     binder.ip = LOOPBACK
     binder.port = values.ports.binder
     # launched code runs as the user who started the stack, so another site's page must not start it without asking
-    binder.hosts = [LOOPBACK, "localhost", "[::1]"]
+    binder.limits = Limits(
+        build_token_key=values.secrets.ticket_keys[0],
+        hosts=(LOOPBACK, "localhost", "[::1]"),
+        cors_allow_origin=" ".join(values.options.allow_origins),
+    )
     binder.ask_first = True
     binder.base_url = "/"
     binder.hub_url = values.public_url

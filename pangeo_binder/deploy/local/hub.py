@@ -71,6 +71,7 @@ def _spawner(c: Any, values: LocalValues) -> None:
     spawner.homes = str(values.folder("homes"))
     spawner.records = str(values.folder("run/launches"))
     spawner.logs = str(values.folder("logs/servers"))
+    spawner.allow_origins = list(values.options.allow_origins)
     spawner.admissions = AdmissionTable(binders=1)
     c.JupyterHub.extra_handlers = handlers(spawner.admissions)
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES

@@ -85,6 +85,8 @@ class LocalOptions:
     """How many builds run at once. One person uses this profile, so all may be for one network."""
     build_grace_seconds: int = 60
     """How long a build runs on that nobody follows any more."""
+    allow_origins: tuple[str, ...] = ()
+    """The other sites whose pages may launch and use sessions; `*` for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,7 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
             "--ServerApp.open_browser=False",
             "--ServerApp.trust_xheaders=True",
             "--ServerApp.allow_remote_access=True",
+            *self.origin_args(),
             *self.args,
         ]
 

@@ -89,6 +89,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
             "--ServerApp.allow_root=True",
             "--ServerApp.open_browser=False",
             "--ServerApp.trust_xheaders=True",
+            *self.origin_args(),
             *self.args,
         ]
 
