@@ -61,7 +61,8 @@ def build_link(base_url: str, repo: RepoRef) -> str:
 
 def local_hub(state_dir: Path = Path(".state")) -> str:
     """Return the address of the binder last started with `state_dir`, else the default address of `up`."""
-    from ..deploy.local.values import LOOPBACK, read_values
+    from ..deploy.local.values import read_values
+    from ..loopback import LOOPBACK
 
     try:
         return read_values(state_dir).public_url

@@ -29,11 +29,10 @@ class EndedPage(BaseHandler):
 
     def prepare(self) -> None:
         self.set_header("Cache-Control", "no-store")
-        if (
-            self.shared.limits.is_session_host(self.request.host)
-            and self.request.method == "GET"
-            and not self.wants_json
-        ):
+        at_session_host = self.shared.limits.is_session_host(self.request.host)
+        if not at_session_host:
+            super().prepare()
+        if at_session_host and self.request.method == "GET" and not self.wants_json:
             # no page of ours has a session's origin, and only ours remembers the launch link
             self.redirect(f"{self.request.protocol}://{self.session_domain}{self.request.path}")
             return
@@ -48,4 +47,5 @@ class NotFoundPage(BaseHandler):
     """Answer for every other URL."""
 
     def prepare(self) -> None:
+        super().prepare()
         raise PageNotFound("There is no page at this URL.", "Check the link, or start at the front page.")

@@ -6,10 +6,11 @@ import os
 from typing import Any
 
 from ...launch.turns import BuildShares
+from ...loopback import LOOPBACK, LOOPBACK_NAMES
 from ...model import RepoRef
 from ...web.context import Example
 from .examples import example_repositories
-from .values import LOOPBACK, LocalValues, read_values
+from .values import LocalValues, read_values
 
 
 def configure(c: Any, state_dir: str) -> None:
@@ -19,7 +20,7 @@ def configure(c: Any, state_dir: str) -> None:
     binder.ip = LOOPBACK
     binder.port = values.ports.binder
     # launched code runs as the user who started the stack, so another site's page must not start it without asking
-    binder.hosts = [LOOPBACK, "localhost", "[::1]"]
+    binder.hosts = list(LOOPBACK_NAMES)
     binder.ask_first = True
     binder.base_url = "/"
     binder.hub_url = values.public_url

@@ -27,10 +27,11 @@ from ...hub.local.launch_reaper import LaunchReaper
 from ...liveness import HubIsAlive
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR, end_all, end_services
+from ...loopback import LOOPBACK
 from .data_path import DataPath
 from .examples import make_repositories
 from .hub import config_file
-from .values import LOOPBACK, LocalOptions, LocalValues, Secrets, choose_ports, write_values
+from .values import LocalOptions, LocalValues, Secrets, choose_ports, write_values
 
 DEFAULT_PORT = 8585
 _ANSWER_BYTES = 1 << 20

@@ -16,9 +16,8 @@ from pydantic.dataclasses import dataclass
 
 from ...errors import UserError
 from ...local.ports import server_port
+from ...loopback import LOOPBACK
 from ...model import from_wire, to_wire
-
-LOOPBACK = "127.0.0.1"
 
 
 class ValuesInvalid(UserError):
