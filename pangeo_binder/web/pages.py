@@ -25,7 +25,12 @@ class AboutPage(BaseHandler):
 
 
 class EndedPage(BaseHandler):
-    """Answer for a server that no longer exists: the hub's proxy sends requests without a route to the binder."""
+    """Answer for a server that no longer exists: the hub's proxy sends requests without a route to the binder.
+
+    It is the same for every address, and is read by sessions' pages, whose users may never have opened the binder.
+    """
+
+    needs_login = False
 
     def prepare(self) -> None:
         self.set_header("Cache-Control", "no-store")
@@ -46,6 +51,7 @@ class EndedPage(BaseHandler):
 class NotFoundPage(BaseHandler):
     """Answer for every other URL."""
 
-    def prepare(self) -> None:
-        super().prepare()
+    def get(self) -> None:
         raise PageNotFound("There is no page at this URL.", "Check the link, or start at the front page.")
+
+    head = post = put = patch = delete = options = get

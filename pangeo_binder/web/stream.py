@@ -85,6 +85,7 @@ class BuildStream(BaseHandler):
 
     def _click(self) -> Click:
         """Return the requested launch. Raises a UserError if a limit refuses it."""
+        self.shared.login.check(self.request)
         if "text/event-stream" not in self.request.headers.get("Accept", ""):
             # an image, a link preview or a crawler must not start servers
             raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")

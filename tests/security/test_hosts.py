@@ -65,8 +65,6 @@ def test_loopbacks_names_are_equal_in_any_form(host: str) -> None:
     assert is_named(host, LOOPBACK_NAMES)
 
 
-@pytest.mark.parametrize(
-    "host", ["", "localhost.", "[::2]", "127.0.0.1.evil:1", "localhost:x", "evil@localhost"]
-)
+@pytest.mark.parametrize("host", ["", "localhost.", "[::2]", "127.0.0.1.evil:1", "localhost:x", "evil@localhost"])
 def test_other_names_are_different(host: str) -> None:
     assert not is_named(host, LOOPBACK_NAMES)
