@@ -27,8 +27,8 @@ def services(stack: LocalStack, session: Session) -> dict[str, str]:
         if connection.status == "LISTEN"
     )
     return {
-        "binder": f"{stack.url}about",
-        "binder, own port": f"http://127.0.0.1:{ports.binder}/about",
+        "binder": stack.url,
+        "binder, own port": f"http://127.0.0.1:{ports.binder}/",
         "hub": f"{stack.url}hub/api/",
         "hub, own port": f"http://127.0.0.1:{ports.hub}/hub/api/",
         "gateway": f"{stack.url}services/dask-gateway/api/version",
@@ -40,6 +40,10 @@ def services(stack: LocalStack, session: Session) -> dict[str, str]:
     }
 
 
+def login(stack: LocalStack, name: str) -> dict[str, str]:
+    return stack.login if name.startswith("binder") else {}
+
+
 @pytest.fixture(scope="module")
 def addresses(stack: LocalStack, attacker: Session) -> dict[str, str]:
     until("its cluster runs", lambda: any(each["status"] == "RUNNING" for each in attacker.clusters()), 120)
@@ -47,16 +51,16 @@ def addresses(stack: LocalStack, attacker: Session) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "[::2]"])
-def test_no_service_answers_at_another_host_name(addresses: dict[str, str], host: str) -> None:
+def test_no_service_answers_at_another_host_name(stack: LocalStack, addresses: dict[str, str], host: str) -> None:
     for name, address in addresses.items():
-        answer = request(address, Host=host.format(port=urlsplit(address).port))
+        answer = request(address, Host=host.format(port=urlsplit(address).port), **login(stack, name))
         assert answer.status in (403, 421), (name, answer)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "localhost"])
-def test_every_service_answers_at_loopbacks_names(addresses: dict[str, str], host: str) -> None:
+def test_every_service_answers_at_loopbacks_names(stack: LocalStack, addresses: dict[str, str], host: str) -> None:
     for name, address in addresses.items():
-        answer = request(address, Host=host.format(port=urlsplit(address).port))
+        answer = request(address, Host=host.format(port=urlsplit(address).port), **login(stack, name))
         assert answer.status == 200, (name, answer)
 
 

@@ -22,6 +22,7 @@ def configure(c: Any, state_dir: str) -> None:
     # launched code runs as the user who started the stack, so another site's page must not start it without asking
     binder.hosts = list(LOOPBACK_NAMES)
     binder.ask_first = True
+    binder.login_token = values.binder_token
     binder.base_url = "/"
     binder.hub_url = values.public_url
     binder.hub_api_url = values.hub_api

@@ -47,8 +47,10 @@ def _token() -> str:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secrets:
-    """Secrets with which the processes authenticate to each other. Never printed, never in a command line."""
+    """Secrets with which the processes authenticate to each other. Never in a command line; `up` prints one of them."""
 
+    binder_token: str = field(default_factory=_token)
+    """The token of this run, with which its user logs in to the binder."""
     ticket_keys: list[str] = field(default_factory=lambda: [_token()])
     hub_cookie: str = field(default_factory=_token)
     proxy_password: str = field(default_factory=_token)
@@ -79,6 +81,8 @@ class LocalOptions:
     """How many builds run at once. One person uses this profile, so all may be for one network."""
     build_grace_seconds: int = 60
     """How long a build runs on that nobody follows any more."""
+    token: bool = True
+    """Whether the binder needs the token of this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,20 @@ class LocalValues:
     def public_url(self) -> str:
         """The public address; ends in a slash."""
         return f"http://{LOOPBACK}:{self.ports.public}/"
+
+    @property
+    def binder_token(self) -> str:
+        """The token that the binder needs; empty if it needs none."""
+        return self.secrets.binder_token if self.options.token else ""
+
+    def with_token(self, address: str) -> str:
+        """Return `address`, an address of the binder, with the token that the binder needs."""
+        return f"{address}{'&' if '?' in address else '?'}token={self.binder_token}" if self.binder_token else address
+
+    @property
+    def address(self) -> str:
+        """The public address with the token, as its user opens it."""
+        return self.with_token(self.public_url)
 
     @property
     def hub_api(self) -> str:
