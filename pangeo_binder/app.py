@@ -77,6 +77,7 @@ class PangeoBinderHub(BinderHub):
     )
     hosts = List(Unicode(), help="Host names the binder answers to, without ports; empty for any.", config=True)
     ask_first = Bool(False, help="Whether to ask before a launch from another site's page.", config=True)
+    login_token = Unicode("", help="The token without which no page answers; empty if none is needed.", config=True)
     notice = Unicode("", help="A sentence shown at the top of every page.", config=True)
     about = List(Unicode(), help="Sentences on the page `about`, such as this binder's limits.", config=True)
     examples = Tuple(help="Examples on the landing page; the binder builds the first at its start.", config=True)
@@ -161,6 +162,7 @@ class PangeoBinderHub(BinderHub):
             base_url=self.base_url,
             hub_url=self.public_hub_url,
             ask_first=self.ask_first,
+            login_token=self.login_token,
             notice=self.notice,
             about=tuple(self.about),
             files=self._builder.files,

@@ -50,7 +50,7 @@ class Clients:
         """Launch as a launch page does, and leave at the phase `until`."""
         url = f"{self._stack.binder_url}build/{ref.provider}/{quote(ref.url, safe='')}/{ref.ref}"
         run, started = Run(), time.perf_counter()
-        async with self._session.get(url, headers={"Accept": "text/event-stream"}) as stream:
+        async with self._session.get(url, headers={"Accept": "text/event-stream", **self._stack.login}) as stream:
             async for line in stream.content:
                 if not line.startswith(b"data:"):
                     continue

@@ -80,6 +80,7 @@ class MeasuredStack:
         self.repositories = repositories
         self.values = local.values
         self.binder_url = f"http://127.0.0.1:{self.values.ports.binder}/"
+        self.login = local.login
         self.binder = local.service("pangeo_binder.app")
         self.hub = local.service("-m jupyterhub ")
         # the hub creates it at each start and stores it nowhere, so only the binder's process has it
@@ -87,7 +88,8 @@ class MeasuredStack:
 
     def metrics(self) -> dict[str, float]:
         """Return the binder's own series, by name and label values: `launch_stage_seconds_sum resolve`."""
-        with urllib.request.urlopen(f"{self.binder_url}metrics", timeout=30) as response:
+        asked = urllib.request.Request(f"{self.binder_url}metrics", headers=self.login)
+        with urllib.request.urlopen(asked, timeout=30) as response:
             text = response.read().decode()
         prefix = "pangeo_binder_"
         return {

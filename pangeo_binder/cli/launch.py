@@ -8,7 +8,6 @@ import tempfile
 import time
 import webbrowser
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 _PHASES = {"waiting": 5, "fetching": 15, "building": 40, "built": 70, "launching": 80, "ready": 100, "failed": 100}
 _LINE_BYTES = 1 << 18
 """The maximum length of a line of the stream; a longer one is not an event."""
+_LOGIN_HINT = "Give the state directory of the running `up` with --state-dir, or the address that it printed."
 _BROWSER_SECONDS = 10
 """How long a browser has to start and to read the page that redirects it to the server."""
 
@@ -37,27 +37,59 @@ class LaunchFailed(UserError):
 @click.option("--ref", default="", help="A branch, tag or commit.  [default: HEAD]")
 @click.option("--hub", default="", help="The binder's address.  [default: the one running on this machine]")
 @click.option("--urlpath", default="", help="What to open in the session, such as lab/tree/index.ipynb.")
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".state"),
+    show_default=True,
+    help="The state directory given to `up`, which has the address and the token of the binder on this machine.",
+)
 @click.option("--open/--no-open", "open_page", default=False, help="Open the server in a browser.")
-def launch(repo: str, ref: str, hub: str, urlpath: str, open_page: bool) -> None:
+def launch(repo: str, ref: str, hub: str, urlpath: str, state_dir: Path, open_page: bool) -> None:
     """Launch REPO, a repository's address or a launch link, and print the server's address.
 
-    The printed address contains the server's token: anyone with the address can use your session.
+    The printed address contains the server's token: anyone with the address can use your session. A binder with a
+    token of its own takes it from the state directory, from the given address (`?token=`), or with --hub from the
+    variable PANGEO_BINDER_TOKEN.
 
     \b
     Examples:
       pangeo-binder launch https://github.com/org/repository --ref main
       pangeo-binder launch http://127.0.0.1:8585/v2/git/https%3A%2F%2Fgithub.com%2Forg%2Frepository/HEAD --open
     """
-    from .reporef import with_token
+    from .reporef import local_hub, with_token
     from .terminal import make_console
 
     console = make_console(stderr=True)
+    if not hub and not _is_link(repo):
+        hub = local_hub(state_dir)
     stream, path = _addresses(repo, ref, hub, urlpath)
-    ready = _follow(console, stream)
+    ready = _follow(console, stream, _token(repo, hub, stream, state_dir))
     address = with_token(f"{ready['url']}{path}", ready["token"])
     click.echo(address)
     if open_page:
         _open(address)
+
+
+def _is_link(repo: str) -> bool:
+    """Return whether `repo` is a launch link and not a repository's address."""
+    return repo.startswith(("http://", "https://")) and "/v2/" in repo.partition("#")[0].partition("?")[0]
+
+
+def _token(repo: str, hub: str, stream: str, state_dir: Path) -> str:
+    """Return the token for the binder at `stream`; empty if none is known for it.
+
+    The environment's token goes only to the binder that --hub names, never to one in a link, which a stranger may have
+    made.
+    """
+    from urllib.parse import parse_qs, urlsplit
+
+    from .reporef import login_token
+
+    given = repo if _is_link(repo) else hub
+    in_address = parse_qs(urlsplit(given).query).get("token", [""])[-1]
+    from_environment = "" if _is_link(repo) else os.environ.get("PANGEO_BINDER_TOKEN", "")
+    return in_address or login_token(stream, state_dir) or from_environment
 
 
 def _addresses(repo: str, ref: str, hub: str, urlpath: str) -> tuple[str, str]:
@@ -65,19 +97,19 @@ def _addresses(repo: str, ref: str, hub: str, urlpath: str) -> tuple[str, str]:
     from urllib.parse import parse_qs
 
     from ..web.urlpath import urlpath_of
-    from .reporef import build_link, check_hub, local_hub, parse_repo
+    from .reporef import build_link, check_hub, parse_repo
 
     address, _, query = repo.partition("#")[0].partition("?")
-    base, found, spec = address.partition("/v2/")
-    if found and base.startswith(("http://", "https://")):
+    if _is_link(repo):
+        base, _, spec = address.partition("/v2/")
         asked = parse_qs(query)
         in_link = (asked.get(name, [""])[-1] for name in ("urlpath", "labpath", "filepath"))
         path = urlpath_of(urlpath, "", "") if urlpath else urlpath_of(*in_link)
         return f"{check_hub(base)}/build/{spec}", path
-    return build_link(check_hub(hub) if hub else local_hub(), parse_repo(repo, ref)), urlpath_of(urlpath, "", "")
+    return build_link(check_hub(hub), parse_repo(repo, ref)), urlpath_of(urlpath, "", "")
 
 
-def _follow(console: Console, stream: str) -> dict[str, Any]:
+def _follow(console: Console, stream: str, token: str) -> dict[str, Any]:
     """Show a progress bar and the log until the launch is ready; return its last event. Raises LaunchFailed."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -87,7 +119,7 @@ def _follow(console: Console, stream: str) -> dict[str, Any]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(phase, total=100)
         try:
-            for event in _events(stream):
+            for event in _events(stream, token):
                 phase = event["phase"]
                 progress.update(bar, description=phase, completed=_PHASES.get(phase, 0))
                 if phase == "ready":
@@ -102,7 +134,8 @@ def _print_event(console: Console, event: dict[str, Any]) -> None:
     """Print an event's message. Raises LaunchFailed if the event is a failure."""
     message = str(event.get("message", "")).rstrip()
     if event["phase"] == "failed":
-        raise LaunchFailed(message, str(event.get("hint", "")))
+        needs_token = event.get("reason") == "login_required"
+        raise LaunchFailed(message, _LOGIN_HINT if needs_token else str(event.get("hint", "")))
     if message:
         console.print(message, markup=False, highlight=False)
 
@@ -114,13 +147,15 @@ def _interrupted(phase: str) -> LaunchFailed:
     return LaunchFailed("You cancelled this launch.", "If its server was starting, it is stopped.")
 
 
-def _events(stream: str) -> Iterator[dict[str, Any]]:
+def _events(stream: str, token: str) -> Iterator[dict[str, Any]]:
     import http.client
     import urllib.error
     import urllib.request
 
     try:
         request = urllib.request.Request(stream, headers={"Accept": "text/event-stream"})  # noqa: S310
+        if token:
+            request.add_unredirected_header("Authorization", f"token {token}")
         with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310 (the user's own address)
             while line := response.readline(_LINE_BYTES):
                 if line.startswith(b"data:"):
@@ -150,10 +185,12 @@ def _open(address: str) -> None:
 
     The file holds the token, so it is removed after `_BROWSER_SECONDS`: browsers do not report that they have read it.
     """
+    from .terminal import redirect_page
+
     descriptor, name = tempfile.mkstemp(suffix=".html")
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">')
+            file.write(redirect_page(address))
         if webbrowser.open(Path(name).as_uri()):
             time.sleep(_BROWSER_SECONDS)
     except KeyboardInterrupt:

@@ -26,7 +26,7 @@ class BadHub(UserError):
 
 
 def check_hub(text: str) -> str:
-    """Return `text` if it is a binder's address. Raises BadHub otherwise."""
+    """Return the binder's address `text` without its query, which may hold a token. Raises BadHub for other texts."""
     try:
         parts = urlsplit(text)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -34,7 +34,7 @@ def check_hub(text: str) -> str:
         good = False
     if not good or not text.isprintable() or set(text) & set(" \"'<>\\^`{|}"):
         raise BadHub(f"`{text}` is not a binder's address.", "Give one such as https://binder.example.org/ with --hub.")
-    return text
+    return text.partition("#")[0].partition("?")[0]
 
 
 def parse_repo(text: str, ref: str = "") -> RepoRef:
@@ -66,12 +66,29 @@ def with_token(address: str, token: str) -> str:
 
 def local_hub(state_dir: Path = Path(".state")) -> str:
     """Return the address of the binder last started with `state_dir`, else the default address of `up`."""
-    from ..deploy.local.values import LOOPBACK, read_values
+    from ..deploy.local.values import read_values
+    from ..loopback import LOOPBACK
 
     try:
         return read_values(state_dir).public_url
     except FileNotFoundError:
         return f"http://{LOOPBACK}:8585/"
+
+
+def login_token(address: str, state_dir: Path) -> str:
+    """Return the token of the stack at `state_dir` if `address` is one of its own; empty otherwise.
+
+    Scheme, host and port have to be the same, so that no other service gets the token.
+    """
+    from ..deploy.local.values import ValuesInvalid, read_values
+
+    try:
+        values = read_values(state_dir)
+    except (FileNotFoundError, ValuesInvalid):
+        return ""
+    own, asked = urlsplit(values.public_url), urlsplit(address)
+    same = (own.scheme, own.hostname, own.port) == (asked.scheme, asked.hostname, asked.port)
+    return values.binder_token if same else ""
 
 
 def _spec(repo: RepoRef) -> str:

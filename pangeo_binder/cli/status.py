@@ -48,7 +48,7 @@ def status(state_dir: Path) -> None:
     except FileNotFoundError:
         raise _nothing(state_dir) from None
     console = make_console()
-    console.print(f"pangeo-binder at {values.public_url}\n", highlight=False)
+    console.print(f"pangeo-binder at {values.address}\n", highlight=False)
     for table in _tables(values, state_dir):
         console.print(table)
 

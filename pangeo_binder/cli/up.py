@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import sys
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..deploy.local.stack import Stack
+    from ..deploy.local.values import LocalValues
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SERVICES = ("hub", "storage", "gateway", "binder")
@@ -75,6 +77,12 @@ def _check_origins(context: click.Context, option: click.Parameter, given: tuple
     help="A site, such as https://example.org, whose pages may launch and use sessions (thebe); repeatable. Its pages"
     " can then run code as you.",
 )
+@click.option(
+    "--token/--no-token",
+    default=True,
+    show_default=True,
+    help="Whether the binder needs the token in the printed address. Without it, all users of this machine can launch.",
+)
 @click.option("--open/--no-open", "open_page", default=True, help="Open the start page in a browser when ready.")
 def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool, **options: Any) -> None:
     """Start everything on this machine; stop it with Ctrl-C.
@@ -106,7 +114,7 @@ def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool, 
     try:
         _start(stack, console, port)
         if open_page and sys.stdout.isatty():
-            webbrowser.open(stack.values.public_url)
+            open_browser(stack.values)
         for message in stack.watch():
             console.print(f"[yellow]{message}[/]")
     except KeyboardInterrupt:
@@ -117,6 +125,16 @@ def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool, 
             signal.signal(number, signal.SIG_IGN)
         stack.stop()
     _say(console, f"Stopped. Environments, scratch and logs are kept in {stack.state_dir}.")
+
+
+def open_browser(values: LocalValues) -> None:
+    """Open the start page through a private file, because every user of a machine can read a browser's command line."""
+    from .terminal import redirect_page
+
+    path = values.folder("run") / "open.html"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
+        file.write(redirect_page(values.address))
+    webbrowser.open(path.as_uri())
 
 
 def _say(console: Console, text: str) -> None:
@@ -150,12 +168,15 @@ def _print_addresses(stack: Stack, console: Console) -> None:
     from ..deploy.local.examples import example_repositories
     from .reporef import badge_text, link, parse_repo
 
-    url = stack.values.public_url
+    values, url = stack.values, stack.values.public_url
     examples = example_repositories(stack.values.folder("examples"))
     links = [link(url, parse_repo(found.url, "HEAD"), found.urlpath) for found in examples]
     rows = [
-        ("Address", url),
-        *((f"Example: {found.title}", target) for found, target in zip(examples, links, strict=True)),
+        ("Address", values.address),
+        *(
+            (f"Example: {found.title}", values.with_token(target))
+            for found, target in zip(examples, links, strict=True)
+        ),
         ("Badge", badge_text(url, links[0], "markdown")),
         ("State", str(stack.state_dir)),
         ("Log", str(stack.log_file)),
@@ -163,4 +184,6 @@ def _print_addresses(stack: Stack, console: Console) -> None:
     for name, value in rows:
         # never fold or truncate: users copy these lines
         console.print(f"{name:<20} {value}", markup=False, highlight=False, soft_wrap=True)
+    if values.binder_token:
+        console.print("Keep the address to yourself: with its token, others on this machine can run code as you.")
     console.print("The binder builds the first example in the background. Ctrl-C stops everything.")

@@ -5,6 +5,8 @@ Runs in the gateway of the local profile. `launches` holds what is common to all
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,23 @@ from traitlets import Unicode
 from ..answers import read_object
 from ..local.layer import layer_of, search_path
 from ..local.processes import LAUNCH, STATE_DIR, launched
+from ..loopback import LOOPBACK_NAMES, WRONG_HOST, is_named
 from ..model import Launch
 from .launches import LaunchBackendMixin
 from .notices import MESSAGE, add_message, launch_cluster
 from .options import Runtime
 
 _FAILED = "The scheduler of cluster {} ended by itself or did not start. Make another cluster: gateway.new_cluster()"
+
+
+@web.middleware
+async def check_host(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse a request to another host name than loopback's."""
+    if not is_named(request.headers.get("Host", ""), LOOPBACK_NAMES):
+        return web.json_response({"error": WRONG_HOST}, status=HTTPStatus.MISDIRECTED_REQUEST)
+    return await handler(request)
 
 
 class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
@@ -39,8 +52,8 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
     storage_token = Unicode(help="The gateway's token for the storage service.", config=True)
 
     async def setup(self, app: web.Application) -> None:
-        """Add the middleware that puts the reason of a cluster's failure into answers, and start the backend."""
-        app.middlewares.append(add_message)
+        """Add the middlewares that check the host name and explain a cluster's failure, and start the backend."""
+        app.middlewares.extend((check_host, add_message))
         await super().setup(app)
 
     async def get_cluster(self, cluster_name: str, wait: bool = False) -> Cluster | None:

@@ -10,7 +10,6 @@ import asyncio
 import hmac
 import logging
 import math
-import re
 import signal
 import sys
 import time
@@ -26,6 +25,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ..connections import IDLE_SECONDS, Connections, limit_connections
 from ..errors import UserError
 from ..liveness import HubIsAlive, IsAlive
+from ..loopback import WRONG_HOST, is_named
 from ..model import StorageGrant, from_wire
 from .durable import Durability
 from .launches import StoredLaunch
@@ -42,7 +42,6 @@ _ADMIN_CONNECTIONS = 256
 _STOP_SECONDS = 5
 _SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter; with Python's 5 ms, listings delay every step of other requests by it."""
-_WRONG_HOST = "This service does not have the name in the request's Host header."
 
 _Runner = web.ServerRunner | web.AppRunner
 DataHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -206,17 +205,15 @@ async def _run(settings: StorageSettings) -> None:
         await runner.cleanup()
 
 
-def _is_named(request: web.BaseRequest, hosts: tuple[str, ...]) -> bool:
-    """Return whether the request names one of `hosts`; a page of another site that resolves here does not."""
-    host = request.headers.get("Host", "")
-    name = host.rpartition(":")[0] if re.search(r":\d*$", host) else host
-    return not hosts or name.lower().strip("[]") in hosts
+def _is_served(request: web.BaseRequest, hosts: tuple[str, ...]) -> bool:
+    """Return whether the request names one of `hosts`; if there are none, each name is served."""
+    return not hosts or is_named(request.headers.get("Host", ""), hosts)
 
 
 def _for_hosts(hosts: tuple[str, ...], handle: DataHandler) -> DataHandler:
     async def check(request: web.BaseRequest) -> web.StreamResponse:
-        if not _is_named(request, hosts):
-            return error_answer(S3Error("MisdirectedRequest", _WRONG_HOST), "")
+        if not _is_served(request, hosts):
+            return error_answer(S3Error("MisdirectedRequest", WRONG_HOST), "")
         return await handle(request)
 
     return check
@@ -251,8 +248,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _check_host(hosts: tuple[str, ...]) -> Any:
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not _is_named(request, hosts):
-            return web.json_response({"error": _WRONG_HOST, "hint": ""}, status=421)
+        if not _is_served(request, hosts):
+            return web.json_response({"error": WRONG_HOST, "hint": ""}, status=421)
         return await handler(request)
 
     return check_host

@@ -23,7 +23,7 @@ log = logging.getLogger("pangeo_binder.web")
 class HealthApi(BaseHandler):
     """Health of the binder and its services: 200 or 503."""
 
-    open_to_all = True
+    open_to_all, needs_login = True, False
 
     async def get(self) -> None:
         checks = await self._checks()

@@ -15,7 +15,7 @@ _YEAR_SECONDS = 365 * _DAY_SECONDS
 class StaticFile(BaseHandler, StaticFileHandler):
     """A static file: cached for a year if its URL has the current version, else revalidated on each request."""
 
-    open_to_all = True
+    open_to_all, needs_login = True, False
 
     def initialize(self, shared: Shared) -> None:  # type: ignore[override]  # all our handlers take `shared`
         BaseHandler.initialize(self, shared)

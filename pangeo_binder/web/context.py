@@ -63,6 +63,8 @@ class WebContext:
     """The public URL prefix of the hub's proxy; servers are at `<hub_url>user/<name>/`."""
     ask_first: bool = False
     """Whether the page asks a user who came from another page before the launch starts: the code runs as that user."""
+    login_token: str = field(default="", repr=False)
+    """The token without which the binder answers only health, badges and static files; empty if it needs none."""
     notice: str = ""
     """A sentence from the operator, shown on every page."""
     about: tuple[str, ...] = ()

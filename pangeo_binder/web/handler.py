@@ -22,6 +22,7 @@ from ..resources import resource
 from .context import WebContext
 from .failure import to_user_error
 from .limits import Caller, LimitChecker, host_of, network_of
+from .login import PARAMETER, Login, LoginRequired, without_token
 
 _LINK_CHARACTERS = 8192
 """The maximum length of a link: room for a URL of 2,048 characters, each of them percent-encoded, and a ref."""
@@ -50,6 +51,7 @@ class Shared:
     def __init__(self, context: WebContext) -> None:
         self.context = context
         self.limits = LimitChecker(context.limits)
+        self.login = Login(context.login_token)
         self._templates = Environment(
             loader=FileSystemLoader(resource("templates")),
             autoescape=True,
@@ -92,6 +94,10 @@ class BaseHandler(RequestHandler):
     shared: Shared
     open_to_all = False
     """Whether banned networks also get an answer (monitoring, badges on other sites' pages)."""
+    needs_login = True
+    """Whether the token is needed, if this binder has one."""
+    asks_after_login = False
+    """Whether the page asks its user before it does something, if the user came by the form for the token."""
 
     def initialize(self, shared: Shared) -> None:
         self.shared = shared
@@ -110,6 +116,23 @@ class BaseHandler(RequestHandler):
         self.shared.limits.check_host(self.request.host)
         if not self.open_to_all:
             self.shared.limits.check_network(self.caller.address)
+        if self.needs_login:
+            self._log_in()
+
+    def _log_in(self) -> None:
+        """Answer a request that contains the token with a cookie and a redirect; raise LoginRequired without login."""
+        login, posted = self.shared.login, self.request.method == "POST"
+        given = self.get_body_argument(PARAMETER, "") if posted else self.get_query_argument(PARAMETER, "")
+        if login.accepts(given):
+            path = self.shared.context.base_url
+            self.set_cookie(login.cookie_name, login.cookie_value, path=path, httponly=True, samesite="Lax")
+            self.set_header("Cache-Control", "no-store")
+            address = without_token(self.request.path, self.request.query)
+            if posted and self.asks_after_login:
+                address += ("&" if "?" in address else "?") + "ask=true"
+            self.redirect(address, status=HTTPStatus.SEE_OTHER)
+            return
+        login.check(self.request)
 
     @property
     def session_domain(self) -> str:
@@ -183,5 +206,7 @@ class BaseHandler(RequestHandler):
         """Answer with `error` as JSON or as a page."""
         if self.wants_json:
             self.finish({"status": error.status, "reason": error.reason, "message": error.message, "hint": error.hint})
+        elif isinstance(error, LoginRequired):
+            self.page("login.html", error=error)
         else:
             self.page("error.html", error=error, title=HTTPStatus(error.status).phrase)

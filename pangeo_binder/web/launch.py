@@ -17,6 +17,8 @@ from .urlpath import urlpath_of
 class LaunchPage(BaseHandler):
     """Page that shows the progress of one launch, then opens its server."""
 
+    asks_after_login = True
+
     def get(self) -> None:
         id_, spec = self.link("v2/")
         provider = provider_for(self.shared.context.providers, id_)
@@ -36,6 +38,8 @@ class LaunchPage(BaseHandler):
         from_here = self.request.headers.get("Sec-Fetch-Site", "") in ("same-origin", "none")
         # the operator chose the examples, and so trusts them
         trusted = any(example.ref.url == ref.url for example in self.shared.context.examples)
+        # a user who had to enter the token may have come from any page
+        from_here = from_here and self.get_query_argument("ask", "") != "true"
         return self.shared.context.ask_first and not from_here and not trusted
 
     head = get

@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from ..errors import NotAllowed, QuotaExceeded
+from ..loopback import is_named
 
 _SALT = "pangeo-binder/build-token/1"
 _IPV6_SITE_BITS = 64  # one home or lab gets at least a /64, so a single address does not identify it
@@ -152,7 +153,7 @@ class LimitChecker:
 
     def check_host(self, host: str) -> None:
         """Raise NotAllowed if `host` (a Host header, with or without a port) is not an allowed host name."""
-        if self._limits.hosts and _PORT.sub("", host.lower()) not in self._limits.hosts:
+        if self._limits.hosts and not is_named(host, self._limits.hosts):
             raise NotAllowed(
                 "This service does not allow requests to this host name.",
                 f"Open it at http://{self._limits.hosts[0]}, with its port.",

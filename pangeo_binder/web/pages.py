@@ -25,15 +25,19 @@ class AboutPage(BaseHandler):
 
 
 class EndedPage(BaseHandler):
-    """Answer for a server that no longer exists: the hub's proxy sends requests without a route to the binder."""
+    """Answer for a server that no longer exists: the hub's proxy sends requests without a route to the binder.
+
+    It is the same for every address, and is read by sessions' pages, whose users may never have opened the binder.
+    """
+
+    needs_login = False
 
     def prepare(self) -> None:
         self.set_header("Cache-Control", "no-store")
-        if (
-            self.shared.limits.is_session_host(self.request.host)
-            and self.request.method == "GET"
-            and not self.wants_json
-        ):
+        at_session_host = self.shared.limits.is_session_host(self.request.host)
+        if not at_session_host:
+            super().prepare()
+        if at_session_host and self.request.method == "GET" and not self.wants_json:
             # no page of ours has a session's origin, and only ours remembers the launch link
             self.redirect(f"{self.request.protocol}://{self.session_domain}{self.request.path}")
             return
@@ -47,5 +51,7 @@ class EndedPage(BaseHandler):
 class NotFoundPage(BaseHandler):
     """Answer for every other URL."""
 
-    def prepare(self) -> None:
+    def get(self) -> None:
         raise PageNotFound("There is no page at this URL.", "Check the link, or start at the front page.")
+
+    head = post = put = patch = delete = options = get

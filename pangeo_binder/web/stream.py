@@ -104,6 +104,7 @@ class BuildStream(BaseHandler):
 
     def _click(self) -> Click:
         """Return the requested launch. Raises a UserError if a limit refuses it."""
+        self.shared.login.check(self.request)
         if not accepts_events(self.request.headers):
             raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")
         id_, spec = self.link("build/")

@@ -15,6 +15,7 @@ import pytest
 
 from pangeo_binder.cli.launch import _addresses
 from pangeo_binder.cli.reporef import with_token
+from pangeo_binder.deploy.local.values import LocalValues, Secrets, choose_ports, write_values
 from pangeo_binder.events import Event, Phase
 from pangeo_binder.web.urlpath import BadPath
 from tests.stack.local import COMMAND
@@ -38,12 +39,12 @@ async def web() -> AsyncIterator[WebApp]:
         await server.close_all_connections()
 
 
-async def started(hub: str, *arguments: str) -> asyncio.subprocess.Process:
+async def started(hub: str, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
     # a test runner in the background may ignore Ctrl-C, and its child processes inherit that
     restore_sigint = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     command = (COMMAND, "launch", *(arguments or (REPO, "--hub", hub)))
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, preexec_fn=restore_sigint)
+    pipe, env = asyncio.subprocess.PIPE, {**os.environ, **environment}
+    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=env, preexec_fn=restore_sigint)
 
 
 async def test_lines_are_not_folded_without_a_terminal(web: WebApp) -> None:
@@ -130,3 +131,70 @@ def test_the_page_that_redirects_a_browser_is_private_and_removed(tmp_path: Path
     mode, _, page = seen.read_text().partition(" ")
     assert stat.S_IMODE(int(mode, 8)) == 0o600 and "lab?token=s3cret" in page
     assert not list(pages.iterdir())
+
+
+def test_up_opens_the_browser_through_a_private_page(tmp_path: Path) -> None:
+    seen, browser = tmp_path / "seen", tmp_path / "browser"
+    browser.write_text(BROWSER.format(python=sys.executable, seen=str(seen)))
+    browser.chmod(0o755)
+    write_values(values := LocalValues(tmp_path / "state", choose_ports(1), Secrets()))
+    code = "import sys\nfrom pangeo_binder.cli.up import open_browser\n"
+    code += "from pangeo_binder.deploy.local.values import read_values\nopen_browser(read_values(sys.argv[1]))"
+    environment = {**os.environ, "BROWSER": f"{browser} %s"}
+    subprocess.run([sys.executable, "-c", code, str(values.state_dir)], env=environment, check=True)
+    mode, _, page = seen.read_text().partition(" ")
+    assert stat.S_IMODE(int(mode, 8)) == 0o600 and f"/?token={values.secrets.binder_token}" in page
+
+
+class Guarded:
+    """A binder that needs a token, and the state directory of its stack."""
+
+    def __init__(self, web: WebApp, folder: Path) -> None:
+        self.secrets = Secrets()
+        self.launch = SmallLaunch(bad_events())
+        self.hub = web.start(self.launch, login_token=self.secrets.binder_token)
+        self.state_dir = folder / "state"
+        self.write(int(self.hub.rpartition(":")[2]))
+
+    def write(self, port: int) -> None:
+        """Write the state directory of a stack with this secret at `port`."""
+        write_values(LocalValues(self.state_dir, choose_ports(port), self.secrets))
+
+    async def launches(self, *options: str, **environment: str) -> bool:
+        """Run the command; return whether the binder accepted it, and check that it shows no token."""
+        process = await started(self.hub, *options, **environment)
+        _, output = await process.communicate()
+        assert self.secrets.binder_token not in output.decode()
+        assert self.launch.clicks or "Give the state directory of the running `up`" in output.decode()
+        return bool(self.launch.clicks)
+
+
+@pytest.fixture
+def guarded(web: WebApp, tmp_path: Path) -> Guarded:
+    return Guarded(web, tmp_path)
+
+
+async def test_the_token_comes_from_the_state_directory(guarded: Guarded) -> None:
+    assert await guarded.launches(REPO, "--state-dir", str(guarded.state_dir))
+
+
+async def test_the_token_comes_from_the_printed_address_or_link(guarded: Guarded) -> None:
+    query = f"?token={guarded.secrets.binder_token}"
+    assert await guarded.launches(REPO, "--hub", f"{guarded.hub}/{query}")
+    guarded.launch.clicks.clear()
+    assert await guarded.launches(f"{guarded.hub}/v2/git/https%3A%2F%2Fexample.org%2Fsst/HEAD{query}")
+
+
+async def test_the_token_of_the_environment_goes_only_to_a_named_binder(guarded: Guarded) -> None:
+    token = {"PANGEO_BINDER_TOKEN": guarded.secrets.binder_token}
+    assert not await guarded.launches(f"{guarded.hub}/v2/git/https%3A%2F%2Fexample.org%2Fsst/HEAD", **token)
+    assert await guarded.launches(REPO, "--hub", guarded.hub, **token)
+
+
+async def test_without_the_token_nothing_is_launched(guarded: Guarded) -> None:
+    assert not await guarded.launches(REPO, "--hub", guarded.hub)
+
+
+async def test_the_stacks_token_goes_to_no_other_address(guarded: Guarded) -> None:
+    guarded.write(1)
+    assert not await guarded.launches(REPO, "--hub", guarded.hub, "--state-dir", str(guarded.state_dir))

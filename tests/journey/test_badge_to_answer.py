@@ -33,6 +33,7 @@ def entered(stack: LocalStack, screenshots: Path, tmp_path_factory: pytest.TempP
     readme.write_text(f"<h1>Ocean heat</h1><p>{badge(stack)}</p>")
     with browser() as chromium:
         page = chromium.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(stack.address)
         page.goto(readme.as_uri())
         page.screenshot(path=screenshots / "1-readme.png")
         page.click("a:has(img)")

@@ -19,7 +19,7 @@ MANY = 20
 
 def builds(stack: LocalStack) -> int:
     """Return how many builds have ended, by the binder's metrics."""
-    text = request(f"{stack.url}metrics").body.decode()
+    text = stack.page("metrics").body.decode()
     return int(sum(float(count) for count in re.findall(r"^pangeo_binder_builds_total\{.*\} (\S+)$", text, re.M)))
 
 

@@ -92,13 +92,13 @@ class TestLinks:
         last = refused(stack, "https://someone:hunter2secret@example.invalid/org/repo")
         assert last["reason"] == "bad_link" and "user name or password" in last["message"]
         assert "hunter2secret" not in str(last)
-        page = request(f"{stack.url}v2/git/{quote('https://someone:hunter2secret@example.invalid/r', safe='')}/HEAD")
+        page = stack.page(f"v2/git/{quote('https://someone:hunter2secret@example.invalid/r', safe='')}/HEAD")
         assert page.status == 404 and b"hunter2secret" not in page.body
         assert "hunter2secret" not in stack.log[before:]
 
     def test_an_unknown_provider(self, stack: LocalStack) -> None:
         url = f"{stack.url}build/nowhere/org/repo/HEAD"
-        sent = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+        sent = urllib.request.Request(url, headers={"Accept": "text/event-stream", **stack.login})
         with urllib.request.urlopen(sent, timeout=30) as response:
             assert "does not know the link's kind of repository" in response.readline().decode()
 
@@ -148,7 +148,7 @@ class TestLaunchCommand:
     def test_a_failure_is_a_message_and_a_hint(self, stack: LocalStack, tmp_path: Path) -> None:
         before = remains(stack)
         repo = repository(tmp_path / "repo", {"Dockerfile": "FROM scratch\n"})
-        ended = run("launch", repo, "--hub", stack.url)
+        ended = run("launch", repo, "--state-dir", str(stack.state_dir))
         assert ended.returncode == 1 and ended.stdout == ""
         assert "a Dockerfile" in ended.stderr and not INTERNALS.search(ended.stderr)
         assert ended.stderr.count("a Dockerfile") == 1
@@ -161,7 +161,7 @@ class TestLaunchCommand:
 
     def test_a_good_one_prints_an_address_that_opens(self, stack: LocalStack) -> None:
         before = remains(stack)
-        ended = run("launch", stack.example("minimal"), "--hub", stack.url, "--urlpath", "lab/tree/index.ipynb")
+        ended = run("launch", stack.example("minimal"), "--hub", stack.address, "--urlpath", "lab/tree/index.ipynb")
         assert ended.returncode == 0, ended.stderr
         address = ended.stdout.strip()
         assert request(address).status == 200

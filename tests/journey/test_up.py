@@ -134,10 +134,13 @@ def test_up_prints_all_addresses_and_answers(stack: LocalStack) -> None:
     stack.start()
     try:
         output = stack.output.read_text()
-        for part in (stack.url, "v2/git/", "[![", "badge", str(stack.state_dir)):
+        for part in (f"{stack.url}?token=", stack.address, "v2/git/", "[![", "badge", str(stack.state_dir)):
             assert part in output.replace("\n", "")
-        for path in ("health", "versions", "metrics"):
-            assert request(f"{stack.url}{path}").status == 200
+        for path in ("", "health", "versions", "metrics"):
+            assert stack.page(path).status == 200
+            assert request(f"{stack.url}{path}").status == (200 if path == "health" else 403)
+        links = [line.split()[-1] for line in output.splitlines() if line.startswith("Example:")]
+        assert len(links) == 2 and all(request(link).status == 200 for link in links)
         assert stat.S_IMODE((stack.state_dir / "values.json").stat().st_mode) == 0o600
         until(
             "the first example is built",

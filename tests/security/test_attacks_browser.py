@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.security.stream import last_event
 from tests.stack.browser import browser
-from tests.stack.local import LocalStack, request
+from tests.stack.local import LocalStack
 from tests.stack.repository import repository
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -51,7 +51,7 @@ def spec(stack: LocalStack) -> str:
 
 def started(stack: LocalStack) -> float:
     """Return how many launches have started, with any result."""
-    lines = request(f"{stack.url}metrics").body.decode().splitlines()
+    lines = stack.page("metrics").body.decode().splitlines()
     names = ("pangeo_binder_launches_total{", "pangeo_binder_launches_in_progress")
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names))
 
@@ -59,7 +59,7 @@ def started(stack: LocalStack) -> float:
 def failure_of(stack: LocalStack, **headers: str) -> str:
     """Launch a repository that does not exist, and return the failure message."""
     url = f"{stack.url}build/git/{quote((stack.state_dir / 'nothing').as_uri(), safe='')}/HEAD"
-    return str(last_event(url, **headers)["message"])
+    return str(last_event(url, **stack.login, **headers)["message"])
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_another_host_name_is_refused(stack: LocalStack, host: str) -> None:
     """DNS rebinding: the browser treats such a page as ours, so no other check would stop it."""
     host, before = host.format(port=stack.port), started(stack)
     for path in ("", f"v2/{spec(stack)}", "metrics", "static/launch.js"):
-        assert request(f"{stack.url}{path}", Host=host).status == 403, path
-    event = last_event(f"{stack.url}build/{spec(stack)}", Host=host)
+        assert stack.page(path, Host=host).status == 403, path
+    event = last_event(f"{stack.url}build/{spec(stack)}", Host=host, **stack.login)
     assert event["message"].startswith("This service does not allow requests to this host name") and "url" not in event
     assert started(stack) == before
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LocalHost:{port}", "localhost", "[::1]:1"])
 def test_this_machines_host_names_are_accepted(stack: LocalStack, host: str) -> None:
-    assert request(stack.url, Host=host.format(port=stack.port)).status == 200
+    assert stack.page("", Host=host.format(port=stack.port)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,7 @@ def test_no_page_can_launch_without_the_user(
         </script>"""
     )
     before, page = started(stack), chromium.new_page()
+    page.goto(stack.address)
     page.goto(f"http://{name}:{port}/silent.html")
     page.wait_for_function("document.title == 'tried'", timeout=90_000)
     page.close()
@@ -129,6 +130,7 @@ def test_a_link_from_another_page_asks_first(
     link = f"{stack.url}v2/git/{quote(strange, safe='')}/HEAD"
     (folder / "away.html").write_text(f"<script>location = {link!r}</script>")
     before, page = started(stack), chromium.new_page()
+    page.goto(stack.address)
     page.goto(f"http://localhost:{port}/away.html")
     page.wait_for_url(link)
     expect(page.get_by_role("button", name="Launch")).to_be_disabled()
@@ -143,6 +145,7 @@ def test_a_link_from_another_page_asks_first(
 @pytest.mark.browser
 def test_a_typed_address_launches_without_asking(stack: LocalStack, chromium: Browser) -> None:
     page = chromium.new_page()
+    page.goto(stack.address)
     page.goto(f"{stack.url}v2/git/{quote((stack.state_dir / 'nothing').as_uri(), safe='')}/HEAD")
     expect(page.locator("#failure")).to_be_visible(timeout=30_000)
     assert page.locator("#ask").count() == 0

@@ -15,7 +15,7 @@ from pangeo_binder.launch.lookups import AT_ONCE, SharedLookups
 from pangeo_binder.model import RepoRef
 from pangeo_binder.repos.git import GitProvider
 from tests.repos.gitrepo import git
-from tests.stack.local import LocalStack, Session, request
+from tests.stack.local import LocalStack, Session
 from tests.stack.repository import repository
 
 pytestmark = pytest.mark.timeout(300)
@@ -129,4 +129,4 @@ def test_a_flood_of_log_lines_does_not_stop_the_binder(stack: LocalStack, folder
     assert stack.last_event(repo)["message"] == "The build printed more than this binder reads and was stopped.\n"
     binder = stack.service("pangeo_binder.app")
     assert binder.memory_info().rss < 500e6
-    assert request(f"{stack.url}versions").status == 200
+    assert stack.page("versions").status == 200

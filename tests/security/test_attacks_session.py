@@ -106,7 +106,7 @@ def test_a_clusters_token_only_allows_its_own_heartbeat(attacker: Session, victi
     ],
 )
 def test_a_client_cannot_choose_its_network(stack: LocalStack, one_each: str, headers: dict[str, str]) -> None:
-    assert "The one seat of your network is taken." in last_event(one_each, **headers)["message"]
+    assert "The one seat of your network is taken." in last_event(one_each, **stack.login, **headers)["message"]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.timeout(300)]
 def test_with_one_origin_a_session_acts_in_another(stack: LocalStack, attacker: Session, victim: Session) -> None:
     """If this fails, because something has become better, correct docs/security.md."""
     with browser() as chromium:
-        assert attack(chromium, attacker, victim, stack.url) == DONE
+        assert attack(chromium, attacker, victim, stack.address) == DONE
 
 
 def test_a_sessions_cookies_go_only_to_its_own_path(attacker: Session) -> None:

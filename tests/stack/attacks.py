@@ -43,7 +43,9 @@ _ATTACKS = """async ({ victim, terminal, binder }) => {
             if (opened.document.getElementById("jupyter-config-data")) return "read";
         }
     });
-    done.binder = await tries(async () => (await (await fetch(binder)).text()).includes("Pangeo") ? "read" : "other");
+    done.binder = await tries(async () => {
+        return (await (await fetch(binder)).text()).includes('id="maker"') ? "read" : "other";
+    });
     done.cookies = document.cookie;
     return done;
 }"""
@@ -72,16 +74,17 @@ def sign_in(page: Page, session: Signable) -> None:
 
 
 def attack(chromium: Browser, one: Signable, other: Signable, binder: str) -> dict[str, str]:
-    """Open both sessions in one browser; return what the page of `one` could do to `other` and to the binder."""
+    """Open the binder and both sessions in one browser; return what the page of `one` could do to the other two."""
     terminal = other.request("api/terminals", "POST").json["name"]
     secret = {"type": "file", "format": "text", "content": "secret"}
     assert other.request("api/contents/secret.txt", "PUT", secret).status in (200, 201)
     with chromium.new_context() as context:
         page = context.new_page()
+        page.goto(binder)
         sign_in(page, other)
         (theirs,) = {each["value"] for each in context.cookies(f"{other.url}lab") if each["name"] == "_xsrf"}
         sign_in(page, one)
-        asked = {"victim": other.url, "terminal": terminal, "binder": binder}
+        asked = {"victim": other.url, "terminal": terminal, "binder": binder.partition("?")[0]}
         told: dict[str, str] = page.evaluate(_ATTACKS, asked)
     assert theirs not in told.pop("cookies"), "the cookies have their session's path in either case"
     return told

@@ -74,10 +74,10 @@ def request(url: str, method: str = "GET", body: Any = None, **headers: str) -> 
         return Answer(error.code, error.read())
 
 
-def events_of(binder: str, repo: str, ref: str = "HEAD") -> Iterator[dict[str, Any]]:
+def events_of(binder: str, repo: str, ref: str = "HEAD", **headers: str) -> Iterator[dict[str, Any]]:
     """Yield the events of a launch at `binder`, as any BinderHub client receives them."""
     url = f"{binder}build/git/{quote(repo, safe='')}/{quote(ref)}"
-    sent = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+    sent = urllib.request.Request(url, headers={"Accept": "text/event-stream", **headers})
     with urllib.request.urlopen(sent, timeout=LAUNCH_SECONDS) as response:
         for line in response:
             if line.startswith(b"data:"):
@@ -134,6 +134,20 @@ class LocalStack:
         return f"http://127.0.0.1:{self.port}/"
 
     @property
+    def address(self) -> str:
+        """The address that `up` prints, with the token."""
+        return self.values.address
+
+    @property
+    def login(self) -> dict[str, str]:
+        """The header with which the binder answers."""
+        return {"Authorization": f"token {self.values.secrets.binder_token}"}
+
+    def page(self, path: str, **headers: str) -> Answer:
+        """Return the binder's answer at `path`, requested with the token."""
+        return request(f"{self.url}{path}", **self.login, **headers)
+
+    @property
     def log(self) -> str:
         path = self.state_dir / "logs" / "stack.log"
         return path.read_text() if path.exists() else ""
@@ -147,7 +161,7 @@ class LocalStack:
 
     def events(self, repo: str, ref: str = "HEAD") -> Iterator[dict[str, Any]]:
         """Yield a launch's events, as any BinderHub client receives them."""
-        yield from events_of(self.url, repo, ref)
+        yield from events_of(self.url, repo, ref, **self.login)
 
     def last_event(self, repo: str, ref: str = "HEAD") -> dict[str, Any]:
         return list(self.events(repo, ref))[-1]

@@ -6,11 +6,12 @@ import os
 from typing import Any
 
 from ...launch.turns import BuildShares
+from ...loopback import LOOPBACK, LOOPBACK_NAMES
 from ...model import RepoRef
 from ...web.context import Example
 from ...web.limits import Limits
 from .examples import example_repositories
-from .values import LOOPBACK, LocalValues, read_values
+from .values import LocalValues, read_values
 
 
 def configure(c: Any, state_dir: str) -> None:
@@ -22,10 +23,11 @@ def configure(c: Any, state_dir: str) -> None:
     # launched code runs as the user who started the stack, so another site's page must not start it without asking
     binder.limits = Limits(
         build_token_key=values.secrets.ticket_keys[0],
-        hosts=(LOOPBACK, "localhost", "[::1]"),
+        hosts=LOOPBACK_NAMES,
         cors_allow_origin=" ".join(values.options.allow_origins),
     )
     binder.ask_first = True
+    binder.login_token = values.binder_token
     binder.base_url = "/"
     binder.hub_url = values.public_url
     binder.hub_api_url = values.hub_api

@@ -7,7 +7,8 @@ from typing import Any
 
 from ...gateway.auth import LaunchAuthenticator
 from ...gateway.local import LocalLaunchBackend
-from .values import GATEWAY_PREFIX, LOOPBACK, read_values
+from ...loopback import LOOPBACK
+from .values import GATEWAY_PREFIX, read_values
 
 
 def configure(c: Any, state_dir: str) -> None:

@@ -17,10 +17,14 @@ from ...hub.provision import Provisioner, StorageService
 from ...hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR
-from .values import GATEWAY_PREFIX, LOOPBACK, START_SECONDS, LocalValues, read_values
+from ...loopback import LOOPBACK, LOOPBACK_NAMES
+from .values import GATEWAY_PREFIX, START_SECONDS, LocalValues, read_values
 
 _INHERIT = ("UV_", "PIP_", "SSL_", "GIT_", "HTTP", "http", "NO_PROXY", "no_proxy", "REQUESTS_", "CURL_", "LANG", "LC_")
 """Prefixes of variables that services inherit: how this machine reaches package indexes and git servers."""
+
+_FIRST = 1_000_000
+"""The priority of a route that comes before all others; traefik's default is the length of the rule."""
 
 
 def configure(c: Any, state_dir: str) -> None:
@@ -61,6 +65,23 @@ def _proxy(c: Any, values: LocalValues) -> None:
     proxy.traefik_api_password = values.secrets.proxy_password
     proxy.static_config_file = str(run / "traefik.toml")
     proxy.dynamic_config_file = str(run / "traefik-routes.toml")
+    proxy.extra_dynamic_config = _other_hosts(f"http://{LOOPBACK}:{values.ports.binder}")
+
+
+def _other_hosts(binder: str) -> dict[str, Any]:
+    """Return traefik's route for requests to other host names than loopback's: to the binder, which refuses them.
+
+    So sessions and Dask's dashboards have the same check. Traefik compares names without their port and brackets:
+    https://doc.traefik.io/traefik/reference/routing-configuration/http/routing/rules-and-priority/
+    """
+    names = " || ".join(f"Host(`{name}`)" for name in (*LOOPBACK_NAMES, "::1"))
+    router = {"rule": f"!({names})", "service": "other-hosts", "priority": _FIRST}
+    return {
+        "http": {
+            "routers": {"other-hosts": router},
+            "services": {"other-hosts": {"loadBalancer": {"servers": [{"url": binder}]}}},
+        }
+    }
 
 
 def _spawner(c: Any, values: LocalValues) -> None:

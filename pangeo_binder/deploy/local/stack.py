@@ -30,10 +30,11 @@ from ...local.control_group import make_stack_group
 from ...local.lineage import hold_lifeline, is_supported
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR, end_all, end_services
+from ...loopback import LOOPBACK
 from .data_path import DataPath
 from .examples import make_repositories
 from .hub import config_file
-from .values import LOOPBACK, LocalOptions, LocalValues, Secrets, free_port, reserved_ports, write_values
+from .values import LocalOptions, LocalValues, Secrets, free_port, reserved_ports, write_values
 
 DEFAULT_PORT = 8585
 _ANSWER_BYTES = 1 << 20

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from ...loopback import LOOPBACK, LOOPBACK_NAMES
 from ...storage.app import AdminCaller, Right, StorageSettings, run
-from .values import LOOPBACK, read_values
+from .values import read_values
 
 
 def settings(state_dir: str) -> StorageSettings:
@@ -25,7 +26,7 @@ def settings(state_dir: str) -> StorageSettings:
             AdminCaller(secrets.storage_gateway_token, frozenset({Right.ENVIRONMENT})),
             AdminCaller(secrets.storage_status_token, frozenset({Right.LOOK})),
         ),
-        hosts=(LOOPBACK, "localhost"),
+        hosts=LOOPBACK_NAMES,
         hub_api_url=values.hub_api,
         hub_api_token=secrets.storage_service_token,
     )

@@ -18,9 +18,9 @@ from pydantic.dataclasses import dataclass
 
 from ...errors import UserError
 from ...local.ports import reserved_port, server_port
+from ...loopback import LOOPBACK
 from ...model import from_wire, to_wire
 
-LOOPBACK = "127.0.0.1"
 START_SECONDS = 300
 """How long a server may take to start. By default a launch waits as long for a seat, so that servers that never come up
 lose their seats before those that wait give up."""
@@ -53,8 +53,10 @@ def _token() -> str:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secrets:
-    """Secrets with which the processes authenticate to each other. Never printed, never in a command line."""
+    """Secrets with which the processes authenticate to each other. Never in a command line; `up` prints one of them."""
 
+    binder_token: str = field(default_factory=_token)
+    """The token of this run, with which its user logs in to the binder."""
     ticket_keys: list[str] = field(default_factory=lambda: [_token()])
     hub_cookie: str = field(default_factory=_token)
     proxy_password: str = field(default_factory=_token)
@@ -87,6 +89,8 @@ class LocalOptions:
     """How long a build runs on that nobody follows any more."""
     allow_origins: tuple[str, ...] = ()
     """The other sites whose pages may launch and use sessions; `*` for all."""
+    token: bool = True
+    """Whether the binder needs the token of this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,20 @@ class LocalValues:
     def public_url(self) -> str:
         """The public address; ends in a slash."""
         return f"http://{LOOPBACK}:{self.ports.public}/"
+
+    @property
+    def binder_token(self) -> str:
+        """The token that the binder needs; empty if it needs none."""
+        return self.secrets.binder_token if self.options.token else ""
+
+    def with_token(self, address: str) -> str:
+        """Return `address`, an address of the binder, with the token that the binder needs."""
+        return f"{address}{'&' if '?' in address else '?'}token={self.binder_token}" if self.binder_token else address
+
+    @property
+    def address(self) -> str:
+        """The public address with the token, as its user opens it."""
+        return self.with_token(self.public_url)
 
     @property
     def hub_api(self) -> str:

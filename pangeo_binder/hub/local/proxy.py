@@ -2,7 +2,8 @@
 
 JupyterHub restarts its default proxy but not traefik. The routes are in a file, so a restarted traefik has them at
 once. Traefik reads the whole file at each change, so changes that come together are written together, and one look at
-traefik's API serves all of them. Runs in the hub.
+traefik's API serves all of them. The hub answers only to
+loopback's host names. Runs in the hub.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ import asyncio
 import os
 import subprocess
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
 
 import bcrypt
 from jupyterhub.utils import exponential_backoff
 from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import Matcher, Rule
+from tornado.web import RequestHandler
 from traitlets import Instance, default
 
 from ...local.parent import ends_with_parent
+from ...loopback import LOOPBACK_NAMES, WRONG_HOST, is_named
 
 _CHECK_SECONDS = 1.0
 _GATHER_SECONDS = 0.005
@@ -40,6 +47,21 @@ class _Changes:
     """One of the added routes: traefik loads a file as a whole, so it has all of them if it has this one."""
 
 
+class _OtherHost(Matcher):
+    """A request to another host name than loopback's."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        return None if is_named(request.host, LOOPBACK_NAMES) else {}
+
+
+class _Refusal(RequestHandler):
+    """The answer to a request to another host name."""
+
+    def prepare(self) -> None:
+        self.set_status(HTTPStatus.MISDIRECTED_REQUEST)
+        self.finish({"status": int(HTTPStatus.MISDIRECTED_REQUEST), "message": WRONG_HOST})
+
+
 class WatchedTraefikProxy(TraefikFileProviderProxy):
     """A file-provider traefik that is restarted when its process ends."""
 
@@ -58,7 +80,11 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
         return bcrypt.hashpw(self.traefik_api_password.encode(), bcrypt.gensalt(_HASH_ROUNDS)).decode()
 
     async def start(self) -> None:
-        """Start traefik and watch its process."""
+        """Start traefik and watch its process; from now on, the hub refuses other host names.
+
+        JupyterHub has no option for such a check. It calls this before it listens.
+        """
+        self.app.tornado_application.default_router.rules.insert(0, Rule(_OtherHost(), _Refusal))
         await super().start()
         self._watching = asyncio.create_task(self._watch())
 
