@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PIP = '#!/bin/sh\nexec "{python}" -m pip "$@"\n'
+_PIP = '#!/bin/sh\nexec "{python}" "{prefix}/bin/pip" "$@"\n'
 
 
 def home_of(homes: Path, launch_id: str) -> Path:
@@ -22,9 +22,24 @@ def layer_of(homes: Path, launch_id: str) -> Path:
     return home_of(homes, launch_id) / ".session"
 
 
-def search_path(layer: Path, prefix: Path) -> str:
-    """Return the PATH of a launch's processes: its layer, its environment, the system."""
-    return f"{layer}/bin:{prefix}/bin:/usr/local/bin:/usr/bin:/bin"
+def launch_environment(homes: Path, launch_id: str, prefix: Path) -> dict[str, str]:
+    """Return the variables of all processes of a launch in the environment at `prefix`: server, schedulers, workers."""
+    home, layer = home_of(homes, launch_id), layer_of(homes, launch_id)
+    return {
+        "HOME": str(home),
+        "REPO_DIR": str(home),  # repo2docker's name
+        "PATH": f"{layer}/bin:{prefix}/bin:/usr/local/bin:/usr/bin:/bin",
+        "VIRTUAL_ENV": str(layer),
+    }
+
+
+def script_command(homes: Path, launch_id: str, prefix: Path, script: str) -> list[str]:
+    """Return the command of an installed script, run by the launch's own interpreter.
+
+    Not `python -m`: it puts the working folder first on `sys.path`, so that a repository's `random.py` would take the
+    place of the standard library's.
+    """
+    return [str(layer_of(homes, launch_id) / "bin" / "python"), str(prefix / "bin" / script)]
 
 
 def make_layer(prefix: Path, layer: Path) -> None:
@@ -44,7 +59,7 @@ def make_layer(prefix: Path, layer: Path) -> None:
     for name in ("python", "python3", site.parent.name):
         (own_bin / name).symlink_to(base)
     for name in ("pip", "pip3"):
-        _write_script(own_bin / name, _PIP.format(python=own_bin / "python"))
+        _write_script(own_bin / name, _PIP.format(python=own_bin / "python", prefix=prefix))
 
 
 def _write_script(path: Path, text: str) -> None:

@@ -50,6 +50,17 @@ def test_a_layer_reads_its_prefix_and_keeps_its_own_packages(make: Callable[[Pat
     assert not list(shared.glob("**/*layer*"))
 
 
+def test_pip_is_not_replaced_by_a_module_of_the_working_folder(tmp_path: Path) -> None:
+    prefix = tmp_path / "prefix"
+    venv.create(prefix, symlinks=True, with_pip=True)
+    make_layer(prefix, tmp_path / "layer")
+    (tmp_path / "random.py").write_text("raise SystemExit(9)\n")
+    (tmp_path / "pip.py").write_text("raise SystemExit(9)\n")
+    command = [str(tmp_path / "layer" / "bin" / "pip"), "--version"]
+    answer = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert str(prefix) in answer
+
+
 def _run(layer: Path) -> list[str]:
     command = [str(layer / "bin" / "python"), "-c", _SHOW]
     found: list[str] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

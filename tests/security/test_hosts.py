@@ -22,7 +22,7 @@ def services(stack: LocalStack, session: Session) -> dict[str, str]:
     dashboard = f"/services/dask-gateway/clusters/{cluster['name']}/status"
     server = next(
         connection.laddr.port
-        for process in stack.running("jupyterlab", session.id)
+        for process in stack.running("jupyter-lab", session.id)
         for connection in process.net_connections("tcp")
         if connection.status == "LISTEN"
     )

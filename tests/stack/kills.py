@@ -34,7 +34,7 @@ _SERVICES = {
     "storage": "pangeo_binder.deploy.local.storage",
     "culler": "jupyterhub_idle_culler",
 }
-_OF_LAUNCH = {"server": "jupyterlab", "scheduler": "dask_scheduler", "worker": "dask_worker"}
+_OF_LAUNCH = {"server": "jupyter-lab", "scheduler": "dask_scheduler", "worker": "dask_worker"}
 KINDS = (*_SERVICES, *_OF_LAUNCH, "launcher", "up")
 MOMENTS = {"spawn": 4.0, "run": 1.0, "stop": 1.5}
 """The moments of a launch's life, each with the seconds within which a random time is chosen."""
