@@ -32,7 +32,7 @@ from .pythons import find_python
 from .store import EnvironmentStore
 from .variables import build_env
 
-BUILDER_VERSION = "venv-1"
+BUILDER_VERSION = "venv-2"
 """Part of every environment's id; change it when the way of building changes, so that environments are rebuilt."""
 
 _LOCK_POLL_SECONDS = 0.5
