@@ -7,12 +7,14 @@ protocols. Used by the binder to resolve (`repos`) and to check out (`builders`)
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .command import CAPTURE_BYTES, Captured, Command, CommandTimedOut, OutputTooLarge, capture, inherited, stream
 from .errors import RepoNotFound, RepoTooLarge, UserError
+from .hosts import CANONICAL
 
 _HARDENING = (
     "credential.helper=",
@@ -33,6 +35,13 @@ _SSH = "ssh -oBatchMode=yes -oConnectTimeout=10 -oStrictHostKeyChecking=accept-n
 # a public binder's own keys must not give its users access to private repositories
 _SSH_WITHOUT_KEYS = f"{_SSH} -F {os.devnull} -oIdentityAgent=none -oIdentitiesOnly=yes -oIdentityFile={os.devnull}"
 
+_FILE_LIMITED = 'ulimit -f "$0" && exec "$@"'
+_BLOCK_BYTES = 512  # the unit of `ulimit -f` in POSIX
+
+# `ssh://git@host:22/path` and `git@host:path`; git-clone(1), "Git URLs"
+_SSH_URL = re.compile(r"ssh://(?:[^@/]+@)?(?P<host>[\w.-]+)(?P<port>:\d+)?/(?P<path>.+)")
+_SCP_URL = re.compile(r"[\w.-]+@(?P<host>[\w.-]+)(?P<port>):/?(?P<path>.+)")
+
 
 @dataclass(frozen=True, slots=True)
 class GitAccess:
@@ -47,6 +56,25 @@ class GitAccess:
 def is_local(url: str) -> bool:
     """Return whether `url` names a directory of this machine."""
     return url.startswith(("/", "file://"))
+
+
+def https_url(url: str) -> str:
+    """Return the https URL of a repository that `url` names by ssh, with the same host and path; else ''."""
+    if not (found := _SSH_URL.fullmatch(url) or _SCP_URL.fullmatch(url)):
+        return ""
+    host = CANONICAL.get(found["host"] + (found["port"] or ""), found["host"])
+    return f"https://{host}/{found['path']}"
+
+
+def limit_files(command: Command, max_bytes: int) -> Command:
+    """Return `command` with a limit of the size of each file that it writes; the kernel ends it above the limit."""
+    return replace(command, argv=("sh", "-c", _FILE_LIMITED, str(max_bytes // _BLOCK_BYTES), *command.argv))
+
+
+def exceeds_limit(pack_folder: Path, max_bytes: int) -> bool:
+    """Return whether a fetch into `pack_folder` was ended by `limit_files`, which leaves an unfinished pack."""
+    largest = max((path.stat().st_size for path in pack_folder.glob("tmp_*")), default=0)
+    return largest >= max_bytes // _BLOCK_BYTES * _BLOCK_BYTES
 
 
 def git_env(url: str, access: GitAccess) -> dict[str, str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+LAYER_NAME = ".session"
+"""The name of the layer's directory in a launch's home."""
 _PIP = '#!/bin/sh\nexec "{python}" "{prefix}/bin/pip" "$@"\n'
 
 
@@ -19,7 +21,7 @@ def home_of(homes: Path, launch_id: str) -> Path:
 
 def layer_of(homes: Path, launch_id: str) -> Path:
     """Return the layer's directory in a launch's home."""
-    return home_of(homes, launch_id) / ".session"
+    return home_of(homes, launch_id) / LAYER_NAME
 
 
 def launch_environment(homes: Path, launch_id: str, prefix: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 
 from ..command import Captured, CommandTimedOut, OutputTooLarge, capture
 from ..errors import RepoNotFound, RepoTooLarge, UserError
-from ..git import Git, GitAccess
+from ..git import Git, GitAccess, exceeds_limit, limit_files
 from ..policy.match import FOREIGN
 from .base import Provenance
 from .listing import Listing, list_refs
@@ -33,8 +33,6 @@ _FETCH = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--filter=tree:0"
 # one pack, so that the file size limit is the limit of the history; no redirects, so that only the URL that served the
 # listing answers
 _SETTINGS = ("-c", "transfer.unpackLimit=1", "-c", "http.followRedirects=false")
-_LIMITED = 'ulimit -f "$0" && exec "$@"'
-_BLOCK_BYTES = 512  # the unit of `ulimit -f` in POSIX
 _ID_BYTES = 65  # of a line of `rev-list` in a repository with SHA-256
 _MESSAGE_BYTES = 1 << 20
 _OWN_COMMITS = 10_000
@@ -167,18 +165,15 @@ class Histories:
     async def _run_limited(self, git: Git, cwd: Path, *args: str) -> Captured:
         """Run `git <args>` within the limits of time, file size and output. Raises _TooLarge."""
         command = git.command(*args, cwd=cwd, timeout_seconds=self._limits.fetch_seconds)
-        blocks = str(self._limits.pack_bytes // _BLOCK_BYTES)
         try:
-            limited = replace(command, argv=("sh", "-c", _LIMITED, blocks, *command.argv))
+            limited = limit_files(command, self._limits.pack_bytes)
             return await capture(limited, _MESSAGE_BYTES + self._limits.commits * _ID_BYTES)
         except (CommandTimedOut, OutputTooLarge):
             raise _TooLarge from None
 
     def _failed(self, url: str, ended: Captured, folder: Path) -> UserError | _TooLarge:
         """Return the reason for a failed command: the size limit, or an error that may be temporary."""
-        parts = (folder / "objects" / "pack").glob("tmp_*")
-        largest = max((path.stat().st_size for path in parts), default=0)
-        if largest >= self._limits.pack_bytes // _BLOCK_BYTES * _BLOCK_BYTES:
+        if exceeds_limit(folder / "objects" / "pack", self._limits.pack_bytes):
             return _TooLarge()
         log.warning("Could not read the history of %s: %r", url, ended.err[-500:])
         return RepoNotFound(

@@ -11,9 +11,10 @@ from pangeo_binder.builders.base import Builder, BuildSettings
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Environment, Repo, RepoRef
 from tests.repos.gitrepo import git, make_repository
-from tests.repos.gitserver import git_server
+from tests.repos.gitserver import git_server, unresponsive_server
+from tests.repos.lfsserver import lfs_server
 
-__all__ = ["git_server"]
+__all__ = ["git_server", "lfs_server", "unresponsive_server"]
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Repo
 from pangeo_binder.policy.request import RequestInvalid
 from tests.contracts.builder import CORES, LOG_LINE, BuilderBench, BuilderContract
+from tests.repos.gitrepo import git
 
 pytestmark = pytest.mark.processes
 START = '#!/bin/sh\nexport GREETING=hello\nexec "$@"\n'
@@ -132,6 +133,18 @@ async def test_installs_the_repository_itself(builder, repo_of, built):
     files = {"pyproject.toml": PACKAGE, "sea/__init__.py": "", "requirements.txt": "toolz\n"}
     environment, _ = await built(builder, repo_of(files))
     assert versions(environment.prefix, "sea")[0] == "1"
+
+
+async def test_a_version_from_a_tag_is_found_at_build_time(builder, repo_of, built):
+    versioned = PACKAGE.replace('version = "1"', 'dynamic = ["version"]').replace('["hatchling"]', '["hatch-vcs"]')
+    repo = repo_of({"pyproject.toml": f'{versioned}\n[tool.hatch.version]\nsource = "vcs"\n', "sea/__init__.py": ""})
+    folder = Path(repo.ref.url)
+    git("tag", "-a", "v1.2", "-m", "v1.2", cwd=folder)
+    git("commit", "-q", "--allow-empty", "-m", "second", cwd=folder)
+    repo = dataclasses.replace(repo, revision=git("rev-parse", "HEAD", cwd=folder))
+    environment, _ = await built(builder, repo)
+    assert versions(environment.prefix, "sea")[0].startswith(f"1.3.dev1+g{repo.revision[:7]}")
+    assert git("describe", "--dirty", cwd=Path(environment.checkout)).startswith("v1.2-1-g")
 
 
 async def test_a_second_builder_finds_the_environment_of_the_first(builder, settings, repo_of, built):

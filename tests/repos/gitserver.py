@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import CGIHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,7 +18,7 @@ _POLL_SECONDS = 0.02
 """How long a server takes at most to notice that it is shut down."""
 
 
-class _GitHandler(CGIHTTPRequestHandler):
+class GitHandler(CGIHTTPRequestHandler):
     """Handler that serves `/git/<name>` through git's own CGI program and requires a login for `/private/`.
 
     It redirects `/to/<host>/<path>` to `/<path>` on that host and the same port.
@@ -68,14 +69,22 @@ def git_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     """The URL of a server that serves the repositories in `tmp_path` below `/git/`."""
     monkeypatch.setenv("GIT_PROJECT_ROOT", str(tmp_path))
     monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _GitHandler)
-    server.backend = str(Path(git("--exec-path", cwd=tmp_path)) / "git-http-backend")
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), GitHandler)) as url:
+        yield url
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[str]:
+    """Run a server of GitHandlers until the block is left, and yield its URL."""
+    server.backend = str(Path(git("--exec-path", cwd=Path("/"))) / "git-http-backend")
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,))
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from .jobs import AlreadyThere, ClusterUnavailable, Jobs, NoRoom
 from .podstate import job_ended
 from .registry import Registry
 
-BUILDER_VERSION: Final = "kube-3"
+BUILDER_VERSION: Final = "kube-4"
 """Part of every environment's id: a new version makes new environments."""
 
 _KNOWN_SECONDS: Final = 30

@@ -1,0 +1,89 @@
+"""Fetch the submodules of a checkout, and theirs, one by one, so that the log names the one that fails.
+
+A URL that needs ssh keys is fetched by https instead. As with repo2docker, a build fails without one of its submodules:
+its files would be missing without a word. Runs in the binder and in build pods.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+from ..command import CommandFailed
+from ..errors import BuildFailed
+from ..git import Git, https_url
+
+_MOST = 100
+_NAME_CHARACTERS = 100
+_NOT_ALLOWED = ("not allowed", "is not supported")
+
+
+class Submodules:
+    """The submodules of the checkout in one directory."""
+
+    def __init__(self, git: Git, checkout: Path, deadline: float) -> None:
+        self._git = git
+        self._checkout = checkout
+        self._deadline = deadline
+        self.folders: list[Path] = []
+        """The directories of the submodules fetched so far."""
+
+    async def run(self) -> AsyncGenerator[str, None]:
+        """Fetch all submodules and yield git's output. Raises BuildFailed or CommandTimedOut."""
+        waiting = [self._checkout]
+        while waiting:
+            folder = waiting.pop(0)
+            for path in await self._paths(folder):
+                if len(self.folders) == _MOST:
+                    raise BuildFailed(f"The repository has more than {_MOST} submodules.", "Use fewer of them.")
+                async with aclosing(self._fetch(folder, path)) as lines:
+                    async for line in lines:
+                        yield line
+                self.folders.append(folder / path)
+                waiting.append(folder / path)
+
+    async def _paths(self, folder: Path) -> list[str]:
+        """Return the paths of the submodules of the checkout in `folder`, and prepare their URLs."""
+        if not (folder / ".gitmodules").exists():
+            return []
+        await self._git.run("submodule", "init", cwd=folder)
+        if not self._git.access.allow_local:  # else the user's own ssh keys may work
+            await self._use_https(folder)
+        status = await self._git.run("submodule", "status", cwd=folder)
+        if status.code:
+            raise BuildFailed("The repository's .gitmodules does not name all of its submodules.", "Correct it.")
+        return [line[1:].split(" ", 1)[1] for line in status.out.splitlines() if line.startswith("-")]
+
+    async def _use_https(self, folder: Path) -> bool:
+        """Replace the ssh URLs of the submodules of `folder` by https; return whether there were any."""
+        config = await self._git.run("config", "-z", "--get-regexp", r"^submodule\..*\.url$", cwd=folder)
+        entries = [entry.partition("\n") for entry in config.out.split("\0")]
+        replaced = [(name, https) for name, _, url in entries if (https := https_url(url))]
+        for name, https in replaced:
+            await self._git.run("config", name, https, cwd=folder)
+        return bool(replaced)
+
+    async def _fetch(self, folder: Path, path: str) -> AsyncGenerator[str, None]:
+        for last in (False, True):
+            seconds = self._deadline - time.monotonic()
+            args = ("submodule", "update", "--depth", "1", "--", path)
+            try:
+                async with aclosing(self._git.stream(*args, cwd=folder, timeout_seconds=seconds)) as lines:
+                    async for line in lines:
+                        yield line
+                return
+            except CommandFailed as error:
+                if last or not await self._use_https(folder):
+                    raise _failure(path, error) from None
+
+
+def _failure(path: str, error: CommandFailed) -> BuildFailed:
+    name = "".join(each if each.isprintable() and each != "`" else "?" for each in path[:_NAME_CHARACTERS])
+    if any(words in line for line in error.tail for words in _NOT_ALLOWED):
+        return BuildFailed(
+            f"The repository's submodule `{name}` has a URL that this binder does not allow.",
+            "Use an https, http or ssh URL for each submodule.",
+        )
+    return BuildFailed(f"The repository's submodule `{name}` could not be fetched.", "Check that it is public.")
