@@ -1,4 +1,4 @@
-"""`python -m benchmarks.kills`: kills at random moments of launches until a number is reached; fails if anything is left."""
+"""`python -m benchmarks.kills`: kills at random moments of launches; fails if anything is left that no server owns."""
 
 from __future__ import annotations
 

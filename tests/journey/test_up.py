@@ -72,21 +72,29 @@ def test_the_next_up_cleans_up_after_a_killed_stack(stack: LocalStack, escaped: 
     assert not stack.processes()
 
 
-@pytest.mark.parametrize("together", ["alone", "with the hub"])
-def test_everything_ends_with_a_killed_up(stack: LocalStack, escaped: Escaped, together: str) -> None:
-    """Launchers wait for the end of `up`; nobody needs to tell them, also not the hub."""
+def test_everything_ends_with_a_killed_up(stack: LocalStack, escaped: Escaped) -> None:
+    """Launchers wait for the end of `up`, so the hub may die with it."""
     stack.start()
     session = stack.launch(stack.example("minimal"))
     until("its cluster runs", session.clusters, 60)
     escape(session, escaped)
-    killed = [stack.process] if together == "alone" else [stack.process, stack.service("jupyterhub -f")]
-    for each in killed:
-        each.send_signal(signal.SIGSTOP)
-    for each in killed:
-        each.send_signal(signal.SIGKILL)
+    killed = (stack.process, stack.service("jupyterhub -f"))
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for each in killed:
+            each.send_signal(number)
     stack.process.wait(timeout=10)
     until("the services have ended", lambda: not stack.processes(), 60)
     until("the session has ended", lambda: not stack.processes(session.id) and not escaped.runs(), 60)
+
+
+def test_a_stop_ends_hung_processes(stack: LocalStack, escaped: Escaped) -> None:
+    stack.start()
+    session = stack.launch(stack.example("minimal"))
+    escape(session, escaped)
+    for process in (*stack.processes(), *stack.processes(session.id)):
+        process.suspend()
+    stack.stop()
+    assert not stack.processes() and not stack.processes(session.id) and not escaped.runs()
 
 
 def test_the_end_of_the_terminal_stops_everything(stack: LocalStack) -> None:

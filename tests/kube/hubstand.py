@@ -19,6 +19,7 @@ from typing import Any
 
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.launch.hub import Hub
+from pangeo_binder.local.parent import ends_with_parent
 from pangeo_binder.model import ContainerImage, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.ticket import sign
@@ -45,6 +46,7 @@ from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.kube.placement import Placement
 from pangeo_binder.kube.pods import TierPods
+from pangeo_binder.local.parent import ends_with_parent
 from tests.kube.hubstand import SERVICES
 from tests.kube.launchhub import NoProxy
 c.JupyterHub.bind_url = "http://127.0.0.1:1/"
@@ -55,7 +57,8 @@ c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.load_roles = roles(on_kubernetes=True)
 c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 0}}
-reaper = [sys.executable, "-m", "pangeo_binder.hub.kube.namespace_reaper", "{shared}"]
+# the hub gives a service a session of its own, so a kill of the hub's process group does not reach it
+reaper = ends_with_parent([sys.executable, "-m", "pangeo_binder.hub.kube.namespace_reaper", "{shared}"])
 way = {{name: os.environ[name] for name in ("KUBECONFIG", "PYTHONPATH", "HOME")}}
 c.JupyterHub.services = [
     *({{"name": name, "api_token": name.ljust(32, "-")}} for name in SERVICES),
@@ -152,7 +155,7 @@ class HubStand:
     def _run(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PYTHONPATH": str(ROOT)}
         with (self.folder / f"{name}.log").open("ab") as log:
-            whole = [sys.executable, *command]
+            whole = ends_with_parent([sys.executable, *command])
             return subprocess.Popen(
                 whole, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
