@@ -27,6 +27,6 @@ class PodPaths:
     image: Path = Path(IMAGE_DIR)
     build: Path = Path(BUILD_DIR)
     report: Path = Path("/dev/termination-log")
-    """A failed container writes its reason here; the Kubernetes default for `terminationMessagePath`."""
+    """A failed container writes its reason here, `push` the image's digest; the default `terminationMessagePath`."""
     session: Path = Path("/opt/pangeo-binder/session")
     """The directory with the session distribution's wheel, in the image of build pods."""

@@ -32,7 +32,7 @@ class RegistryServer:
     def request(self, method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream") -> Any:
         """Send a request and return the response; `path` may be a full URL."""
         url = path if "://" in path else f"http://{self.address}{path}"
-        headers = {"Content-Type": kind, **self.headers}
+        headers = {"Content-Type": kind, "Accept": _KIND, **self.headers}  # without it, OCI manifests get 404
         return urllib.request.urlopen(urllib.request.Request(url, body or None, headers, method=method), timeout=10)
 
     def push(self, name: str, tag: str, text: str = "layer", **labels: str) -> str:

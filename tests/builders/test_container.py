@@ -23,7 +23,8 @@ from pangeo_binder.builders.pod_layout import PodPaths
 from pangeo_binder.builders.session_needs import NEEDS
 from pangeo_binder.errors import BuildFailed, refusal_from
 from pangeo_binder.model import Repo, RepoRef
-from tests.builders.registryserver import credentials, htpasswd, run_registry
+from tests.builders.registryserver import PASSWORD, USER, basic, credentials, htpasswd, run_registry
+from tests.builders.tokenserver import token_server
 
 TOOLS = [name for name in ("skopeo", "docker-registry") if not shutil.which(name)]
 needs_tools = pytest.mark.skipif(bool(TOOLS), reason=f"LEFT OUT: no {', '.join(TOOLS)} here")
@@ -66,6 +67,9 @@ def test_an_image_is_pushed_with_the_password_from_the_file(layout, paths, tmp_p
         file = credentials(tmp_path / "login.json", server.address)
         reference = f"{server.address}/environments:abc"
         assert container.main(["push", "--plain-http", f"--credentials={file}", "--", reference], paths) == 0
+        server.headers["Authorization"] = f"Basic {basic(USER, PASSWORD)}"
+        pushed = server.request("HEAD", "/v2/environments/manifests/abc").headers["Docker-Content-Digest"]
+        assert paths.report.read_text() == pushed
         assert container.main(["push", "--plain-http", "--", reference], paths) == 1
     error = refusal_from(paths.report.read_text())
     assert isinstance(error, BuildFailed) and "could not be pushed" in error.message
@@ -80,9 +84,22 @@ def test_nothing_is_pushed_to_a_registry_that_takes_images_without_the_password(
         assert container.main(["push", "--plain-http", f"--credentials={file}", "--", reference], paths) == 1
         with pytest.raises(HTTPError, match="404"):
             server.request("GET", "/v2/environments/manifests/abc")
+        error = refusal_from(paths.report.read_text())
         assert container.main(["push", "--plain-http", "--", reference], paths) == 0, "the operator accepted it"
-    error = refusal_from(paths.report.read_text())
+        pushed = server.request("HEAD", "/v2/environments/manifests/abc").headers["Docker-Content-Digest"]
+        assert paths.report.read_text() == pushed
     assert isinstance(error, BuildFailed) and "takes images without a password" in error.message
+
+
+@needs_tools
+def test_nothing_is_pushed_to_a_registry_that_gives_everyone_a_token_to_push(layout, paths, tmp_path):
+    with token_server(tmp_path) as tokens, run_registry(tmp_path / "registry", tokens.auth) as server:
+        file = credentials(tmp_path / "login.json", server.address)
+        push = ["push", "--plain-http", f"--credentials={file}", "--", f"{server.address}/environments:abc"]
+        assert container.main(push, paths) == 0
+        tokens.for_everyone = True
+        assert container.main(push, paths) == 1
+    assert "takes images without a password" in paths.report.read_text()
 
 
 @pytest.mark.parametrize("where", ["index.json", "blobs/sha256/x", "link"])

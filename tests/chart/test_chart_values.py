@@ -74,6 +74,39 @@ def test_an_error_names_the_wrong_key(path: Path, helm: Helm, tmp_path: Path) ->
     assert expected in done.stderr
 
 
+REGISTRIES = {
+    "in the cluster": ("registry.namespace=registry", "registry.pushAddress=registry.registry:5000"),
+    "in networks of ours": ("registry.networks={10.20.0.0/28}",),
+    "without TLS": ("registry.plainHttp=true", "registry.address=127.0.0.1:30500"),
+    "with a login for reading": ("registry.readSecret=registry-read",),
+    "without the key": ("registry.pushSecret=null",),
+}
+
+
+@pytest.mark.parametrize("changes", [(), ("--is-upgrade",)], ids=["install", "upgrade"])
+@pytest.mark.parametrize("values", REGISTRIES.values(), ids=REGISTRIES)
+def test_every_registry_needs_a_password_for_pushing(
+    values: tuple[str, ...], changes: tuple[str, ...], helm: Helm
+) -> None:
+    common = (
+        "template",
+        "binder",
+        helm.chart,
+        "--kube-version",
+        "1.34.0",
+        "-f",
+        CONNECTED,
+        "-f",
+        EXAMPLES[0],
+        *changes,
+    )
+    others = [part for value in values for part in ("--set", value)]
+    done = helm.run(*common, "--set", "registry.pushSecret=", *others)
+    assert done.returncode != 0 and "registry.pushSecret: name the Secret with which builds push" in done.stderr
+    done = helm.run(*common, *others, "--set", "registry.pushSecret=registry-push")
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_old_cluster_is_refused(helm: Helm) -> None:
     done = helm.run("template", "binder", helm.chart, "--kube-version", "1.29.0", "-f", EXAMPLES[0])
     assert done.returncode != 0

@@ -37,6 +37,15 @@ async def test_the_largest_body_is_read(url: str) -> None:
             assert answer.status == 200
 
 
+@pytest.mark.parametrize("part", [b"[[[]]],", b"[],", b'{"a":[]},'])
+async def test_the_slowest_body_holds_nobody_up(url: str, part: bytes) -> None:
+    many = (MAX_BODY_BYTES - 20) // len(part)
+    async with aiohttp.ClientSession() as http, loop_meter():
+        for _ in range(3):
+            async with http.post(url, data=b'{"x":"","y":[' + part * many + b"0]}") as answer:
+                assert (answer.status, await answer.json()) == (200, 0)
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"1", b"{", b"\xff", b"[" * 200_000, b'{"x":' * 40_000, b" " * (MAX_BODY_BYTES + 1), b" " * 1_000_000],

@@ -11,6 +11,7 @@ from urllib.error import HTTPError
 import pytest
 
 from pangeo_binder.errors import SeatLost
+from pangeo_binder.hub.request_limits import BODY_BYTES
 from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS
 from pangeo_binder.model import to_wire
 from pangeo_binder.names import new_launch_id
@@ -97,6 +98,22 @@ def test_a_body_has_a_bounded_size(hub: HubProcess, size: int, status: int) -> N
         urllib.request.urlopen(request, timeout=60)
     with refused.value as answer:
         assert answer.status == status
+
+
+@pytest.mark.parametrize(("size", "statuses"), [(BODY_BYTES, {403}), (BODY_BYTES + 1, {400, 0}), (10**7, {400, 0})])
+def test_the_hub_reads_a_bounded_body_of_everybody(hub: HubProcess, size: int, statuses: set[int]) -> None:
+    address = f"{hub.values.hub_api}/users/nobody/activity"
+    request = urllib.request.Request(address, b" " * size, {"Content-Type": "application/json"}, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            status = answer.status
+    except HTTPError as refused:
+        with refused:
+            status = refused.code
+    except OSError:  # the hub closed the connection before it was all sent
+        status = 0
+    assert status in statuses
+    assert hub.ask("binder", "GET", "/").status == 200
 
 
 def test_a_long_report_arrives_in_parts(hub: HubProcess, counter: str) -> None:

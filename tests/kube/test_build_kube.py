@@ -43,7 +43,7 @@ async def started(stand: Stand, events: list[BuildEvent]) -> None:
 def finish(stand: Stand, id_: str) -> str:
     """Push an image and write the pod's success, as a build does; return the image's digest."""
     digest = stand.registry.push(stand.settings.registry.name, id_)
-    stand.say(**ended("push", 0))
+    stand.say(**ended("push", 0, digest))
     return digest
 
 

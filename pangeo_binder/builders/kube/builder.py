@@ -1,5 +1,7 @@
 """Builds environments as container images, each by one Kubernetes Job, and finds them in a registry.
 
+An image that the registry has in place of the one that a build reported is not used.
+
 The Job's name follows from the environment, so all binders together make one Job per environment. It belongs to none of
 them: it runs on when a binder stops, and the next request follows it from its first line. A Job ends by its own time
 limit, or when no binder follows it any more (`followed`), and is deleted by its own time to live. Runs in the binder;
@@ -9,6 +11,7 @@ the pod's side is `builders.pod`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Set
 from contextlib import aclosing
@@ -28,8 +31,10 @@ from .follow import POLL_SECONDS, JobFollower, RetryWindow
 from .followed import FollowedJobs
 from .job import KubeBuildSettings, job_manifest, job_name
 from .jobs import AlreadyThere, ClusterUnavailable, Jobs, NoRoom
-from .podstate import job_ended
+from .podstate import job_ended, pushed_digest
 from .registry import Registry
+
+log = logging.getLogger(__name__)
 
 BUILDER_VERSION: Final = "kube-4"
 """Part of every environment's id: a new version makes new environments."""
@@ -38,6 +43,14 @@ _KNOWN_SECONDS: Final = 30
 """How long a found image is not looked up again: a hundred clicks of a workshop are one request."""
 _REQUESTS: Final = 1000
 """How many images' labels are cached; the content of a digest never changes."""
+_REPORTED: Final = 10_000
+"""How many environments' digests are kept, as their builds reported them."""
+
+
+class ImageReplaced(BuildFailed):
+    """The registry has another image than the one that the environment's build pushed."""
+
+    status, reason = 502, "image_replaced"
 
 
 class KubeBuilder(Builder):
@@ -53,6 +66,7 @@ class KubeBuilder(Builder):
         self._digest = session_digest(resource("session"))
         self._known: dict[str, tuple[Environment, float]] = {}
         self._requests: dict[str, RepositoryRequest] = {}
+        self._reported: dict[str, str] = {}
         self._asking = asyncio.Lock()
 
     def environment_id(self, repo: Repo) -> str:
@@ -60,12 +74,19 @@ class KubeBuilder(Builder):
         return environment_id(repo.ref.url, repo.revision, BUILDER_VERSION, self.settings.base_image, self._digest)
 
     async def find(self, repo: Repo) -> Environment | None:
-        """Return the environment of `repo` if the registry has its image, or None. Raises RegistryUnavailable."""
+        """Return the environment of `repo` if the registry has its image, or None. Raises RegistryUnavailable.
+
+        An image that was replaced counts as none, so that it is built again.
+        """
         id_, now = self.environment_id(repo), time.monotonic()
         if id_ in self._known and self._known[id_][1] > now:
             return self._known[id_][0]
         self._known = {name: pair for name, pair in self._known.items() if pair[1] > now}
-        if found := await self._pushed(id_):
+        try:
+            found = await self._pushed(id_)
+        except ImageReplaced:
+            return None
+        if found:
             self._known[id_] = (found, now + _KNOWN_SECONDS)
         return found
 
@@ -88,10 +109,11 @@ class KubeBuilder(Builder):
                 else:
                     job = step
         if job is not None:
-            events = JobFollower(self._jobs, job, self.settings).events()
-            async with self.followed.following(job), aclosing(events):
+            follower = JobFollower(self._jobs, job, self.settings)
+            async with self.followed.following(job), aclosing(follower.events()) as events:
                 async for event in events:
                     yield event
+            self._keep_report(id_, follower.digest)
         environment = await self._pushed(id_)
         if environment is None:
             raise PangeoBinderError(f"The image {id_} was pushed, but the binder's registry does not have it")
@@ -111,9 +133,34 @@ class KubeBuilder(Builder):
         await self._jobs.close()
         await self._registry.close()
 
+    def _keep_report(self, id_: str, digest: str) -> None:
+        """Remember which image a build pushed."""
+        if digest:
+            self._reported.pop(id_, None)
+            self._reported = dict([*self._reported.items(), (id_, digest)][-_REPORTED:])
+        else:
+            log.warning("The build of environment %s did not report its image's digest", id_)
+
     async def _pushed(self, id_: str) -> Environment | None:
+        """Return the environment if the registry has its image, or None. Raises RegistryUnavailable, ImageReplaced."""
         digest = await self._registry.digest(id_)
-        return ContainerImage(id_, self.settings.registry.pull_reference(digest)) if digest else None
+        if digest is None:
+            return None
+        if digest != self._reported.get(id_, digest):
+            log.error("The registry's image %s is %s, but its build pushed %s", id_, digest, self._reported[id_])
+            raise ImageReplaced(
+                "The registry of this binder has another image than the one that was built.",
+                "Tell the operator of this binder: somebody else can push to its registry.",
+            )
+        return ContainerImage(id_, self.settings.registry.pull_reference(digest))
+
+    async def _completed(self, id_: str, job: Any) -> bool:
+        """Return whether the registry has the image that the successful `job` pushed."""
+        self._keep_report(id_, pushed_digest(await self._jobs.pod(job)))
+        try:
+            return await self._pushed(id_) is not None
+        except ImageReplaced:
+            return False
 
     async def _joined(self, id_: str, repo: Repo) -> AsyncGenerator[str | Any, None]:
         """Yield what the build waits for, then the Job to follow: a new one or one that runs; none if it is done.
@@ -135,7 +182,7 @@ class KubeBuilder(Builder):
                         yield "This environment is being built already; following that build."
                         yield job
                         return
-                    if ended == "Complete" and await self._pushed(id_):
+                    if ended == "Complete" and await self._completed(id_, job):
                         return
                     if ended is not None:
                         await self._jobs.delete(job)

@@ -22,7 +22,7 @@ from ..pod_layout import BUILD, PUSH
 from .job import KubeBuildSettings
 from .jobs import ClusterUnavailable, Jobs
 from .podlog import LogCursor
-from .podstate import failure, job_ended, never_started, stuck, waits_for
+from .podstate import failure, job_ended, never_started, pushed_digest, stuck, waits_for
 
 POLL_SECONDS: Final = 1.0
 _LOG_TRIES: Final = 3
@@ -55,6 +55,11 @@ class JobFollower:
         self._read: set[tuple[str, str]] = set()
         self._pod: Json | None = None
         self._starting = RetryWindow(settings.retry_seconds)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the image that the build pushed; empty if it has not, or did not report it."""
+        return pushed_digest(self._pod)
 
     async def events(self) -> AsyncGenerator[BuildEvent, None]:
         """Yield the build's log until the Job is done.

@@ -13,6 +13,7 @@ from ...errors import BuildFailed, RefNotFound, RepoNotFound, UserError, refusal
 from ...kube import pod_status
 from ...kube.pod_status import Json, container_state
 from ..pod_layout import BUILD, PUSH
+from .registry import DIGEST
 
 _MESSAGE_CHARACTERS: Final = 400
 _NEVER_STARTS: Final = {
@@ -83,6 +84,12 @@ def failure(pod: Json | None, memory: str, disk: str) -> UserError:
                 f"The build ended with exit code {state.exit_code}.", "The log says why."
             )
     return BuildFailed("The build ended before it was done.", "Open the link again.")
+
+
+def pushed_digest(pod: Json | None) -> str:
+    """Return the digest of the image that the pod's `push` reported; empty if it reported none."""
+    state = container_state(pod, PUSH)
+    return state.message if state.exit_code == 0 and DIGEST.fullmatch(state.message) else ""
 
 
 def _reported(text: str) -> UserError | None:

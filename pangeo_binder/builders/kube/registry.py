@@ -31,7 +31,7 @@ _KINDS: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _SECONDS: Final = 15
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -97,7 +97,7 @@ class Registry:
             answer = await self._asked("GET", f"manifests/{tag}")
         if answer is None:
             return None
-        if not _DIGEST.fullmatch(answer.digest):
+        if not DIGEST.fullmatch(answer.digest):
             self._refuse(f"digest {answer.digest[:80]!r}", "gives an unexpected answer")
         return answer.digest
 
@@ -126,7 +126,7 @@ class Registry:
 
     async def _document(self, kind: str, digest: str) -> dict[str, Any]:
         """Return the document `digest`, which must exist. Raises RegistryUnavailable, LookupError, AnswerInvalid."""
-        answer = await self._asked("GET", f"{kind}/{digest}") if _DIGEST.fullmatch(digest) else None
+        answer = await self._asked("GET", f"{kind}/{digest}") if DIGEST.fullmatch(digest) else None
         if answer is None:
             raise LookupError(digest)
         found: dict[str, Any] = parse_json(answer.body)

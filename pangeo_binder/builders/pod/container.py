@@ -1,7 +1,8 @@
 """The two commands of a build pod: `build` makes an image of a commit with repo2docker; `push` pushes it to a registry.
 
 `build` runs the repository's code and has no secret. `push` runs none of that code and reads the registry's password
-from a file. Each writes the reason for a failure to the container's termination log. Runs in build pods.
+from a file. Each writes the reason for a failure to the container's termination log; `push` writes the digest of the
+image there if it succeeds. Runs in build pods.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
+import json
 import logging
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Sequence
 from contextlib import aclosing
+from email.message import Message
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 from ...errors import BuildFailed, UserError, refusal_text
 from ...git import GitAccess
@@ -40,6 +45,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FETCH_SECONDS = 24 * 3600  # the pod's own deadline is the effective limit
 _REPORT_CHARACTERS = 2000
 _PROBE_SECONDS = 15
+_PROBE_BYTES = 1 << 16
+_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Image(Repo2Docker):
@@ -116,8 +123,8 @@ def _log() -> logging.Logger:
     return log
 
 
-def push(reference: str, credentials: str, plain_http: bool, paths: PodPaths) -> None:
-    """Push the image as `reference`. Raises BuildFailed."""
+def push(reference: str, credentials: str, plain_http: bool, paths: PodPaths) -> str:
+    """Push the image as `reference` and return its digest. Raises BuildFailed."""
     # `build` may have left a link to the password, so that we would push it. No file changes after this check: `build`
     # has ended, and this directory is read-only
     if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in paths.image.rglob("*")):
@@ -131,25 +138,59 @@ def push(reference: str, credentials: str, plain_http: bool, paths: PodPaths) ->
     options += ["--dest-tls-verify=false"] if plain_http else []
     sys.stdout.write("Pushing the image\n")
     sys.stdout.flush()
-    command = ["skopeo", "copy", *options, "--", f"oci:{paths.image}", f"docker://{reference}"]
-    if subprocess.run(command, stdout=sys.stdout, stderr=subprocess.STDOUT, check=False).returncode:
-        raise BuildFailed("The image was built but could not be pushed to this binder's registry.", "Try again later.")
+    with tempfile.NamedTemporaryFile("r") as digest:
+        options.append(f"--digestfile={digest.name}")
+        command = ["skopeo", "copy", *options, "--", f"oci:{paths.image}", f"docker://{reference}"]
+        if subprocess.run(command, stdout=sys.stdout, stderr=subprocess.STDOUT, check=False).returncode:
+            raise BuildFailed(
+                "The image was built but could not be pushed to this binder's registry.", "Try again later."
+            )
+        return Path(digest.name).read_text().strip()
 
 
 def takes_images_from_anyone(reference: str, plain_http: bool) -> bool:
     """Return whether the registry of `reference` starts an upload without a password, as for the steps of a build.
 
-    False if it does not answer: the push itself reports that. An upload that is never finished expires.
-    Protocol: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-a-blob-monolithically
+    It may also give a token for it to everyone. False if it does not answer: the push itself reports that. An upload
+    that is never finished expires.
+    Protocol: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-a-blob-monolithically and
+    https://distribution.github.io/distribution/spec/auth/token/
     """
     registry, _, image = reference.partition("/")
-    kind = http.client.HTTPConnection if plain_http else http.client.HTTPSConnection
-    connection = kind(registry, timeout=_PROBE_SECONDS)
+    name = image.rpartition(":")[0]
+    url = f"{'http' if plain_http else 'https'}://{registry}/v2/{name}/blobs/uploads/"
     try:
-        connection.request("POST", f"/v2/{image.rpartition(':')[0]}/blobs/uploads/")
-        return connection.getresponse().status == http.client.ACCEPTED
-    except (OSError, http.client.HTTPException):
+        status, headers, _ = _request("POST", url)
+        for challenge in headers.get_all("WWW-Authenticate", []) if status == http.client.UNAUTHORIZED else []:
+            if token := _anonymous_token(challenge, f"repository:{name}:pull,push"):
+                status, _, _ = _request("POST", url, f"Bearer {token}")
+        return status == http.client.ACCEPTED
+    except (OSError, http.client.HTTPException, ValueError):
         return False
+
+
+def _anonymous_token(challenge: str, scope: str) -> str:
+    """Return the token that the token service of `challenge` gives to everyone for `scope`; empty if it gives none."""
+    kind, _, rest = challenge.partition(" ")
+    asked = dict(_PARAMETER.findall(rest))
+    if kind.lower() != "bearer" or "realm" not in asked:
+        return ""
+    query = urlencode({"service": asked.get("service", ""), "scope": scope})
+    status, _, body = _request("GET", f"{asked['realm']}?{query}")
+    answer = json.loads(body) if status == http.client.OK else {}
+    return str(answer.get("token") or answer.get("access_token") or "") if isinstance(answer, dict) else ""
+
+
+def _request(method: str, url: str, authorization: str = "") -> tuple[int, Message, bytes]:
+    """Return the status, headers and first bytes of an answer. Raises OSError, HTTPException or ValueError."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
+    connection = kind(parts.netloc, timeout=_PROBE_SECONDS)
+    try:
+        headers = {"Authorization": authorization} if authorization else {}
+        connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read(_PROBE_BYTES)
     finally:
         connection.close()
 
@@ -175,7 +216,9 @@ def main(argv: Sequence[str], paths: PodPaths = PodPaths()) -> int:  # noqa: B00
         if args.command == BUILD:
             build(Repo(RepoRef("git", args.url, args.ref), args.commit), paths)
         else:
-            push(args.reference, args.credentials, args.plain_http, paths)
+            digest = push(args.reference, args.credentials, args.plain_http, paths)
+            if paths.report.exists():
+                paths.report.write_text(digest)
     except UserError as error:
         sys.stdout.write(f"{error}\n")
         if paths.report.exists():

@@ -18,6 +18,7 @@ from ...hub.kube.launch_objects import LaunchObjects
 from ...hub.kube.settings import Allowances, Binding, KubeSettings, Neighbours, Ports
 from ...hub.kube.spawner import KubeLaunchSpawner
 from ...hub.provision import Clusters, Provisioner, StorageService
+from ...hub.request_limits import limit_requests
 from ...hub.roles import GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...kube.api import KubeApi
 from ...kube.placement import Placement
@@ -39,6 +40,7 @@ _POLL_SECONDS = 10
 def configure(c: Any) -> None:
     """Configure the hub."""
     values = read_values()
+    limit_requests()
     _hub(c, values)
     _spawner(c, values)
     c.JupyterHub.services = [*c.JupyterHub.get("services", ()), *_services(values)]

@@ -14,6 +14,7 @@ from ...hub.dask.gateway import GatewayClusters, GatewayService
 from ...hub.local.proxy import WatchedTraefikProxy
 from ...hub.local.spawner import LocalLaunchSpawner
 from ...hub.provision import Provisioner, StorageService
+from ...hub.request_limits import limit_requests
 from ...hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR
@@ -30,6 +31,7 @@ _FIRST = 1_000_000
 def configure(c: Any, state_dir: str) -> None:
     """Configure the hub of the stack at `state_dir`."""
     values = read_values(state_dir)
+    limit_requests()
     _hub(c, values)
     _proxy(c, values)
     _spawner(c, values)
