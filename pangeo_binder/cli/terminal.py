@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,3 +20,16 @@ def make_console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else _NO_TERMINAL_COLUMNS)
+
+
+@contextmanager
+def status_line(console: Console, text: str) -> Iterator[Callable[[str], None]]:
+    """Show a line that says what happens now, and yield what changes its text; without a terminal, show nothing.
+
+    Rich draws the line into a file as well if FORCE_COLOR is set, as in many CI systems.
+    """
+    if not console.file.isatty():
+        yield lambda text: None
+        return
+    with console.status(text) as status:
+        yield status.update
