@@ -6,6 +6,8 @@ And the page through which they open a browser.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -28,3 +30,16 @@ def redirect_page(address: str) -> str:
     """Return a page that opens `address`. In a private file, it keeps a token out of the browser's command line, which
     every user of a machine can read."""
     return f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">'
+
+
+@contextmanager
+def status_line(console: Console, text: str) -> Iterator[Callable[[str], None]]:
+    """Show a line that says what happens now, and yield what changes its text; without a terminal, show nothing.
+
+    Rich draws the line into a file as well if FORCE_COLOR is set, as in many CI systems.
+    """
+    if not console.file.isatty():
+        yield lambda text: None
+        return
+    with console.status(text) as status:
+        yield status.update

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .terminal import make_console, status_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -95,13 +97,11 @@ def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool, 
       pangeo-binder up
       pangeo-binder up --port 9000 --state-dir /data/binder --no-open
     """
-    from rich.console import Console
-
     from ..deploy.local.stack import Stack
     from ..deploy.local.values import LocalOptions
     from ..policy.load import load_policy
 
-    console = Console()
+    console = make_console()
     # also SIGINT: a process that a shell starts in the background ignores it by default
     for number in _STOP_SIGNALS:
         signal.signal(number, _interrupt)
@@ -153,13 +153,13 @@ def _start(stack: Stack, console: Console, port: int | None) -> None:
     console.print(f"Processes of a session are found by {stack.found_by}.")
     stack.start()
     started: set[str] = set()
-    with console.status("Starting …") as status:
+    with status_line(console, "Starting …") as show:
         for answering in stack.wait_until_ready():
             for service in (service for service in _SERVICES if service in answering - started):
                 console.print(f"Started: {service}")
             started |= answering
             missing = [service for service in _SERVICES if service not in answering]
-            status.update(f"Starting … waiting for {', '.join(missing) or 'the last checks'}")
+            show(f"Starting … waiting for {', '.join(missing) or 'the last checks'}")
     _print_addresses(stack, console)
 
 

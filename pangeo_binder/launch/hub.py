@@ -46,6 +46,11 @@ _BUSY_SECONDS = 120
 """How long a launch waits for a busy hub; the ticket has to last until it is taken."""
 _BUSY_LOOK_SECONDS = 5
 """How often it asks again; the hub proposes half a minute or more, which is meant for people."""
+_STOPPING = 400
+"""The hub's answer to the deletion of a user whose server is stopping."""
+_STOP_SECONDS, _STOP_LOOK_SECONDS = 90, 1.0
+"""How long, and how often, the stop of a server is repeated. One that ignores signals needs 15 s, and a hub that was
+restarted about as long."""
 _FAILED = "Spawn failed: "
 _ADMISSIONS = "/pangeo-binder/admissions"
 _RESERVED, _FULL, _STARTING = 201, 409, 503
@@ -187,16 +192,28 @@ class Hub:
         raise HubUnavailable("JupyterHub stopped reporting how the server starts.", _AGAIN)
 
     async def stop(self, launch: Launch) -> None:
-        """Stop the launch's server and delete its user, in whatever state they are, without waiting for the culler."""
-        user = quote(launch.user, safe="")
-        await self._call("DELETE", f"/users/{user}/server", ok=(202, 204, 400, 404))
-        for _ in range(_CALL_SECONDS):
-            # a server that is still stopping keeps its user
-            try:
-                await self._call("DELETE", f"/users/{user}", ok=(204, 404))
-                return
-            except HubUnavailable:
-                await asyncio.sleep(1)
+        """Stop the launch's server and delete its user, in whatever state they are, without waiting for the culler.
+
+        Raises HubUnavailable if that is not done after many tries.
+        """
+        user = f"/users/{quote(launch.user, safe='')}"
+        deadline = time.monotonic() + _STOP_SECONDS
+        while not await self._is_gone(user):
+            if time.monotonic() >= deadline:
+                raise HubUnavailable("JupyterHub did not stop the server in time.", _AGAIN)
+            await asyncio.sleep(_STOP_LOOK_SECONDS)
+
+    async def _is_gone(self, user: str) -> bool:
+        """Ask the hub once to stop the server and to delete the user; return whether it did.
+
+        The hub fails if the server begins to stop by itself meanwhile, and keeps the user of one that is stopping.
+        """
+        try:
+            await self._call("DELETE", f"{user}/server", ok=(202, 204, 400, 404))
+            status, _ = await self._answer("DELETE", user, ok=(204, 400, 404))
+        except HubUnavailable:
+            return False
+        return status != _STOPPING
 
     async def servers(self) -> list[Server]:
         """Return every server the hub knows as starting or running that was started by a ticket."""

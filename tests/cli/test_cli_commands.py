@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from pangeo_binder import __version__
 from pangeo_binder.cli import _COMMANDS, group
+from pangeo_binder.cli.terminal import make_console, status_line
 from pangeo_binder.deploy.local.values import free_port
 from tests.stack.local import COMMAND
 from tests.stack.repository import repository
@@ -53,6 +54,15 @@ def test_help_lists_all_commands_and_says_where_to_start() -> None:
     assert set(_COMMANDS) == files - {"__init__", "reporef", "terminal"}
     assert all(f"  {name} " in shown for name in _COMMANDS)
     assert "Start here:" in shown
+
+
+def test_a_file_gets_no_status_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as many CI systems do
+    console = make_console()
+    with status_line(console, "Starting …") as show:
+        console.print("Started: hub", highlight=False)
+        show("Starting … waiting for binder")
+    assert capsys.readouterr().out == "Started: hub\n"
 
 
 def test_options_are_all_explained() -> None:

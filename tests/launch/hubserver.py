@@ -37,8 +37,12 @@ class SmallHub:
     users: set[str] = field(default_factory=set)
     broken: dict[str, web.Response] = field(default_factory=dict)
     """Answers in place of the good ones, by the beginning of a call."""
+    broken_calls: int = 0
+    """How many calls are broken before the hub is whole again; 0 for all."""
     says: tuple[dict[str, Any], ...] = ({"progress": 50, "message": "Half way"}, {"progress": 100, "ready": True})
     """The events of a server's progress."""
+    busy: bool = False
+    """Whether it starts as many servers as it may."""
     ends: bool = True
     """Whether the stream of progress ends after them; else it stays open."""
     tears: bool = False
@@ -63,7 +67,10 @@ class SmallHub:
         self.calls.append(call)
         for beginning, answer in self.broken.items():
             if call.startswith(beginning):
-                return answer
+                self.broken_calls -= 1
+                if not self.broken_calls:
+                    self.broken = {}
+                return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
         answered: web.StreamResponse = await handler(request)
         return answered
 
@@ -77,6 +84,8 @@ class SmallHub:
         return web.Response(status=204)
 
     async def start(self, request: web.Request) -> web.Response:
+        if self.busy:
+            return web.Response(status=429)
         ticket = (await request.json())["ticket"]
         with suppress(TicketInvalid):
             assert self.admissions.claim(read(ticket, KEYS).id), "a server without a seat"

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from pangeo_binder.answers import MAX_BYTES
 from pangeo_binder.errors import HubUnavailable, SpawnFailed, TicketExpired, UserError, refusal_text
+from pangeo_binder.launch import hub as module
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.model import Launch
 from pangeo_binder.names import new_launch_id
@@ -147,6 +148,29 @@ async def test_stopping_ends_server_and_user(rest: SmallHub, hub: Hub, launch: L
     await start(hub, launch)
     await hub.stop(launch)
     assert not rest.servers and not rest.users
+
+
+@pytest.mark.parametrize(("call", "status"), [("/server", 500), ("/server", 503), ("", 400), ("", 500)])
+async def test_a_stop_that_the_hub_cannot_take_yet_is_repeated(
+    rest: SmallHub, hub: Hub, launch: Launch, call: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STOP_LOOK_SECONDS", 0.01)
+    await start(hub, launch)
+    rest.broken, rest.broken_calls = (
+        {f"DELETE /users/{launch.user}{call}": web.Response(status=status, text=INSIDES)},
+        2,
+    )
+    await hub.stop(launch)
+    assert not rest.servers and not rest.users
+
+
+async def test_a_stop_is_not_repeated_for_ever(
+    rest: SmallHub, hub: Hub, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STOP_SECONDS", 0)
+    rest.broken = {"DELETE /users": web.Response(status=500)}
+    with pytest.raises(HubUnavailable):
+        await hub.stop(launch)
 
 
 async def test_strange_names_stay_in_their_place(rest: SmallHub, hub: Hub, launch: Launch) -> None:

@@ -21,6 +21,7 @@ from pangeo_binder.errors import (
 )
 from pangeo_binder.events import Event, Phase
 from pangeo_binder.launch import admission as module
+from pangeo_binder.launch import hub
 from pangeo_binder.launch.builds import SharedBuilds
 from pangeo_binder.launch.pipeline import Collaborators, Pipeline
 from pangeo_binder.launch.turns import BuildShares
@@ -126,6 +127,17 @@ async def test_a_server_that_does_not_come_up_is_ended(
     assert "secret" not in str(caught.value)
     await deleted(rest)
     assert not rest.servers and not rest.users
+
+
+async def test_a_hub_that_is_too_busy_keeps_no_user(
+    pipeline: Pipeline, click: Click, rest: SmallHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_BUSY_SECONDS", 0)
+    rest.busy = True
+    with pytest.raises(HubUnavailable, match="as many servers as it can"):
+        await journey(pipeline, click)
+    await deleted(rest)
+    assert not rest.users
 
 
 async def test_leaving_while_it_starts_ends_the_server(pipeline: Pipeline, click: Click, rest: SmallHub) -> None:

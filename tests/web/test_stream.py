@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -16,8 +17,10 @@ from pangeo_binder.errors import QuotaExceeded
 from pangeo_binder.events import Event, Phase
 from pangeo_binder.model import Click
 from pangeo_binder.web.context import StreamTimes
+from pangeo_binder.web.handler import Shared
 from pangeo_binder.web.limits import Limits
-from tests.web.webapp import SmallLaunch, WebApp, exactly, good_events
+from pangeo_binder.web.stream import BuildStream
+from tests.web.webapp import SmallLaunch, WebApp, context_of, exactly, good_events
 
 BUILD = "/build/git/https%3A%2F%2Fexample.org%2Fsst/main"
 SSE = {"Accept": "text/event-stream"}
@@ -65,6 +68,20 @@ async def test_each_event_is_sent_at_once(web: WebApp, http: aiohttp.ClientSessi
     launch = SmallLaunch([Event(Phase.WAITING, "one\n"), Event(Phase.WAITING, "two\n")], stays_seconds=3600)
     async with http.get(exactly(web.start(launch) + BUILD), headers=SSE) as response:
         assert b"one" in await asyncio.wait_for(response.content.readline(), 10)
+
+
+async def test_no_event_waits_for_the_receipt_of_the_one_before(web: WebApp, stream: Stream) -> None:
+    launch, without_delay = happy(), []
+
+    class WatchedStream(BuildStream):
+        async def _send(self, text: str) -> None:
+            await super()._send(text)
+            connection = self.request.connection.stream.socket  # type: ignore[union-attr]
+            without_delay.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    watched = ("/build/.*", WatchedStream, {"shared": Shared(context_of(launch))})
+    await stream(web.start(launch, more=[watched]) + BUILD)
+    assert len(without_delay) > 2 and all(without_delay)
 
 
 async def test_an_idle_stream_sends_keepalives_and_lingers(web: WebApp, stream: Stream) -> None:

@@ -28,6 +28,7 @@ from ...hub.local.launch_reaper import LaunchReaper
 from ...liveness import HubIsAlive
 from ...local.control_group import make_stack_group
 from ...local.lineage import hold_lifeline, is_supported
+from ...local.logs import bound_logs
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR, end_all, end_services
 from ...loopback import LOOPBACK
@@ -221,6 +222,7 @@ class Stack:
         if time.monotonic() < self._next_reap:
             return []
         self._next_reap = time.monotonic() + _REAP_SECONDS
+        bound_logs(self.log_file, self.values.folder("logs/servers"))
         return asyncio.run(self._reaper.reap())
 
     def _count_restart(self, name: str) -> None:
