@@ -33,6 +33,7 @@ _FOREIGN = (  # in repo2docker's order: the first build pack that matches wins
 )
 _MEMORY_BYTES = 1 << 30
 """Memory limit of detection: a repository's file may be endless (a link to /dev/zero) or unpack to gigabytes."""
+_RUNTIME_ENCODING = "The repository's runtime.txt is not plain UTF-8; save it so, without a byte order mark."
 _FOREIGN_FILES = {"apt.txt": "system packages (apt.txt)", "install.R": "R (install.R)"}
 
 
@@ -70,8 +71,12 @@ def detect(default_python: str) -> Recipe:
     pack = packs.PythonBuildPack(base_image="none")
     try:
         name = pack.runtime[0]
+    except UnicodeDecodeError:
+        return Recipe(mistake=_RUNTIME_ENCODING)
     except ValueError:
         return Recipe(mistake="The repository's runtime.txt does not have the form `python-3.11`.")
+    if name and name.startswith("\ufeff"):
+        return Recipe(mistake=_RUNTIME_ENCODING)
     if foreign := _foreign(pack):
         return Recipe(foreign=foreign)
     if name not in (None, "python"):

@@ -8,6 +8,7 @@ binder. The repository's code runs as the same user: use it on a personal machin
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -27,19 +28,18 @@ from ..base import Builder, BuildEvent, BuildSettings, disk_full
 from ..checkout import check_out
 from ..recipe import Recipe, check, from_json
 from ..session_needs import session_digest, session_needs
-from .explain import explain, own_indexes
 from .pythons import find_python
+from .requirements import Requirements, read_requirements
+from .scripts import check_scripts, make_executable
 from .store import EnvironmentStore
 from .variables import build_env
 
-BUILDER_VERSION = "venv-1"
+BUILDER_VERSION = "venv-2"
 """Part of every environment's id; change it when the way of building changes, so that environments are rebuilt."""
 
 _LOCK_POLL_SECONDS = 0.5
 _DETECT_SECONDS = 60
 _DETECT_BYTES = 1 << 16
-_REQUIREMENTS_CHARACTERS = 1 << 20
-"""How much of the requirements is searched for the names of package indexes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,7 @@ class VenvBuilder(Builder):
         await asyncio.to_thread(find_request, workspace.checkout)
         recipe = await self._recipe(workspace)
         check(recipe)
+        await asyncio.to_thread(check_scripts, workspace.checkout, recipe.post_build, recipe.start)
         async with aclosing(self._steps(recipe, workspace)) as building:
             async for line in building:
                 yield BuildEvent(Phase.BUILDING, line)
@@ -153,27 +154,41 @@ class VenvBuilder(Builder):
     async def _steps(self, recipe: Recipe, workspace: _Workspace) -> AsyncGenerator[str, None]:
         """Make the virtual environment, install into it, run postBuild, and yield the log."""
         python = await find_python(recipe.python, self.settings, workspace.env)
-        for step in (self._install(recipe, workspace, python), _post_build(recipe, workspace)):
+        if python.note:
+            yield python.note
+        for step in (self._install(recipe, workspace, python.path), _post_build(recipe, workspace)):
             async with aclosing(step) as lines:
                 async for line in lines:
                     yield line
 
     async def _install(self, recipe: Recipe, workspace: _Workspace, python: str) -> AsyncGenerator[str, None]:
-        uv = str(self.settings.uv)
-        wanted = (*(("-r", recipe.requirements) if recipe.requirements else ()), *((".",) if recipe.package else ()))
+        listed = await asyncio.to_thread(read_requirements, workspace.checkout, recipe.requirements, workspace.env)
+        for note in listed.notes:
+            yield note
+        package = (".",) if recipe.package else ()
+        packages = " and ".join((*filter(None, (recipe.requirements,)), *package)) or "no packages of the repository"
+        yield f"Installing {packages}, and the packages that every session needs"
         try:
-            needs = session_needs(await self._session_wheel(workspace))
-            packages = " ".join(wanted) or "no packages of the repository"
-            yield f"Installing {packages}, and the packages that every session needs"
-            for command in (
-                workspace.command(uv, "venv", "--quiet", "--python", python, str(workspace.venv)),
-                workspace.command(uv, "pip", "install", "--python", str(workspace.venv), *wanted, *needs),
-            ):
-                async with aclosing(stream(command)) as lines:
-                    async for line in lines:
-                        yield line
+            needs = (*package, *session_needs(await self._session_wheel(workspace)))
+            async with aclosing(self._installs(listed, workspace, python, needs)) as commands:
+                async for command in commands:
+                    async with aclosing(stream(command)) as lines:
+                        async for line in lines:
+                            yield line
         except CommandFailed as error:
-            raise explain(error.tail, await asyncio.to_thread(_own_indexes, recipe, workspace)) from None
+            raise await asyncio.to_thread(listed.explain, error.tail) from None
+
+    async def _installs(
+        self, listed: Requirements, workspace: _Workspace, python: str, needs: tuple[str, ...]
+    ) -> AsyncGenerator[Command, None]:
+        """Yield uv's commands; the next one is made when the one before has ended."""
+        uv, venv = str(self.settings.uv), str(workspace.venv)
+        yield workspace.command(uv, "venv", "--quiet", "--python", python, venv)
+        wanted = await asyncio.to_thread(listed.write, workspace.folder / "home")
+        if listed.apart:
+            yield workspace.command(uv, "pip", "install", "--python", venv, *wanted)
+            wanted = await _hold(uv, workspace)
+        yield workspace.command(uv, "pip", "install", "--python", venv, *wanted, *needs)
 
     async def _session_wheel(self, workspace: _Workspace) -> Path:
         """Return the wheel of the session distribution, built once for all environments."""
@@ -193,13 +208,12 @@ class VenvBuilder(Builder):
         return next(folder.glob("*.whl"))
 
 
-def _own_indexes(recipe: Recipe, workspace: _Workspace) -> dict[str, str]:
-    """Return the package indexes that the repository's requirements name, each with the file that names it."""
-    if not recipe.requirements:
-        return {}
-    with (workspace.checkout / recipe.requirements).open(errors="replace") as file:
-        text = file.read(_REQUIREMENTS_CHARACTERS)
-    return dict.fromkeys(own_indexes(text), recipe.requirements)
+async def _hold(uv: str, workspace: _Workspace) -> tuple[str, ...]:
+    """Return the arguments that keep what is installed at its versions."""
+    listed = await capture(workspace.command(uv, "pip", "list", "--python", str(workspace.venv), "--format", "json"))
+    held = workspace.folder / "home" / "installed.txt"
+    held.write_text("".join(f"{each['name']}=={each['version']}\n" for each in json.loads(listed.out or "[]")))
+    return ("-c", str(held))
 
 
 async def _post_build(recipe: Recipe, workspace: _Workspace) -> AsyncGenerator[str, None]:
@@ -207,8 +221,7 @@ async def _post_build(recipe: Recipe, workspace: _Workspace) -> AsyncGenerator[s
     if not recipe.post_build:
         return
     yield f"Running {recipe.post_build}"
-    script = workspace.checkout / recipe.post_build
-    script.chmod(script.stat().st_mode | 0o111)
+    script = make_executable(workspace.checkout / recipe.post_build)
     try:
         # sh interprets a file without a shebang itself
         async with aclosing(stream(workspace.command("/bin/sh", "-c", '"$0"', str(script)))) as lines:
@@ -224,8 +237,7 @@ def _start(recipe: Recipe, checkout: Path) -> tuple[str, ...]:
     """Return the start command, relative to the session's copy of the repository."""
     if not recipe.start:
         return ()
-    script = checkout / recipe.start
-    script.chmod(script.stat().st_mode | 0o111)
+    script = make_executable(checkout / recipe.start)
     with script.open("rb") as file:
         has_shebang = file.read(2) == b"#!"
     path = os.path.join(".", recipe.start)  # noqa: PTH118 - Path drops the dot, which prevents a search in PATH

@@ -29,8 +29,21 @@ _NOT_THERE = re.compile(r"(?:Because|because|and) ([\w.-]+(?:\[[\w,]+\])?) was n
 _NO_VERSION = re.compile(r"there (?:is|are) no versions? of ([^\s,]+)")
 _ONLY = (re.compile(r"\bonly \S"), re.compile(r" (?:is|are) available"), re.compile(r" you require \S"))
 _PYTHON = re.compile(r"the current Python version \(([\d.]+)\) does not satisfy (Python[^\s,]+)")
-_BAD_LINE = re.compile(r"Couldn't parse requirement in `([^`]{1,300})`|Unsupported requirement in `?([^`\s]+)")
+_BAD_LINE = re.compile(
+    r"Couldn't parse requirement in `([^`]{1,300})`|Unsupported requirement in `?([^`\s]+)"
+    r"|(?:Unexpected '.', expected '-c'|Expected `--hash`, found)[^:]{1,300}: (\S{1,300}):\d+:\d+"
+)
 _NOT_BUILT = re.compile(r"Failed to (?:build|download and build|prepare) `([^`]{1,300})`")
+_NO_HASH = re.compile(
+    r"no trusted hash was provided for: `([^`]{1,300})`|In `--require-hashes` mode, .{1,100} but found: (\S{1,300})"
+)
+_OTHER_HASH = re.compile(r"Hash mismatch for `([^`]{1,300})`")
+_PLATFORMS = re.compile(
+    r"Wheels are available for `([^`]{1,200})`[^:]{0,50} on the following platforms: ((?:`\w+`(?:, )?)+)"
+)
+_NOT_HERE: Final = MappingProxyType({"win": ("Windows", "win32"), "macosx": ("macOS", "darwin")})
+_WINDOWS: Final = frozenset(("pywin32", "pypiwin32", "pywinpty", "windows-curses", "winkerberos", "pywinauto", "wmi"))
+"""Packages for Windows alone that also have sources, so that their builds fail elsewhere."""
 _NO_FILE = re.compile(r"(?:[Ff]ailed to read from file|File not found:?|Distribution not found at:) `?([^`\s]+)`?")
 
 _FULL = ("No space left on device", "os error 28", "Disk quota exceeded")
@@ -56,6 +69,15 @@ def explain(lines: Sequence[str], indexes: Mapping[str, str] = _NONE) -> BuildFa
     output = " ".join(re.sub(r"[^\x20-\x7e]", " ", " ".join(lines)[-_OUTPUT_CHARACTERS:]).split())
     if any(words in output for words in _FULL):
         return disk_full()
+    if found := _NO_HASH.search(output):
+        return BuildFailed(
+            f"The requirements have hashes, but not for `{(found[1] or found[2])[:_NAME_CHARACTERS]}`.",
+            "Make the file with `pip-compile --generate-hashes`, or remove --require-hashes.",
+        )
+    if found := _OTHER_HASH.search(output):
+        return BuildFailed(
+            f"The hash of `{found[1][:_NAME_CHARACTERS]}` is not that of the package index's file.", "Correct the hash."
+        )
     if "unsatisfiable" in output or "No solution found" in output:
         return _unsatisfiable(output)
     if any(words in output for words in _OFFLINE):
@@ -67,13 +89,15 @@ def explain(lines: Sequence[str], indexes: Mapping[str, str] = _NONE) -> BuildFa
                 )
         return BuildFailed("The package index cannot be reached from this binder.", "Try again in a few minutes.")
     if found := _BAD_LINE.search(output):
-        name = (found[1] or found[2]).rsplit("/", 1)[-1][:_NAME_CHARACTERS]
+        name = (found[1] or found[2] or found[3]).rsplit("/", 1)[-1][:_NAME_CHARACTERS]
         return BuildFailed(f"{name} has a line that is not a valid requirement.", "The log shows which one.")
     if found := _NO_FILE.search(output):
         name = found[1].rsplit("/", 1)[-1][:_NAME_CHARACTERS]
         return BuildFailed(f"The requirements name the file {name}, which is not in the repository.", "Add the file.")
     if found := _NOT_BUILT.search(output):
         name = found[1].partition(" @ file:")[0]
+        if name.partition("==")[0].lower() in _WINDOWS:
+            return _elsewhere(name, "win")
         return BuildFailed(f"The package `{name}` could not be built.", _LOG_HINT)
     if "The build backend returned an error" in output:
         return BuildFailed("The repository's own package could not be built.", _LOG_HINT)
@@ -82,7 +106,20 @@ def explain(lines: Sequence[str], indexes: Mapping[str, str] = _NONE) -> BuildFa
     return BuildFailed("The repository's Python packages could not be installed.", _LOG_HINT)
 
 
+def _elsewhere(requirement: str, system: str) -> BuildFailed:
+    """Return the error for a package that has no files for this machine's system."""
+    name, marker = _NOT_HERE[system]
+    return BuildFailed(
+        f"The package `{requirement[:_NAME_CHARACTERS]}` exists only for {name}.",
+        f'Remove it, or write it as: {requirement[:_NAME_CHARACTERS]}; sys_platform == "{marker}".',
+    )
+
+
 def _unsatisfiable(output: str) -> BuildFailed:
+    for package, platforms in _PLATFORMS.findall(output):
+        for system in _NOT_HERE:
+            if all(tag.startswith(system) for tag in re.findall(r"\w+", platforms)):
+                return _elsewhere(package, system)
     if found := _NOT_THERE.search(output):
         return BuildFailed(f"The package index has no package `{found[1][:_NAME_CHARACTERS]}`.", "Check its spelling.")
     if found := _PYTHON.search(output):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...command import Captured, Command, capture
@@ -13,19 +17,34 @@ from ..base import BuildSettings
 
 _OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 _UV_SECONDS = 60
+_PATCH = re.compile(r"(\d+\.\d+)\.\d+")
 
 
-async def find_python(wanted: str, settings: BuildSettings, env: Mapping[str, str]) -> str:
-    """Return the path of an installed Python that matches `wanted` (`3.11`, `>=3.12`; empty for the binder's default).
+@dataclass(frozen=True, slots=True)
+class Python:
+    """An installed Python."""
 
-    Raises BuildFailed with the installed versions.
+    path: str
+    note: str = ""
+    """A sentence for the build's log if it is not exactly what the repository requests."""
+
+
+async def find_python(wanted: str, settings: BuildSettings, env: Mapping[str, str]) -> Python:
+    """Return an installed Python that matches `wanted` (`3.11`, `3.11.4`, `>=3.12`; empty for the binder's default).
+
+    If only the patch release of `wanted` is missing, return the Python of its minor version, as repo2docker would give
+    it fixes. Raises BuildFailed with the installed versions.
     """
     wanted = wanted or settings.python
-    if wanted == _OWN:
-        return sys.executable
+    if wanted in (_OWN, platform.python_version()):
+        return Python(sys.executable)
     found = await _uv(settings, env, "python", "find", "--no-project", "--system", wanted)
     if found.code == 0:
-        return found.out.strip()
+        return Python(found.out.strip())
+    if minor := _PATCH.fullmatch(wanted):
+        with suppress(BuildFailed):
+            other = await find_python(minor[1], settings, env)
+            return Python(other.path, f"Python {wanted} is not installed on this binder; using its Python {minor[1]}.")
     installed = await _installed(settings, env)
     raise BuildFailed(
         f"This repository requests Python {wanted}, which is not installed on this binder.",
