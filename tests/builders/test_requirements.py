@@ -1,4 +1,4 @@
-"""Test how requirements files are read: pip's encodings, includes and options, and what is refused, by file and line."""
+"""Test how requirements files are read: pip's encodings, includes and options, what is refused, by file and line."""
 
 from __future__ import annotations
 
@@ -64,14 +64,10 @@ def test_comments_in_another_encoding_are_read_with_a_note(read: Read) -> None:
         (b"# coding: klingon\ntoolz\n", "requirements.txt cannot be read in its encoding, `klingon`."),
         (b"# coding: rot13\ntoolz\n", "requirements.txt cannot be read in its encoding, `rot13`."),
         (b"# coding: punycode\ntoolz\n", "requirements.txt cannot be read in its encoding, `punycode`."),
-        (b"\xff\xfet\x00o", "x"),
         (b"\xff\xfe\x00", "requirements.txt cannot be read in its encoding, `utf-16-le`."),
     ],
 )
 def test_text_in_an_unknown_encoding_is_refused(read: Read, content: bytes, sentence: str) -> None:
-    if sentence == "x":
-        assert texts(read(content)) == ["to"]
-        return
     with pytest.raises(BuildFailed) as caught:
         read(content)
     assert caught.value.message == sentence and "coding: latin-1" in caught.value.hint
@@ -99,7 +95,7 @@ def test_included_files_keep_their_places(read: Read) -> None:
         "requirements.txt, line 2",
     ]
     assert [line.text for line in found.constraints] == ["dask==2024.1.0"]
-    error = found.locate(BuildFailed("The package index has no package `pandas`.", "Check its spelling."))
+    error = found.explain(["No solution found: Because pandas was not found in the package registry"])
     assert error.hint == "See more/b.txt, line 2. Check its spelling."
 
 
@@ -193,12 +189,14 @@ def test_a_line_for_another_machine_is_left_to_uv(read: Read) -> None:
     assert texts(read(f"{line}\n")) == [line]
 
 
-@pytest.mark.parametrize("line", ["-r nope.txt", "-c nope.txt", "-r /etc/hostname", "-r ../other.txt", "-r link.txt", "-r .",
-                                  "-f nope", "-e ./nope", "./nope.whl", "-e ../other"])  # fmt: skip
+ABSENT = ("-r nope.txt", "-c nope.txt", "-r /etc/hostname", "-r ../other.txt", "-r link.txt", "-r .", "-f nope")
+
+
+@pytest.mark.parametrize("line", [*ABSENT, "-e ./nope", "./nope.whl", "-e ../other"])
 def test_a_file_that_is_not_in_the_repository_is_named(read: Read, tmp_path: Path, line: str) -> None:
     (tmp_path.parent / "other.txt").touch()
     (tmp_path / "link.txt").symlink_to("/etc/hostname")
-    with pytest.raises(BuildFailed, match="name the file .*, which is not in the repository") as caught:
+    with pytest.raises(BuildFailed, match=r"name the file .*, which is not in the repository") as caught:
         read(f"toolz\n{line}\n")
     assert caught.value.hint.startswith("It is named in requirements.txt, line 2.")
 
@@ -206,6 +204,8 @@ def test_a_file_that_is_not_in_the_repository_is_named(read: Read, tmp_path: Pat
 def test_files_are_read_only_up_to_a_bound(read: Read) -> None:
     with pytest.raises(BuildFailed, match="more than this binder reads"):
         read("# \n" * 400_000)
+    with pytest.raises(BuildFailed, match="more than this binder reads"):
+        read("a\n" * 20_001)
     files = {f"f{number}_txt": f"-r f{number + 1}.txt\n" for number in range(60)}
     with pytest.raises(BuildFailed, match="more than this binder reads"):
         read("-r f0.txt\n", **files)
@@ -214,7 +214,7 @@ def test_files_are_read_only_up_to_a_bound(read: Read) -> None:
 @pytest.mark.parametrize("line", ["toolz==", "toolz>=0.11.*", "!foo", "not a requirement", "a; " + "(" * 5000])
 def test_an_invalid_line_is_shown(read: Read, line: str) -> None:
     found = read(f"numpy\n{line}\n")
-    error = found.locate(explain(["error: Couldn't parse requirement in `/home/requirements.txt` at position 6"]))
+    error = found.explain(["error: Couldn't parse requirement in `/home/requirements.txt` at position 6"])
     assert error.message == "requirements.txt has a line that is not a valid requirement."
     assert error.hint.startswith(f"It is line 2: `{line[:50]}")
 
@@ -223,12 +223,12 @@ def test_an_invalid_line_is_shown(read: Read, line: str) -> None:
     ("output", "message"),
     [
         (
-            "No solution found: you require pywin32==306. hint: Wheels are available for `pywin32` (v306) on the following"
-            " platforms: `win32`, `win_amd64`, `win_arm64`",
+            "No solution found: you require pywin32==306. hint: Wheels are available for `pywin32` (v306) on the"
+            " following platforms: `win32`, `win_amd64`, `win_arm64`",
             "The package `pywin32` exists only for Windows.",
         ),
         (
-            "unsatisfiable hint: Wheels are available for `x` (v1) on the following platforms: `macosx_10_9_universal2`",
+            "unsatisfiable hint: Wheels are available for `x` (v1) on the following platforms: `macosx_10_9_arm64`",
             "The package `x` exists only for macOS.",
         ),
         ("error: Failed to build `pywinpty==2.0.12`", "The package `pywinpty==2.0.12` exists only for Windows."),

@@ -28,7 +28,6 @@ from ..base import Builder, BuildEvent, BuildSettings, disk_full
 from ..checkout import check_out
 from ..recipe import Recipe, check, from_json
 from ..session_needs import session_digest, session_needs
-from .explain import explain
 from .pythons import find_python
 from .requirements import Requirements, read_requirements
 from .scripts import check_scripts, make_executable
@@ -177,7 +176,7 @@ class VenvBuilder(Builder):
                         async for line in lines:
                             yield line
         except CommandFailed as error:
-            raise await asyncio.to_thread(listed.locate, explain(error.tail, listed.indexes)) from None
+            raise await asyncio.to_thread(listed.explain, error.tail) from None
 
     async def _installs(
         self, listed: Requirements, workspace: _Workspace, python: str, needs: tuple[str, ...]

@@ -18,12 +18,13 @@ from typing import Final
 from packaging.utils import canonicalize_name
 
 from ...errors import BuildFailed
-from .explain import own_indexes
+from .explain import explain, own_indexes
 from .pip_lines import IGNORED, KEPT, Line, check, logical_lines, option, printable, without_editable
 
 _BYTES: Final = 1 << 20
 """How much is read of all requirements files together."""
 _FILES: Final = 50
+_LINES: Final = 20_000
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -54,12 +55,10 @@ class Requirements:
     @property
     def apart(self) -> bool:
         """Whether they are installed before and without the session's needs, to which their options must not apply."""
-        wanted = [line for line in self.lines if not line.is_option]
+        wanted = [line for line in self.lines if line.is_requirement]
         hashed = self.require_hashes or all(line.has_hash for line in wanted)
-        strict = {("--no-index", ""), ("--no-binary", ":all:")} & {
-            option(line) for line in self.lines if line.is_option
-        }
-        return bool(wanted) and (hashed or self.prereleases or bool(strict))
+        strict = any(line.text in ("--no-index", "--no-binary :all:") for line in self.lines)
+        return bool(wanted) and (hashed or self.prereleases or strict)
 
     @property
     def indexes(self) -> dict[str, str]:
@@ -81,7 +80,11 @@ class Requirements:
             arguments += ["--index-strategy", "unsafe-best-match"]
         return tuple(arguments)
 
-    def locate(self, error: BuildFailed) -> BuildFailed:
+    def explain(self, output: Sequence[str]) -> BuildFailed:
+        """Return the error that explains why uv failed, from the last lines of its output, with the places to mend."""
+        return self._locate(explain(output, self.indexes))
+
+    def _locate(self, error: BuildFailed) -> BuildFailed:
         """Return `error` with the places of the requirements that it names, at the beginning of its hint."""
         if "not a valid requirement" in error.message:
             wrong = next((line for line in self._all if not line.is_valid), None)
@@ -114,7 +117,7 @@ def read_requirements(checkout: Path, file: str, variables: Container[str]) -> R
     """
     reader = _Reader(checkout, variables)
     if file:
-        reader.read(checkout / file, reader.found.lines)
+        reader.read(checkout.resolve() / file, reader.found.lines)
     return reader.found
 
 
@@ -125,7 +128,7 @@ class _Reader:
         self.found = Requirements()
         self._checkout, self._variables = checkout.resolve(), variables
         self._seen: set[tuple[Path, int]] = set()
-        self._left = _BYTES
+        self._left, self._lines = _BYTES, 0
 
     def read(self, path: Path, into: list[Line]) -> None:
         """Read a file into `into`: the requirements or the constraints."""
@@ -136,18 +139,23 @@ class _Reader:
         with path.open("rb") as file:
             data = file.read(self._left + 1)
         self._left -= len(data)
-        if self._left < 0 or len(self._seen) > _FILES:
-            raise BuildFailed(
-                f"The requirements are more than this binder reads: {_FILES} files, {_BYTES >> 20} MiB in total.",
-                "Shorten them.",
-            )
+        self._check_bounds()
         for line in logical_lines(self._decode(data, name), name):
+            self._lines += 1
+            self._check_bounds()
             check(line, self._variables)
             if line.is_option:
                 self._take_option(line, path.parent, into)
             else:
                 self._check_local(line)
                 into.append(line)
+
+    def _check_bounds(self) -> None:
+        if self._left < 0 or self._lines > _LINES or len(self._seen) > _FILES:
+            raise BuildFailed(
+                f"The requirements are more than this binder reads: {_FILES} files, {_LINES:,} lines, 1 MiB in total.",
+                "Shorten them.",
+            )
 
     def _take_option(self, line: Line, folder: Path, into: list[Line]) -> None:
         name, value = option(line)

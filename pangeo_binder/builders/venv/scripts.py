@@ -24,9 +24,8 @@ def check_scripts(checkout: Path, *names: str) -> None:
         with (checkout / name).open("rb") as file:
             text = file.read(_BYTES)
         first, _, rest = text.partition(b"\n")
-        interpreter = (
-            first[2:].split(maxsplit=1)[0][:_PATH_BYTES] if first.startswith(b"#!") and first[2:].strip() else b""
-        )
+        words = first[2:].split(maxsplit=1) if first.startswith(b"#!") else []
+        interpreter = words[0][:_PATH_BYTES] if words else b""
         # Python and others read Windows line ends; a shell takes the carriage return for a part of each last word
         is_shell = not interpreter or b"sh" in first
         if first.endswith(b"\r") or (is_shell and b"\r\n" in rest):
