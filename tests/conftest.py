@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -31,7 +32,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderSchedu
 
 
 def pytest_configure() -> None:
-    """Refuse services to quick tests; a hook stays for the life of the process."""
+    """Refuse services to quick tests; a hook stays for the life of the process. Let builds compile no bytecode."""
+    os.environ["UV_COMPILE_BYTECODE"] = "0"
     sys.addaudithook(refusal(lambda: _running[0]))
 
 

@@ -2,12 +2,15 @@
 
 All launches of a commit share an environment. `pip install` in a notebook must work and must not affect other launches.
 So each launch gets a layer: a small virtual environment that adds the shared packages and receives the installed ones.
+The repository's own editable packages are a part of the layer (see `own`).
 The hub creates it and starts the server in it; the gateway starts the launch's schedulers and workers in it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from .own import add_own
 
 LAYER_NAME = ".session"
 """The name of the layer's directory in a launch's home."""
@@ -62,6 +65,7 @@ def make_layer(prefix: Path, layer: Path) -> None:
         (own_bin / name).symlink_to(base)
     for name in ("pip", "pip3"):
         _write_script(own_bin / name, _PIP.format(python=own_bin / "python", prefix=prefix))
+    add_own(prefix, layer)
 
 
 def _write_script(path: Path, text: str) -> None:

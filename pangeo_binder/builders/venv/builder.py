@@ -31,6 +31,7 @@ from ..session_needs import session_digest, session_needs
 from .pythons import find_python
 from .requirements import Requirements, read_requirements
 from .scripts import check_scripts, make_executable
+from .sharing import share
 from .store import EnvironmentStore
 from .variables import build_env
 
@@ -137,6 +138,7 @@ class VenvBuilder(Builder):
             async for line in building:
                 yield BuildEvent(Phase.BUILDING, line)
         start = _start(recipe, workspace.checkout)
+        await asyncio.to_thread(share, workspace.venv, workspace.checkout)
         environment = VirtualEnvironment(id_, str(workspace.venv), str(workspace.checkout), start)
         await asyncio.to_thread(shutil.rmtree, folder / "home", ignore_errors=True)
         await asyncio.to_thread(self._store.finish, environment)

@@ -36,9 +36,12 @@ def build_env(repo: Repo, folder: Path, settings: BuildSettings) -> dict[str, st
         "NO_COLOR": "1",
         "PYTHONUNBUFFERED": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_SRC": str(folder / "checkout" / "src"),  # of `pip install -e git+…`, as on BinderHub
         "UV_CACHE_DIR": str(settings.cache_dir / "uv"),
         "UV_LINK_MODE": "hardlink",
         "UV_NO_PROGRESS": "1",
+        # sessions cannot write bytecode into a read-only environment
+        "UV_COMPILE_BYTECODE": os.environ.get("UV_COMPILE_BYTECODE", "1"),
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_PYTHON_INSTALL_DIR": os.environ.get("UV_PYTHON_INSTALL_DIR", str(_data_home() / "uv" / "python")),
         # always set: otherwise uv would read the repository's own uv.toml

@@ -18,6 +18,7 @@ from traitlets import Unicode
 
 from ...errors import SpawnFailed
 from ...local.layer import home_of, launch_environment, layer_of, make_layer, script_command
+from ...local.own import make_writable
 from ...local.ports import listens, reserved_port
 from ...local.processes import STATE_DIR, end_marked, is_running, launched
 from ...model import Launch
@@ -67,7 +68,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
                 launch_environment(Path(self.homes), self.launch.id, prefix),
                 USER="jovyan",
                 SHELL="/bin/bash",
-                JUPYTER_PATH=f"{prefix}/share/jupyter",
+                JUPYTER_PATH=f"{layer_of(Path(self.homes), self.launch.id)}/share/jupyter:{prefix}/share/jupyter",
                 JUPYTER_CONFIG_PATH=f"{prefix}/etc/jupyter",
                 JUPYTERLAB_DIR=f"{prefix}/share/jupyter/lab",
             )
@@ -167,4 +168,5 @@ def _make_home(launch: Launch, homes: Path) -> None:
         return {layer.name} & set(names) if Path(folder) == checkout else set()
 
     shutil.copytree(checkout, home, symlinks=True, dirs_exist_ok=True, ignore=ignore_layer)
+    make_writable(home)
     make_layer(Path(launch.local_environment.prefix), layer)
