@@ -123,13 +123,15 @@ class Provisioner:
         return self
 
     async def provision(self, launch: Launch, server_token: str, store: StoreVariables = _store_nothing) -> Provisioned:
-        """Provision the storage and the cluster of `launch` concurrently, and return them.
+        """Provision the storage of `launch` and then its cluster, and return them.
 
         `server_token` is the server's own hub token, so the cluster belongs to the launch. `store` receives the
         storage variables as soon as they are issued. Raises DaskUnavailable or StorageUnavailable if what the tier
         requires is unavailable.
         """
-        storage, dask = await asyncio.gather(self._storage(launch, store), self._dask(launch, server_token))
+        storage = await self._storage(launch, store)
+        # after the storage, because the gateway of the local profile asks there for the workers' variables at once
+        dask = await self._dask(launch, server_token)
         return Provisioned(storage.storage, dask.dask, dask.cluster, storage.notes + dask.notes)
 
     async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:

@@ -1,7 +1,8 @@
 """Reports the session's last activity to JupyterHub, so that the hub culls it only when idle.
 
-Activity is what Jupyter Server counts (requests, kernels, terminals), a kernel that is busy now, or a Dask cluster of
-the session that is computing now. The hub's API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
+Activity is what Jupyter Server counts (requests, messages of kernels, traffic of jupyter-server-proxy), a kernel that is
+busy now, a terminal that has worked since the last report, or a Dask cluster of the session that has work now. The
+hub's API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from urllib.parse import quote
 
 from tornado.httpclient import HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+from .terminals import Terminals
 
 DEFAULT_SECONDS = 60.0
 _REQUEST_SECONDS = 10
@@ -54,6 +57,7 @@ class ActivityReporter:
         self._token = token
         self._failures = 0
         self._clusters = DaskClusters(os.environ, token)
+        self._terminals = Terminals(serverapp.web_app.settings)
 
     async def report(self):
         """Report once and schedule the next report; after a failure the next report retries."""
@@ -69,7 +73,8 @@ class ActivityReporter:
 
     async def _last_activity(self):
         now = datetime.datetime.now(datetime.timezone.utc)
-        if self._kernel_is_busy() or await self._clusters.are_computing():
+        terminals = self._terminals.are_working()  # always asked, because it compares with the previous report
+        if terminals or self._kernel_is_busy() or await self._clusters.are_computing():
             return now
         return self._app.web_app.last_activity()
 
@@ -94,10 +99,10 @@ class DaskClusters:
         self._headers = {"Authorization": "jupyterhub " + token}
 
     async def are_computing(self):
-        """Return whether any cluster is computing now; one that does not answer is not."""
+        """Return whether any cluster has work now; one that does not answer has none."""
         for request in await self._requests():
             try:
-                if await _is_computing(request):
+                if has_work(json.loads((await _fetch(request)).body)):
                     return True
             except Exception:  # noqa: S112 - a stopped or starting cluster
                 continue
@@ -123,9 +128,15 @@ class DaskClusters:
         return names
 
 
-async def _is_computing(request):
-    counts = json.loads((await _fetch(request)).body)
-    return counts["processing"] > 0
+def has_work(counts):
+    """Return whether a scheduler with these task counts computes, or has tasks that wait for a worker.
+
+    Without a worker, tasks are queued and no count names them: they are those that are neither released nor failed.
+    """
+    if counts["processing"] > 0 or counts.get("unrunnable", 0) > 0:
+        return True
+    pending = counts.get("tasks", 0) - counts.get("released", 0) - counts.get("erred", 0)
+    return counts.get("workers", 1) == 0 and pending > 0
 
 
 async def _fetch(request):

@@ -130,6 +130,15 @@ async def test_an_unreachable_storage_service_ends_the_launch_but_not_the_releas
     await client.close()
 
 
+async def test_no_cluster_is_made_before_the_launch_has_its_storage():
+    clusters, launch = SmallClusters(), replace(LAUNCH, grant=replace(GRANT, storage=StorageGrant(2**30, 3600)))
+    client = provisioner(clusters)
+    with pytest.raises(StorageUnavailable):
+        await client.provision(launch, "token")
+    assert clusters.asked == []
+    await client.close()
+
+
 async def test_a_launch_continues_without_a_gateway_that_is_away(gateway):
     given = await provisioner(gateway).provision(LAUNCH, "token")
     assert given.notes == (GatewayClusters.without,) and given.environment["DASK_GATEWAY__ADDRESS"] == NOWHERE

@@ -115,13 +115,13 @@ def session_env(hub: Hub) -> dict[str, str]:
 
 @pytest.fixture
 def start(prefix: Path, tmp_path: Path, unused_tcp_port: int) -> Iterator:
-    """Start a Jupyter server with the given environment variables, and return its URL."""
+    """Start a Jupyter server with the given environment variables and options, and return its URL."""
     started: list[subprocess.Popen] = []
 
-    def run(env: dict[str, str]) -> str:
+    def run(env: dict[str, str], *more: str) -> str:
         base = {"PATH": f"{prefix}/bin:{os.environ['PATH']}", "HOME": str(tmp_path), "JUPYTER_TOKEN": TOKEN, **env}
         options = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={unused_tcp_port}", "--ServerApp.port_retries=0"]
-        argv = [f"{prefix}/bin/python", "-m", "jupyter_server", "--allow-root", *options]
+        argv = [f"{prefix}/bin/python", "-m", "jupyter_server", "--allow-root", *options, *more]
         log = (tmp_path / "server.log").open("w")
         with log:
             started.append(subprocess.Popen(argv, env=base, cwd=tmp_path, stdout=log, stderr=log))
