@@ -51,10 +51,10 @@ class HostUnavailable(UserError):
     status, reason = 503, "host_unavailable"
 
 
-class HostBusy(HostUnavailable):
+class HostBusy(UserError):
     """The repository's host answers no more requests of this service for now."""
 
-    reason = "host_busy"
+    status, reason = 503, "host_busy"
 
 
 class RepoTooLarge(UserError):

@@ -86,8 +86,16 @@ def refusal(running: Callable[[], str]) -> Callable[[str, tuple[Any, ...]], None
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen" and (test := running()):
-            program = Path(os.fsdecode(arguments[0])).name
+            program = _program([os.fsdecode(each) for each in (arguments[0], *arguments[1][1:])])
             if program not in PROGRAMS:
                 raise AssertionError(f"{test} is a quick test and starts `{program}`: mark it with `processes`")
 
     return refuse
+
+
+def _program(words: list[str]) -> str:
+    """Return the name of the program that a command line runs; a shell that only sets a limit runs the one after it."""
+    while Path(words[0]).name == "sh" and words[2].startswith("ulimit") and words[2].endswith('exec "$@"'):
+        limit = next(number for number, word in enumerate(words) if word.isdecimal())
+        words = words[limit + 1 :]
+    return Path(words[0]).name
