@@ -27,6 +27,7 @@ from .launches import LaunchBackendMixin
 from .notices import MESSAGE, add_message, launch_cluster
 from .options import Runtime
 
+_SAME_USER = ("--preload", "pangeo_binder_session.same_user")
 _FAILED = "The scheduler of cluster {} ended by itself or did not start. Make another cluster: gateway.new_cluster()"
 
 
@@ -88,10 +89,18 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
         }
         return Runtime(str(layer / "bin" / "python"), {**await self._storage_environment(launch), **environment})
 
+    def get_scheduler_command(self, cluster: Any) -> list[str]:
+        """Return the stock command; the scheduler's HTTP server refuses other users of the machine."""
+        command: list[str] = super().get_scheduler_command(cluster)
+        return [*command, *_SAME_USER]
+
     def get_worker_command(self, cluster: Any, worker_name: str, scheduler_address: str | None = None) -> list[str]:
-        """Return the stock command; the worker listens only on loopback, not on its default of all interfaces."""
+        """Return the stock command; the worker listens only on loopback, and its HTTP server refuses other users.
+
+        By default it listens on all interfaces.
+        """
         command: list[str] = super().get_worker_command(cluster, worker_name, scheduler_address)
-        return [*command, "--host", self.default_host]
+        return [*command, "--host", self.default_host, *_SAME_USER]
 
     async def _storage_environment(self, launch: Launch) -> dict[str, str]:
         if launch.grant.storage is None:
