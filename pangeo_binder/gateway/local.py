@@ -27,6 +27,7 @@ from .launches import LaunchBackendMixin
 from .notices import MESSAGE, add_message, launch_cluster
 from .options import Runtime
 
+_SAME_USER = ("--preload", "pangeo_binder_session.same_user")
 _FAILED = "The scheduler of cluster {} ended by itself or did not start. Make another cluster: gateway.new_cluster()"
 
 
@@ -87,7 +88,7 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
         return Runtime(str(layer / "bin" / "python"), {**await self._storage_environment(launch), **environment})
 
     def get_scheduler_command(self, cluster: Any) -> list[str]:
-        """Return the stock command, under the launcher that ends what it leaves."""
+        """Return the stock command; the scheduler's HTTP server refuses other users of the machine."""
         return self._launched(cluster, super().get_scheduler_command(cluster))
 
     def get_worker_command(self, cluster: Any, worker_name: str, scheduler_address: str | None = None) -> list[str]:
@@ -96,7 +97,8 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
         return self._launched(cluster, [*command, "--host", self.default_host])
 
     def _launched(self, cluster: Any, command: list[str]) -> list[str]:
-        return launched(command, self.state_dir, cluster.config.environment[LAUNCH])
+        """Return the command under the launcher that ends what it leaves."""
+        return launched([*command, *_SAME_USER], self.state_dir, cluster.config.environment[LAUNCH])
 
     async def _storage_environment(self, launch: Launch) -> dict[str, str]:
         if launch.grant.storage is None:
