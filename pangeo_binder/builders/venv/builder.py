@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Mapping, Set
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...command import BUILD_MARK, Command, CommandFailed, capture, stream
@@ -28,7 +28,8 @@ from ...policy.request import find_request
 from ..base import Builder, BuildEvent, BuildSettings, disk_full
 from ..checkout import check_out
 from ..recipe import Recipe, check, from_json
-from ..session_needs import session_digest, session_needs
+from ..session_needs import BASE, session_digest, session_needs
+from .explain import is_unsatisfiable
 from .home import finish_home, post_build_env
 from .pythons import find_python
 from .requirements import Requirements, read_requirements
@@ -175,9 +176,9 @@ class VenvBuilder(Builder):
         yield f"Installing {packages}, and the packages that every session needs"
         try:
             needs = (*package, *session_needs(await self._session_wheel(workspace)))
-            async with aclosing(self._installs(listed, workspace, python, needs)) as commands:
-                async for command in commands:
-                    async with aclosing(stream(command)) as lines:
+            async with aclosing(self._installs(listed, workspace, python, needs)) as installs:
+                async for install in installs:
+                    async with aclosing(install) as lines:
                         async for line in lines:
                             yield line
             enable_user_site(workspace.venv)
@@ -186,15 +187,15 @@ class VenvBuilder(Builder):
 
     async def _installs(
         self, listed: Requirements, workspace: _Workspace, python: str, needs: tuple[str, ...]
-    ) -> AsyncGenerator[Command, None]:
-        """Yield uv's commands; the next one is made when the one before has ended."""
+    ) -> AsyncGenerator[AsyncGenerator[str, None], None]:
+        """Yield uv's steps, each with its lines; the next one is made when the one before has ended."""
         uv, venv = str(self.settings.uv), str(workspace.venv)
-        yield workspace.command(uv, "venv", "--quiet", "--python", python, venv)
+        yield stream(workspace.command(uv, "venv", "--quiet", "--python", python, venv))
         wanted = await asyncio.to_thread(listed.write, workspace.folder / "home")
         if listed.apart:
-            yield workspace.command(uv, "pip", "install", "--python", venv, *wanted)
+            yield stream(workspace.command(uv, "pip", "install", "--python", venv, *wanted))
             wanted = await _hold(uv, workspace)
-        yield workspace.command(uv, "pip", "install", "--python", venv, *wanted, *needs)
+        yield _with_base(workspace.command(uv, "pip", "install", "--python", venv, *wanted, *needs))
 
     async def _session_wheel(self, workspace: _Workspace) -> Path:
         """Return the wheel of the session distribution, built once for all environments."""
@@ -220,6 +221,22 @@ async def _hold(uv: str, workspace: _Workspace) -> tuple[str, ...]:
     held = workspace.folder / "home" / "installed.txt"
     held.write_text("".join(f"{each['name']}=={each['version']}\n" for each in json.loads(listed.out or "[]")))
     return ("-c", str(held))
+
+
+async def _with_base(install: Command) -> AsyncGenerator[str, None]:
+    """Run uv to install the packages of the base, too; if they do not fit, without them. Raises CommandFailed."""
+    try:
+        async with aclosing(stream(replace(install, argv=(*install.argv, *BASE)))) as lines:
+            async for line in lines:
+                yield line
+    except CommandFailed as error:
+        if not is_unsatisfiable(error.tail):
+            raise
+        names = ", ".join(need.partition(">")[0] for need in BASE)
+        yield f"The packages do not all fit together; trying without {names}"
+        async with aclosing(stream(install)) as lines:
+            async for line in lines:
+                yield line
 
 
 async def _post_build(recipe: Recipe, workspace: _Workspace) -> AsyncGenerator[str, None]:

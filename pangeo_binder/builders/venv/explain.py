@@ -66,7 +66,7 @@ def explain(lines: Sequence[str], indexes: Mapping[str, str] = _NONE) -> BuildFa
 
     `indexes` maps the host of each index that the repository names to the file that names it.
     """
-    output = " ".join(re.sub(r"[^\x20-\x7e]", " ", " ".join(lines)[-_OUTPUT_CHARACTERS:]).split())
+    output = _joined(lines)
     if any(words in output for words in _FULL):
         return disk_full()
     if found := _NO_HASH.search(output):
@@ -78,7 +78,7 @@ def explain(lines: Sequence[str], indexes: Mapping[str, str] = _NONE) -> BuildFa
         return BuildFailed(
             f"The hash of `{found[1][:_NAME_CHARACTERS]}` is not that of the package index's file.", "Correct the hash."
         )
-    if "unsatisfiable" in output or "No solution found" in output:
+    if is_unsatisfiable(lines):
         return _unsatisfiable(output)
     if any(words in output for words in _OFFLINE):
         for host, file in indexes.items():
@@ -113,6 +113,16 @@ def _elsewhere(requirement: str, system: str) -> BuildFailed:
         f"The package `{requirement[:_NAME_CHARACTERS]}` exists only for {name}.",
         f'Remove it, or write it as: {requirement[:_NAME_CHARACTERS]}; sys_platform == "{marker}".',
     )
+
+
+def is_unsatisfiable(lines: Sequence[str]) -> bool:
+    """Return whether uv failed because no versions of the requirements fit together."""
+    output = _joined(lines)
+    return "unsatisfiable" in output or "No solution found" in output
+
+
+def _joined(lines: Sequence[str]) -> str:
+    return " ".join(re.sub(r"[^\x20-\x7e]", " ", " ".join(lines)[-_OUTPUT_CHARACTERS:]).split())
 
 
 def _unsatisfiable(output: str) -> BuildFailed:
