@@ -18,7 +18,11 @@ TEMPLATE = Path("share/pangeo-binder/own")
 """The folder of an environment with its editable installs. Each layer gets a copy."""
 HOME_MARK = "/pangeo-binder-home-of-the-launch"
 """Stands for a launch's home in those files."""
-OWN_LINE = "import os, site, sys; site.addsitedir(os.path.join(sys.prefix, 'own'))\n"
+_OF_SHARED_PYTHON = "os.path.join(os.environ.get('PYTHONUSERBASE', sys.prefix), 'own')"
+OWN_LINE = (
+    "import os, site, sys; own = os.path.join(sys.prefix, 'own'); "
+    f"site.addsitedir(own if os.path.isdir(own) else {_OF_SHARED_PYTHON})\n"
+)
 """A line of a `.pth` file of the environment: it adds the layer's copy, after the installed packages as before."""
 
 _MOST_BYTES = 1 << 20
