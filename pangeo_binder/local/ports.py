@@ -95,6 +95,8 @@ def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:
 
 def _listens_itself(process: psutil.Process, port: int) -> bool:
     with suppress(psutil.Error):
-        found = process.net_connections(kind="tcp")
-        return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
+        for kind in ("tcp4", "tcp6"):  # the second only if needed: psutil reads all connections of the machine
+            found = process.net_connections(kind)
+            if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found):
+                return True
     return False

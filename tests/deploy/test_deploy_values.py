@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 from traitlets.config import Config
 
 from pangeo_binder.cli.up import up
@@ -77,6 +78,17 @@ def test_a_launch_waits_for_a_seat_as_long_as_a_server_may_take_to_start(values:
     hub.configure(c, str(values.state_dir))
     (option,) = [option for option in up.params if option.name == "queue_seconds"]
     assert c.LocalLaunchSpawner.start_timeout == values.options.queue_seconds == option.default
+
+
+def test_the_hubs_commits_do_not_wait_for_the_disk(values: LocalValues) -> None:
+    write_values(values)
+    c = Config()
+    hub.configure(c, str(values.state_dir))
+    engine = create_engine(c.JupyterHub.db_url, **c.JupyterHub.db_kwargs)
+    with engine.connect() as connection:
+        found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "journal_mode")]
+    engine.dispose()
+    assert found == [0, "wal"]
 
 
 def test_an_existing_readable_file_becomes_private(values: LocalValues) -> None:

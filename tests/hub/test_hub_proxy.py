@@ -54,8 +54,10 @@ async def target() -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WatchedTraefikProxy]:
-    """A real traefik without routes."""
+async def proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> AsyncIterator[WatchedTraefikProxy]:
+    """A real traefik without routes, whose log is captured."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     routes = tmp_path / "routes.toml"
     running = WatchedTraefikProxy(
@@ -63,6 +65,7 @@ async def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         public_url=f"http://127.0.0.1:{free_port()}",
         traefik_api_url=f"http://127.0.0.1:{free_port()}",
         traefik_api_username="hub",
+        traefik_log_level="DEBUG",
         traefik_api_password="the password of the proxy in these tests",
         static_config_file=str(tmp_path / "traefik.toml"),
         dynamic_config_file=str(routes),
@@ -93,6 +96,15 @@ async def test_routes_that_are_added_together_are_written_together(proxy: Watche
     assert {status for status, _ in await answers(proxy, *paths[1:])} == {404}
     assert await answers(proxy, paths[0], "/last/") == [(200, paths[0]), (200, "/last/")]
     assert proxy.dynamic_config_handler.writes - before == 2
+
+
+async def test_no_key_is_made_for_a_route(
+    proxy: WatchedTraefikProxy, target: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    await proxy.add_route("/user/sea/", target, {})
+    log = capfd.readouterr().out
+    assert "Configuration received" in log
+    assert "default certificate" not in log and "Version check is enabled" not in log
 
 
 async def test_a_launch_that_leaves_takes_no_other_launchs_route(proxy: WatchedTraefikProxy, target: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ...hub.admission_api import handlers
 from ...hub.admissions import AdmissionTable
 from ...hub.dask.gateway import GatewayClusters, GatewayService
+from ...hub.local.database import DATABASE_OPTIONS
 from ...hub.local.proxy import WatchedTraefikProxy
 from ...hub.local.spawner import LocalLaunchSpawner
 from ...hub.provision import Provisioner, StorageService
@@ -45,6 +46,7 @@ def _hub(c: Any, values: LocalValues) -> None:
     # the binder answers everything except the hub's own pages, including the addresses of ended sessions
     c.JupyterHub.hub_routespec = "/hub/"
     c.JupyterHub.db_url = f"sqlite:///{values.folder('run')}/hub.sqlite"
+    c.JupyterHub.db_kwargs = DATABASE_OPTIONS
     c.JupyterHub.cookie_secret = bytes.fromhex(values.secrets.hub_cookie)
     c.JupyterHub.authenticator_class = "null"
     # users never log in, by design; without this the hub would warn at every start
