@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.stack.escaped import Escaped
 from tests.stack.kernel import Kernel
 from tests.stack.local import LocalStack, Session, until
 
@@ -48,6 +49,15 @@ def session(stack: LocalStack) -> Iterator[Session]:
         kernel.value(ATTACH, seconds=260)
     yield running
     running.stop()
+
+
+@pytest.fixture
+def escaped() -> Iterator[tuple[Escaped, Escaped]]:
+    """Two processes to start that shed everything by which they could be found."""
+    made = (Escaped(), Escaped())
+    yield made
+    for each in made:
+        each.end()
 
 
 def pids(stack: LocalStack, session: Session) -> set[int]:
@@ -107,11 +117,17 @@ def test_a_killed_scheduler_is_reported_and_can_be_replaced(session: Session, st
         assert not made.error, made.error
 
 
-def test_everything_of_a_killed_server_is_removed(stack: LocalStack) -> None:
-    """kill -9, so nothing in the server can clean up."""
+def test_everything_of_a_killed_server_is_removed(stack: LocalStack, escaped: tuple[Escaped, Escaped]) -> None:
+    """kill -9, so nothing in the server or the worker can clean up."""
     session = stack.launch(stack.example("minimal"))
-    until("its cluster has a worker", lambda: any(cluster["workers"] for cluster in session.clusters()), 60)
-    server = stack.running("jupyter-lab", session.id)[0]
-    with Kernel(session):
-        server.send_signal(signal.SIGKILL)
+    of_kernel, of_worker = escaped
+    with Kernel(session) as kernel:
+        kernel.value(ATTACH, seconds=260)
+        kernel.value(f"import subprocess; subprocess.run({of_kernel.command!r}, shell=True, check=True)")
+        kernel.value(f"client.submit(subprocess.run, {of_worker.command!r}, shell=True, check=True).result(timeout=60)")
+        assert of_kernel.runs() and of_worker.runs()
+        stack.running("dask_worker", session.id)[0].send_signal(signal.SIGKILL)
+        until("what the worker started has ended", lambda: not of_worker.runs(), 30)
+        stack.running("jupyter-lab", session.id)[0].send_signal(signal.SIGKILL)
         session.wait_gone(30)
+    assert not of_kernel.runs()
