@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from pangeo_binder.command import WITH_LIMIT
+
 SERVICES = ("subprocess", "http.server", "playwright", "pangeo_binder.storage.app")
 """Modules that a test only uses to start a program, a git server, a browser or the storage service."""
 GIT = ("tests.repos.gitrepo", "tests.stack.repository")
@@ -78,6 +80,14 @@ def is_quick(item: pytest.Item) -> bool:
     return not any(map(starts_service, (item.function, *fixtures)))
 
 
+def _program(executable: Any, argv: Any) -> str:
+    """Return the name of a program, which a shell that only limits its memory may start."""
+    words = [os.fsdecode(word) for word in argv]
+    if WITH_LIMIT in words:
+        return words[words.index(WITH_LIMIT) + len(("sh", "KiB", "program"))]
+    return Path(os.fsdecode(executable)).name
+
+
 def refusal(running: Callable[[], str]) -> Callable[[str, tuple[Any, ...]], None]:
     """Return an audit hook that lets no program but `PROGRAMS` start while `running` names a quick test.
 
@@ -86,7 +96,7 @@ def refusal(running: Callable[[], str]) -> Callable[[str, tuple[Any, ...]], None
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen" and (test := running()):
-            program = Path(os.fsdecode(arguments[0])).name
+            program = _program(*arguments[:2])
             if program not in PROGRAMS:
                 raise AssertionError(f"{test} is a quick test and starts `{program}`: mark it with `processes`")
 
