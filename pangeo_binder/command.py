@@ -45,7 +45,7 @@ _INHERITED = (
 )
 _TAIL_LINES = 200
 _CHUNK_BYTES = 65536
-_LIMITED = 'ulimit -v "$1" && shift && exec "$@"'
+WITH_LIMIT = 'ulimit -v "$1" && shift && exec "$@"'
 """Sets the limit of the address space, in KiB, of the command in the other arguments."""
 _POLL_SECONDS = 0.25
 _DROP_SECONDS = 5
@@ -160,7 +160,7 @@ def _argv(command: Command) -> tuple[str, ...]:
         return command.argv
     if shutil.which(command.argv[0], path=command.env.get("PATH", os.defpath)) is None:
         raise FileNotFoundError(command.argv[0])  # the shell would only end with 127
-    return ("/bin/sh", "-c", _LIMITED, "sh", str(command.memory_bytes >> 10), *command.argv)
+    return ("/bin/sh", "-c", WITH_LIMIT, "sh", str(command.memory_bytes >> 10), *command.argv)
 
 
 async def _start(command: Command, stderr: int) -> asyncio.subprocess.Process:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from pangeo_binder.command import WITH_LIMIT
+
 SERVICES = ("subprocess", "http.server", "playwright", "pangeo_binder.storage.app")
 """Modules that a test only uses to start a program, a git server, a browser or the storage service."""
 GIT = ("tests.repos.gitrepo", "tests.stack.repository")
@@ -78,6 +80,14 @@ def is_quick(item: pytest.Item) -> bool:
     return not any(map(starts_service, (item.function, *fixtures)))
 
 
+def _program(executable: Any, argv: Any) -> str:
+    """Return the name of a program, which a shell that only limits its memory may start."""
+    words = [os.fsdecode(word) for word in argv]
+    if WITH_LIMIT in words:
+        return words[words.index(WITH_LIMIT) + len(("sh", "KiB", "program"))]
+    return Path(os.fsdecode(executable)).name
+
+
 def refusal(running: Callable[[], str]) -> Callable[[str, tuple[Any, ...]], None]:
     """Return an audit hook that lets no program but `PROGRAMS` start while `running` names a quick test.
 
@@ -86,16 +96,8 @@ def refusal(running: Callable[[], str]) -> Callable[[str, tuple[Any, ...]], None
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen" and (test := running()):
-            program = _program([os.fsdecode(each) for each in (arguments[0], *arguments[1][1:])])
+            program = _program(*arguments[:2])
             if program not in PROGRAMS:
                 raise AssertionError(f"{test} is a quick test and starts `{program}`: mark it with `processes`")
 
     return refuse
-
-
-def _program(words: list[str]) -> str:
-    """Return the name of the program that a command line runs; a shell that only sets a limit runs the one after it."""
-    while Path(words[0]).name == "sh" and words[2].startswith("ulimit") and words[2].endswith('exec "$@"'):
-        limit = next(number for number, word in enumerate(words) if word.isdecimal())
-        words = words[limit + 1 :]
-    return Path(words[0]).name
