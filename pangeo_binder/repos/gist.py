@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from ..errors import BadLink, RepoNotFound
 from ..git import GitAccess
 from ..hosts import HOSTS
-from ..model import RepoRef
+from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .git import GitRefs
 from .github import OWNER
@@ -73,6 +73,9 @@ class GistProvider(GitRefs):
         if not OWNER.fullmatch(user) or not _ID.fullmatch(id_):
             raise BadLink("The link does not name a gist.", self.link_hint)
         return RepoRef(self.name, self._host.url(f"{user}/{id_}"), self.read_ref(quoted_ref))
+
+    def browser_url(self, repo: Repo) -> str:
+        return f"{repo.ref.url}/{repo.revision}"
 
     def repository(self, ref: RepoRef) -> str:
         return self._host.path(ref.url)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from ..errors import BadLink
 from ..git import GitAccess
 from ..hosts import HOSTS
-from ..model import RepoRef
+from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .git import GitRefs
 from .hosted import HostedAt
@@ -46,6 +46,9 @@ class GitLabProvider(GitRefs):
         if not _PROJECT.fullmatch(project):
             raise BadLink("The link does not name a GitLab project.", self.link_hint)
         return RepoRef(self.name, self._host.url(project), self.read_ref(quoted_ref))
+
+    def browser_url(self, repo: Repo) -> str:
+        return f"{repo.ref.url}/tree/{repo.revision}"
 
     def repository(self, ref: RepoRef) -> str:
         return self._host.path(ref.url)

@@ -115,9 +115,11 @@ class BuildStream(BaseHandler):
         provider_for(self.shared.context.providers, id_)
         proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())
-        hub_url = f"{self.request.protocol}://{self.request.host}{self.shared.context.hub_url}"
+        origin, context = f"{self.request.protocol}://{self.request.host}", self.shared.context
+        hub_url, binder_url = f"{origin}{context.hub_url}", f"{origin}{context.base_url}"
         build_only = self.get_query_argument("build_only", "").lower() == "true"
-        return Click(id_, spec, self.network, hub_url, session_domain=self.session_domain, build_only=build_only)
+        domain = self.session_domain
+        return Click(id_, spec, self.network, hub_url, binder_url, session_domain=domain, build_only=build_only)
 
     async def _keep_alive(self) -> None:
         while True:
