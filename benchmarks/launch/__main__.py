@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from .clients import clients
+from .plainhub import PlainHub, plain_hub
 from .scenarios import Bench, burst, sequential, shared_build, stuck, throng
 from .stack import MeasuredStack, measured_stack
 from .table import Table
@@ -39,20 +40,19 @@ def main(
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     print(conditions())
     tables: list[Table] = []
-    with measured_stack() as stack:
-        asyncio.run(
-            asyncio.wait_for(_measure(stack, only or SCENARIOS, (launches, at_once, repetitions), tables), seconds)
-        )
+    sizes = launches, at_once, repetitions
+    with measured_stack() as stack, plain_hub() as plain:
+        asyncio.run(asyncio.wait_for(_measure(stack, plain, (only or SCENARIOS, sizes), tables), seconds))
     if json_file:
         body = {"conditions": conditions(), "tables": [table.as_json() for table in tables]}
         json_file.write_text(json.dumps(body, indent=1))
 
 
 async def _measure(
-    stack: MeasuredStack, wanted: tuple[str, ...], sizes: tuple[int, int, int], into: list[Table]
+    stack: MeasuredStack, plain: PlainHub | None, what: tuple[tuple[str, ...], tuple[int, int, int]], into: list[Table]
 ) -> None:
-    async with clients(stack) as both:
-        async for table in _tables(Bench(stack, both), wanted, sizes):
+    async with clients(stack, plain) as ways:
+        async for table in _tables(Bench(stack, ways), *what):
             into.append(table)
             load = " ".join(f"{load:.1f}" for load in os.getloadavg())
             print(f"\n{table}\n  load average afterwards: {load}", flush=True)

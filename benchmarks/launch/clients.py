@@ -1,12 +1,14 @@
-"""The two ways to a running server: through the binder, and on the hub's own API with a ticket made in advance.
+"""The ways to a running server: through the binder, on the hub's own API with a ticket made in advance, and on the API
+of a JupyterHub that has no code of ours.
 
-Both follow as their users do: the binder's event stream, and the hub's progress stream. Neither shares code with the
+All follow as their users do: the binder's event stream, and the hub's progress stream. None shares code with the
 product, so that the cost of the product's own client counts as the product's.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +19,7 @@ import aiohttp
 
 from pangeo_binder.model import Environment, RepoRef
 
+from .plainhub import PlainHub
 from .stack import MeasuredStack
 
 _TIMEOUT = aiohttp.ClientTimeout(total=300)
@@ -31,6 +34,8 @@ class Run:
     phases: dict[str, float] = field(default_factory=dict)
     events: int = 0
     user: str = ""
+    plain: bool = False
+    """Whether it runs at the unmodified JupyterHub."""
 
 
 class LaunchError(Exception):
@@ -38,10 +43,11 @@ class LaunchError(Exception):
 
 
 class Clients:
-    """Launches in both ways, and stops the launched servers."""
+    """Launches in all ways, and stops the launched servers."""
 
-    def __init__(self, stack: MeasuredStack, session: aiohttp.ClientSession) -> None:
+    def __init__(self, stack: MeasuredStack, plain: PlainHub | None, session: aiohttp.ClientSession) -> None:
         self._stack = stack
+        self.plain = plain
         self._session = session
         self._hub = stack.values.hub_api
         self._headers = {"Authorization": f"token {stack.binder_token}"}
@@ -68,26 +74,38 @@ class Clients:
     async def at_hub(self, ref: RepoRef, environment: Environment) -> Run:
         """Start the same server on the hub's API."""
         launch, ticket = self._stack.ticket(ref, environment)
-        user = f"{self._hub}/users/{launch.user}"
         seat = {"launch": launch.id, "takes": {}, "limits": []}
         report = {"binder": "benchmark", "reservations": [seat]}
         admissions = f"{self._hub}/pangeo-binder/admissions"
         async with self._session.put(admissions, json=report, headers=self._headers, raise_for_status=True):
             pass  # the hub starts no server for a launch without a seat
-        run, started = Run(user=launch.user), time.perf_counter()
-        async with self._session.post(user, headers=self._headers, raise_for_status=True):
+        return await self._start(Run(user=launch.user), {"ticket": ticket})
+
+    async def at_plain_hub(self) -> Run:
+        """Start the same server at the unmodified JupyterHub."""
+        return await self._start(Run(user=f"plain-{secrets.token_hex(6)}", plain=True), {})
+
+    def _api(self, run: Run) -> tuple[str, dict[str, str]]:
+        """Return the address of the run's user at its hub, and the headers of requests."""
+        if not run.plain:
+            return f"{self._hub}/users/{run.user}", self._headers
+        assert self.plain is not None
+        return f"{self.plain.api}/users/{run.user}", self.plain.headers
+
+    async def _start(self, run: Run, options: dict[str, str]) -> Run:
+        (user, headers), started = self._api(run), time.perf_counter()
+        async with self._session.post(user, headers=headers, raise_for_status=True):
             run.phases["user"] = time.perf_counter() - started
-        asked = self._session.post(f"{user}/server", json={"ticket": ticket}, headers=self._headers)
-        async with asked as response:
+        async with self._session.post(f"{user}/server", json=options, headers=headers) as response:
             if response.status not in (201, 202):
                 raise LaunchError(await response.text())
             run.phases["asked"] = time.perf_counter() - started
-        await self._follow(f"{user}/server/progress")
+        await self._follow(f"{user}/server/progress", headers)
         run.seconds = run.phases["ready"] = time.perf_counter() - started
         return run
 
-    async def _follow(self, url: str) -> None:
-        async with self._session.get(url, headers=self._headers, raise_for_status=True) as stream:
+    async def _follow(self, url: str, headers: dict[str, str]) -> None:
+        async with self._session.get(url, headers=headers, raise_for_status=True) as stream:
             async for line in stream.content:
                 event = json.loads(line[5:]) if line.startswith(b"data:") else {}
                 if event.get("failed"):
@@ -98,13 +116,14 @@ class Clients:
 
     async def end(self, run: Run) -> None:
         """Stop a launch's server."""
-        async with self._session.delete(f"{self._hub}/users/{run.user}/server", headers=self._headers) as response:
+        user, headers = self._api(run)
+        async with self._session.delete(f"{user}/server", headers=headers) as response:
             if response.status not in (202, 204, 404):
                 raise LaunchError(f"a server could not be stopped: {response.status}")
 
 
 @asynccontextmanager
-async def clients(stack: MeasuredStack) -> AsyncIterator[Clients]:
+async def clients(stack: MeasuredStack, plain: PlainHub | None = None) -> AsyncIterator[Clients]:
     """Yield clients with an unlimited number of connections."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=_TIMEOUT) as session:
-        yield Clients(stack, session)
+        yield Clients(stack, plain, session)

@@ -32,12 +32,17 @@ _SERVER = Path(__file__).with_name("server.py")
 _SHEBANG = f"#!{Path(sys.executable).resolve()} -IS\n"  # isolated and without site: three times as fast
 
 
+def server_program() -> str:
+    """Return the trivial server as an executable file's text."""
+    return _SHEBANG + _SERVER.read_text()
+
+
 def files(slow_seconds: float = 0, log_lines: int = 0, log_seconds: float = 5) -> dict[str, str]:
     """Return the files of a repository whose server is trivial.
 
     Its server needs `slow_seconds` to listen; its build prints `log_lines` lines within about `log_seconds`.
     """
-    found = {"start": _SHEBANG + _SERVER.read_text()}
+    found = {"start": server_program()}
     if slow_seconds:
         found[SLOW] = str(slow_seconds)
     if log_lines:

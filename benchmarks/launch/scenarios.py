@@ -18,6 +18,7 @@ from .stack import SLOW_SECONDS, MeasuredStack
 from .table import Series, Table, rows
 
 STAGES = ("resolve", "admit", "build", "ticket", "start")
+PLAIN = "unmodified JupyterHub with its default proxy"
 _WARM_UP = 3
 
 
@@ -64,11 +65,13 @@ class Cpu:
 
 
 async def sequential(bench: Bench, ref: RepoRef, n: int) -> Table:
-    """Launch one after another, alternately through the binder and at the hub."""
+    """Launch one after another, alternately in all ways."""
     environment = await bench.stack.environment(ref)
     series: Series = defaultdict(list)
     for _ in range(_WARM_UP):
         await bench.ended(await bench.clients.at_hub(ref, environment), await bench.clients.through_binder(ref))
+        if bench.clients.plain is not None:
+            await bench.ended(await bench.clients.at_plain_hub())
     for number in range(n):
         direct = await _direct(bench, ref, environment) if number % 2 else 0.0
         before = bench.stages()
@@ -76,6 +79,10 @@ async def sequential(bench: Bench, ref: RepoRef, n: int) -> Table:
         spent = {stage: seconds - before[stage] for stage, seconds in bench.stages().items()}
         await bench.ended(run)
         direct = direct or await _direct(bench, ref, environment)
+        if bench.clients.plain is not None and ref == bench.stack.repositories.bare:
+            plain = await bench.clients.at_plain_hub()
+            await bench.ended(plain)
+            series[PLAIN].append(plain.seconds)
         series["through the binder"].append(run.seconds)
         series["at the hub directly"].append(direct)
         series["our own share: binder - its stage `start`"].append(run.seconds - spent["start"])
@@ -93,17 +100,20 @@ async def _direct(bench: Bench, ref: RepoRef, environment: Environment) -> float
 
 
 async def burst(bench: Bench, n: int, repetitions: int) -> Table:
-    """Launch `n` at once, alternately through the binder and at the hub."""
+    """Launch `n` at once, alternately in all ways."""
     ref = bench.stack.repositories.bare
     environment = await bench.stack.environment(ref)
     ways: dict[str, Callable[[], Awaitable[Run]]] = {
         "through the binder": lambda: bench.clients.through_binder(ref),
         "at the hub directly": lambda: bench.clients.at_hub(ref, environment),
     }
+    hubs = dict.fromkeys(ways, bench.stack.hub)
+    if (plain := bench.clients.plain) is not None:
+        ways[PLAIN], hubs[PLAIN] = bench.clients.at_plain_hub, plain.process
     series: Series = defaultdict(list)
     for repetition in range(repetitions):
         for way in list(ways) if repetition % 2 else list(reversed(ways)):
-            before, binder, hub = bench.stages(), Cpu(bench.stack.binder), Cpu(bench.stack.hub)
+            before, binder, hub = bench.stages(), Cpu(bench.stack.binder), Cpu(hubs[way])
             started = time.perf_counter()
             runs = await asyncio.gather(*(ways[way]() for _ in range(n)))
             series[f"{way}: all ready"].append(time.perf_counter() - started)
@@ -118,13 +128,13 @@ async def burst(bench: Bench, n: int, repetitions: int) -> Table:
 
 
 async def throng(bench: Bench, n: int) -> Table:
-    """Launch more at once through the binder than the hub starts at a time (100); none may fail."""
+    """Launch more at once through the binder than JupyterHub starts by default (100); none may fail."""
     ref, started = bench.stack.repositories.bare, time.perf_counter()
     runs = await asyncio.gather(*(bench.clients.through_binder(ref) for _ in range(n)))
     seconds = time.perf_counter() - started
     await bench.ended(*runs)
     series: Series = {"until ready": [run.seconds for run in runs], "all ready": [seconds]}
-    return Table(f"{n} launches at once, more than the hub accepts", "seconds", rows(series))
+    return Table(f"{n} launches at once, more than JupyterHub starts by default", "seconds", rows(series))
 
 
 async def stuck(bench: Bench, k: int) -> Table:
