@@ -1,7 +1,7 @@
 """Reports the session's last activity to JupyterHub, so that the hub culls it only when idle.
 
-Activity is what Jupyter Server counts (requests, messages of kernels, traffic of jupyter-server-proxy), a kernel that is
-busy now, a terminal that has worked since the last report, or a Dask cluster of the session that has work now. The
+Activity is what Jupyter Server counts (requests, messages of kernels, traffic of jupyter-server-proxy), a kernel that
+is busy now, a terminal that has worked since the last report, or a Dask cluster of the session that has work now. The
 hub's API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
 """
 
