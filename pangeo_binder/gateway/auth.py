@@ -40,9 +40,13 @@ class LaunchUser(User):
     Its name is `user/server`: dask-gateway's lists, permissions and cache use the name, so all are per launch.
     """
 
-    def __init__(self, name: str, launch: Launch | None = None, ends_at: float = math.inf) -> None:
+    def __init__(
+        self, name: str, launch: Launch | None = None, ends_at: float = math.inf, *, is_starting: bool = False
+    ) -> None:
         super().__init__(name)
         self.launch = launch
+        self.is_starting = is_starting
+        """Whether its server starts now, so that the hub sent the request and not the session."""
         self.ends_at = ends_at
         """When its server reaches its maximum age, in seconds since the epoch."""
 
@@ -94,7 +98,7 @@ class LaunchAuthenticator(JupyterHubAuthenticator):
             raise unauthorized("jupyterhub")
         if launch.grant.dask is None:
             raise web.HTTPForbidden(reason=f"The tier '{launch.grant.tier}' of this launch has no Dask clusters.")
-        return LaunchUser(servers[0], launch, _ends_at(model, launch))
+        return LaunchUser(servers[0], launch, _ends_at(model, launch), is_starting=not model.get("ready"))
 
     async def _hub(self, path: str, token: str | None = None) -> dict[str, Any]:
         """Return the hub's answer to GET `path`; 401 for a token the hub does not know, 502 for any other failure."""

@@ -24,6 +24,7 @@ from .auth import LaunchUser
 from .bodies import check_body
 from .options import Runtime, options_for
 from .reaper import Reaper
+from .sharing import Holders, Usage, keep_shared, usage_of
 
 _SCHEDULER_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _SCHEDULER_RETRY_SECONDS = 0.1
@@ -46,8 +47,9 @@ class LaunchBackendMixin(Backend):
     async def setup(self, app: web.Application) -> None:
         """Start the backend, the routes for the hub and the operator, and the reaper."""
         self._starting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.holders = Holders()
         self.cluster_options = self._options
-        app.middlewares.append(check_body)
+        app.middlewares.extend((check_body, keep_shared))
         # aiohttp keeps an idle connection for an hour; dask-gateway makes the application without this argument
         app._handler_args = {"keepalive_timeout": IDLE_SECONDS}
         await super().setup(app)
@@ -103,7 +105,10 @@ class LaunchBackendMixin(Backend):
         return response
 
     async def start_cluster(self, user: LaunchUser, cluster_options: dict[str, Any]) -> str:
-        """Start one more cluster for the launch. Raises PublicException with the limit if it is reached."""
+        """Start one more cluster for the launch, or share the only one that it may have.
+
+        Raises PublicException with the limit if it is reached.
+        """
         if user.launch is None:
             raise PublicException(_LAUNCHES_ONLY)
         assert user.launch.grant.dask is not None
@@ -111,9 +116,32 @@ class LaunchBackendMixin(Backend):
         # another request of the same launch must not run between counting and creating
         async with self._starting[user.name]:
             active = await self.list_clusters(username=user.name)
-            if len(active) >= allowed:
+            if len(active) < allowed:
+                name = await self.make_cluster(user, cluster_options)
+            elif allowed == 1 and (shared := await self._share(user, active[0], cluster_options)):
+                name = shared
+            else:
                 raise too_many(allowed, (cluster.name for cluster in active))
-            return await self.make_cluster(user, cluster_options)
+            if not user.is_starting:
+                self.holders.add(name, (cluster.name for cluster in await self.list_clusters()))
+            return name
+
+    async def _share(self, user: LaunchUser, cluster: Any, cluster_options: dict[str, Any]) -> str:
+        """Return the launch's only cluster, or one that replaces it; empty if it works or does not suit.
+
+        It suits if it has the same options. Another is replaced if nobody holds it or is connected.
+        """
+        options, _ = await self.process_cluster_options(user, cluster_options)
+        is_running = cluster.status == ClusterStatus.RUNNING
+        usage = await usage_of(self.session, cluster) if is_running else Usage(has_work=False, clients=0)
+        if usage is None or usage.has_work:
+            return ""
+        if options == cluster.options:
+            return str(cluster.name)
+        if usage.clients or self.holders.has(cluster.name):
+            return ""
+        await self.stop_cluster(cluster.name)
+        return await self.make_cluster(user, cluster_options)
 
     async def make_cluster(self, user: LaunchUser, cluster_options: dict[str, Any]) -> str:
         """Make an allowed cluster, and return its name once `list_clusters` returns it. Raises PublicException."""

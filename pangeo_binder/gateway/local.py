@@ -5,6 +5,7 @@ Runs in the gateway of the local profile. `launches` holds what is common to all
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -63,6 +64,31 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
         if stock is None or stock.status != ClusterStatus.FAILED:
             return stock
         return launch_cluster(stock, {}, {MESSAGE: _FAILED.format(cluster_name)})
+
+    async def on_cluster_heartbeat(self, cluster_name: str, msg: dict[str, Any]) -> None:
+        """Handle a scheduler's report, but let a worker's nanny restart it.
+
+        The stock method ends a worker that left the scheduler, so `client.restart()` and a plugin that restarts workers
+        race with it: a restart that takes longer than 3 s is interrupted.
+        """
+        cluster = self.db.get_cluster(cluster_name)
+        if cluster is not None:
+            restarting = self._restarting(cluster, set(msg["closed_workers"]))
+            closed = [name for name in msg["closed_workers"] if name not in restarting]
+            msg = {**msg, "active_workers": [*msg["active_workers"], *restarting], "closed_workers": closed}
+        await super().on_cluster_heartbeat(cluster_name, msg)
+
+    def _restarting(self, cluster: Any, closed: set[str]) -> set[str]:
+        """Return those of the `closed` workers whose process still runs, for as long as a worker may take to start."""
+        now, restarting = time.monotonic(), set()
+        for name, worker in cluster.workers.items():
+            if name not in closed:
+                worker.closed_at = None
+            elif worker.is_active() and not worker.close_expected and self._check_status(worker):
+                worker.closed_at = getattr(worker, "closed_at", None) or now
+                if now - worker.closed_at < self.worker_start_timeout:
+                    restarting.add(name)
+        return restarting
 
     async def all_clusters(self) -> list[dict[str, Any]]:
         """Return each cluster's state for the command `status`."""

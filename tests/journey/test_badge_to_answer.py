@@ -161,8 +161,8 @@ def test_scaling_beyond_the_grant_is_capped_with_a_message(kernel: Kernel) -> No
     assert "would exceed resource limit of" in kernel.value(code)
 
 
-def test_a_second_cluster_is_refused_with_a_message(kernel: Kernel) -> None:
-    output = kernel.run("gateway.new_cluster()")
+def test_a_second_cluster_is_refused_with_a_message_while_the_first_computes(kernel: Kernel) -> None:
+    output = kernel.run("import time\nbusy = client.submit(time.sleep, 20)\ntime.sleep(1)\ngateway.new_cluster()")
     assert "This launch may have 1 Dask cluster at a time and has 1." in output.error
 
 

@@ -111,7 +111,8 @@ def test_many_workers_are_what_the_tier_allows_with_a_sentence(kernel: Kernel) -
     assert "exceed resource limit of 2 workers" in warned
 
 
-def test_a_second_cluster_is_refused_with_a_sentence(kernel: Kernel) -> None:
+def test_a_second_cluster_is_refused_with_a_sentence_while_the_first_computes(kernel: Kernel) -> None:
+    kernel.value("import time\nbusy = client.submit(time.sleep, 20)\ntime.sleep(1)")
     said = kernel.value("try:\n    Gateway().new_cluster()\nexcept ValueError as error:\n    print(error)")
     assert said.startswith("This launch may have 1 Dask cluster at a time and has 1")
 
