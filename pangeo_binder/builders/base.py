@@ -69,6 +69,8 @@ class BuildSettings(BuildLimits):
     """Environments unused for this long are pruned."""
     min_free_bytes: int = 1 << 30
     """No build starts with less free disk."""
+    home_bytes: int = 10 << 30
+    """How much a repository's folder may hold after its build; each session gets a copy of it."""
     python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
     """The Python for repositories that do not request a version."""
     git: GitAccess = field(default_factory=GitAccess)

@@ -17,7 +17,7 @@ from dask_gateway_server.models import Cluster, ClusterStatus
 from traitlets import Unicode
 
 from ..answers import read_object
-from ..local.layer import layer_of, search_path
+from ..local.layer import launch_environment, layer_of
 from ..local.processes import LAUNCH, STATE_DIR
 from ..model import Launch
 from .launches import LaunchBackendMixin
@@ -67,9 +67,7 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
         """Return the session's own interpreter and the environment of its workers, with storage."""
         prefix, layer = Path(launch.local_environment.prefix), layer_of(Path(self.homes), launch.id)
         environment = {
-            "HOME": str(layer.parent),
-            "PATH": search_path(layer, prefix),
-            "VIRTUAL_ENV": str(layer),
+            **launch_environment(Path(self.homes), launch.id, prefix),
             LAUNCH: launch.id,
             STATE_DIR: self.state_dir,
         }

@@ -13,6 +13,7 @@ from typing import Any
 
 from dask_gateway_server.options import Float, Options
 
+from ..dask_start import scheduler_command, worker_command
 from ..limits import GIB, cluster_limits
 from ..model import DaskGrant
 from .auth import LaunchUser
@@ -61,9 +62,8 @@ def _handler(grant: DaskGrant, runtime: Runtime, known: set[str]) -> Callable[[A
         limits = cluster_limits(grant, options.worker_cores, int(options.worker_memory * GIB))
         config = {
             **runtime.config,
-            # distributed 2026.6 removed the scripts dask-scheduler and dask-worker; every version has the modules
-            "scheduler_cmd": [runtime.python, "-m", "distributed.cli.dask_scheduler"],
-            "worker_cmd": [runtime.python, "-m", "distributed.cli.dask_worker"],
+            "scheduler_cmd": scheduler_command(runtime.python),
+            "worker_cmd": worker_command(runtime.python),
             "environment": {**runtime.environment, **_backstop(grant.idle_seconds)},
             "worker_cores": limits.worker_cores,
             "worker_threads": limits.worker_threads,

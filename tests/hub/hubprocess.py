@@ -61,9 +61,7 @@ def small_environment(folder: Path) -> Environment:
     """Make an environment whose JupyterLab is a small server."""
     prefix, checkout = folder / "prefix", folder / "checkout"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
-    package = next((prefix / "lib").glob("python3*/site-packages")) / "jupyterlab"
-    package.mkdir()
-    (package / "__main__.py").write_text(SERVER)
+    (prefix / "bin" / "jupyter-lab").write_text(SERVER)
     checkout.mkdir()
     (checkout / "README.md").write_text("Sea\n")
     return VirtualEnvironment("small", str(prefix), str(checkout))

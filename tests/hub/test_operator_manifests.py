@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pangeo_binder.dask_start import scheduler_command, worker_command
 from pangeo_binder.hub.dask.operator.keys import new_keys
 from pangeo_binder.hub.dask.operator.manifests import (
     KEYS_SECRET,
@@ -72,7 +73,9 @@ def test_pods_run_the_sessions_image_and_may_do_little(role):
     pod = pods()[role]
     (container,) = pod["containers"]
     assert container["image"] == ENVIRONMENT.reference
-    assert container["args"][:3] == ["python", "-m", f"distributed.cli.dask_{role}"]
+    command = {"scheduler": scheduler_command, "worker": worker_command}[role]("python")
+    assert container["args"][:3] == command
+    assert not [each for each in command if "$(" in each], "Kubernetes would replace a name in parentheses"
     assert pod["automountServiceAccountToken"] is False and pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert (pod["nodeSelector"], pod["priorityClassName"]) == ({"pool": "dask"}, "low")

@@ -52,7 +52,7 @@ def session(stack: LocalStack) -> Iterator[Session]:
 
 def pids(stack: LocalStack, session: Session) -> set[int]:
     """The session's server, scheduler and workers (not kernels and helpers, which come and go)."""
-    words = ("jupyterlab", "dask_scheduler", "dask_worker")
+    words = ("jupyter-lab", "dask_scheduler", "dask_worker")
     return {process.pid for word in words for process in stack.running(word, session.id)}
 
 
@@ -111,7 +111,7 @@ def test_everything_of_a_killed_server_is_removed(stack: LocalStack) -> None:
     """kill -9, so nothing in the server can clean up."""
     session = stack.launch(stack.example("minimal"))
     until("its cluster has a worker", lambda: any(cluster["workers"] for cluster in session.clusters()), 60)
-    server = stack.running("jupyterlab", session.id)[0]
+    server = stack.running("jupyter-lab", session.id)[0]
     with Kernel(session):
         server.send_signal(signal.SIGKILL)
         session.wait_gone(30)

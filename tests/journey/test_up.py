@@ -40,7 +40,7 @@ def test_the_next_up_cleans_up_after_a_killed_stack(stack: LocalStack) -> None:
         each.send_signal(signal.SIGKILL)
     stack.process.wait(timeout=10)
     until("the services have ended with their parents", lambda: not stack.processes(), 30)
-    assert stack.running("jupyterlab", session.id), "the session itself was not killed"
+    assert stack.running("jupyter-lab", session.id), "the session itself was not killed"
     stack.start()
     try:
         assert "left by an earlier run" in stack.output.read_text()
@@ -98,7 +98,7 @@ def test_nothing_is_left_of_a_server_that_was_starting_when_the_hub_was_killed(s
 def starting(stack: LocalStack) -> str:
     """Return the launch whose server's process runs but does not listen yet; empty if there is none."""
     for record in (stack.state_dir / "run" / "launches").iterdir():
-        if stack.running("jupyterlab", record.name):
+        if stack.running("jupyter-lab", record.name):
             return record.name
     return ""
 
@@ -139,7 +139,7 @@ def test_everything_listens_only_on_loopback(stack: LocalStack) -> None:
 def listeners(session: Session) -> list[tuple[str, str, str | None]]:
     """Return the kinds of process that listen: name, word in the command line, launch."""
     services = ("pangeo_binder.app", "jupyterhub -f", "traefik --", "local.storage", "dask_gateway_server -f")
-    of_session = ("jupyterlab", "ipykernel", "dask_scheduler", "dask_worker")
+    of_session = ("jupyter-lab", "ipykernel", "dask_scheduler", "dask_worker")
     return [
         *((word, word, None) for word in (*services, "dask-gateway-proxy -")),
         *((word, word, session.id) for word in of_session),

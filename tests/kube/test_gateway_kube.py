@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pangeo_binder.dask_start import scheduler_command, worker_command
 from pangeo_binder.model import Launch
 from tests.stack.control_plane import control_plane as run_control_plane
 from tests.stack.local import until
@@ -120,7 +121,8 @@ def test_a_pod_is_the_launchs_own_and_can_do_little(stand: GatewayStand, running
     pod = stand.pods(running.namespace, component)[0]
     spec, container = pod["spec"], pod["spec"]["containers"][0]
     assert container["image"] == IMAGE
-    assert container["args"][:3] == ["python", "-m", f"distributed.cli.{component.replace('-', '_')}"]
+    command = {SCHEDULER: scheduler_command, WORKER: worker_command}[component]
+    assert container["args"][:3] == command("python")
     assert spec["automountServiceAccountToken"] is False and spec["serviceAccountName"] == "default"
     assert spec["enableServiceLinks"] is False
     assert spec["securityContext"]["runAsUser"] == 1000 and spec["securityContext"]["runAsNonRoot"] is True

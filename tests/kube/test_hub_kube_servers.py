@@ -68,7 +68,7 @@ async def test_the_pod_is_limited_to_its_grant(stand: HubStand) -> None:
     assert container["resources"]["limits"] == limits
     assert container["resources"]["requests"] == {**limits, "ephemeral-storage": str(2**28)}
     assert container["image"] == launch.image
-    assert container["args"][:3] == ["python", "-m", "jupyterlab"] and "--ServerApp.ip=0.0.0.0" in container["args"]
+    assert container["args"][0] == "jupyter-lab" and "--ServerApp.ip=0.0.0.0" in container["args"]
     assert (spec["nodeSelector"], spec["restartPolicy"]) == ({"pool": "gpu"}, "Never")
     assert {"key": "gpu", "operator": "Exists"} in spec["tolerations"]
     assert not spec["automountServiceAccountToken"] and not spec["enableServiceLinks"] and "initContainers" not in spec

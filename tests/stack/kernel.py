@@ -25,12 +25,12 @@ class Output:
 class Kernel:
     """A new kernel, or a running one with the id `same`; a context manager."""
 
-    def __init__(self, session: Session, same: str = "") -> None:
+    def __init__(self, session: Session, same: str = "", name: str = "python3") -> None:
         self._session = session
-        self.id = same or self._start()
+        self.id = same or self._start(name)
 
-    def _start(self) -> str:
-        started = self._session.request("api/kernels", "POST", {"name": "python3"})
+    def _start(self, name: str) -> str:
+        started = self._session.request("api/kernels", "POST", {"name": name})
         assert started.status == 201, started
         id_: str = started.json["id"]
         return id_

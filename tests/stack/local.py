@@ -237,6 +237,6 @@ class Session:
 
     def environment(self) -> dict[str, str]:
         """Return the server process's environment."""
-        servers = self.stack.running("jupyterlab", self.id)
+        servers = self.stack.running("jupyter-lab", self.id)
         assert servers, "the session's server is not running"
         return servers[0].environ()

@@ -20,6 +20,7 @@ from pathlib import Path
 from ...command import BUILD_MARK, Command, CommandFailed, capture, stream
 from ...errors import BuildFailed, PangeoBinderError
 from ...events import Phase
+from ...local.layer import enable_user_site
 from ...model import Environment, Repo, VirtualEnvironment
 from ...names import environment_id
 from ...policy.request import find_request
@@ -28,6 +29,7 @@ from ..checkout import check_out
 from ..recipe import Recipe, check, from_json
 from ..session_needs import session_digest, session_needs
 from .explain import explain, own_indexes
+from .home import finish_home, post_build_env
 from .pythons import find_python
 from .sharing import share
 from .store import EnvironmentStore
@@ -136,6 +138,7 @@ class VenvBuilder(Builder):
         async with aclosing(self._steps(recipe, workspace)) as building:
             async for line in building:
                 yield BuildEvent(Phase.BUILDING, line)
+        await asyncio.to_thread(finish_home, workspace.checkout, self.settings.home_bytes)
         start = _start(recipe, workspace.checkout)
         await asyncio.to_thread(share, workspace.venv, workspace.checkout)
         environment = VirtualEnvironment(id_, str(workspace.venv), str(workspace.checkout), start)
@@ -174,6 +177,7 @@ class VenvBuilder(Builder):
                 async with aclosing(stream(command)) as lines:
                     async for line in lines:
                         yield line
+            enable_user_site(workspace.venv)
         except CommandFailed as error:
             raise explain(error.tail, await asyncio.to_thread(_own_indexes, recipe, workspace)) from None
 
@@ -205,15 +209,16 @@ def _own_indexes(recipe: Recipe, workspace: _Workspace) -> dict[str, str]:
 
 
 async def _post_build(recipe: Recipe, workspace: _Workspace) -> AsyncGenerator[str, None]:
-    """Run postBuild as repo2docker does: in the repository; it needs neither an executable bit nor a shebang."""
+    """Run postBuild in the repository, its home, as repo2docker does; it needs no executable bit and no shebang."""
     if not recipe.post_build:
         return
     yield f"Running {recipe.post_build}"
     script = workspace.checkout / recipe.post_build
     script.chmod(script.stat().st_mode | 0o111)
+    env = post_build_env(workspace.env, workspace.checkout, workspace.venv)
     try:
         # sh interprets a file without a shebang itself
-        async with aclosing(stream(workspace.command("/bin/sh", "-c", '"$0"', str(script)))) as lines:
+        async with aclosing(stream(workspace.command("/bin/sh", "-c", '"$0"', str(script), env=env))) as lines:
             async for line in lines:
                 yield line
     except CommandFailed as error:

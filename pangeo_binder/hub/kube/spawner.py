@@ -162,7 +162,8 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
 
     async def _started(self) -> str:
         assert self.launch is not None
-        self.cmd = ["python", "-m", "jupyterlab"]
+        # the script, as BinderHub: `python -m` would import the repository's `random.py` for the standard library's
+        self.cmd = ["jupyter-lab"]
         seconds = self.start_timeout - _REPORT_SECONDS
         try:
             async with asyncio.timeout(seconds):

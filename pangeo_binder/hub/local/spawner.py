@@ -17,7 +17,7 @@ from jupyterhub.spawner import LocalProcessSpawner
 from traitlets import Unicode
 
 from ...errors import SpawnFailed
-from ...local.layer import home_of, layer_of, make_layer, search_path
+from ...local.layer import home_of, launch_environment, layer_of, make_layer, script_command
 from ...local.own import make_writable
 from ...local.ports import listens, server_port
 from ...local.processes import STATE_DIR, end_marked, is_running
@@ -67,11 +67,9 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         if self.launch is not None:
             prefix, layer = Path(self.launch.local_environment.prefix), layer_of(Path(self.homes), self.launch.id)
             env.update(
-                HOME=str(self._home(self.launch)),
+                launch_environment(Path(self.homes), self.launch.id, prefix),
                 USER="jovyan",
                 SHELL="/bin/bash",
-                PATH=search_path(layer, prefix),
-                VIRTUAL_ENV=str(layer),
                 JUPYTER_PATH=f"{layer}/share/jupyter:{prefix}/share/jupyter",
                 JUPYTER_CONFIG_PATH=f"{prefix}/etc/jupyter",
                 JUPYTERLAB_DIR=f"{prefix}/share/jupyter/lab",
@@ -98,8 +96,9 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
     async def start(self) -> tuple[str, int]:
         """Start the server, wait for its cluster to settle, and return the host and port."""
         assert self.launch is not None
-        python = layer_of(Path(self.homes), self.launch.id) / "bin" / "python"
-        self.cmd = [*self.launch.local_environment.start, str(python), "-m", "jupyterlab"]
+        environment = self.launch.local_environment
+        lab = script_command(Path(self.homes), self.launch.id, Path(environment.prefix), "jupyter-lab")
+        self.cmd = [*environment.start, *lab]
         self.ip = "127.0.0.1"
         self.port = server_port(self.ip)
         log_file = Path(self.logs) / f"{self.launch.id}.log"

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .... import names
+from ....dask_start import scheduler_command, worker_command
 from ....kube.labels import COMPONENT_LABEL, launch_labels, server_annotation
 from ....kube.placement import Placement
 from ....kube.pods import restricted_container, restricted_pod
@@ -204,7 +205,7 @@ def _scheduler(launch: Launch, settings: OperatorSettings) -> dict[str, Any]:
     return {
         "name": "scheduler",
         # arguments, so that the image's own entry point (its `start` script) runs, as for the server
-        "args": ["python", "-m", "distributed.cli.dask_scheduler", *options],
+        "args": [*scheduler_command("python"), *options],
         "env": _environment({"DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": repr(_ROUTE_MODULES)}),
         "ports": [{"name": "comm", "containerPort": _COMM_PORT}, {"name": "http", "containerPort": _DASHBOARD_PORT}],
         "readinessProbe": health,
@@ -227,7 +228,7 @@ def _worker(launch: Launch, settings: OperatorSettings, limits: ClusterLimits) -
     size = {"cpu": _cores(limits.worker_cores), "memory": str(limits.worker_memory_bytes)}
     return {
         "name": "worker",
-        "args": ["python", "-m", "distributed.cli.dask_worker", *(f"--{name}={options[name]}" for name in options)],
+        "args": [*worker_command("python"), *(f"--{name}={options[name]}" for name in options)],
         # the operator would set it without encryption; it keeps a value that is set
         "env": _environment({"DASK_SCHEDULER_ADDRESS": _address(launch, settings)}),
         "resources": {"requests": size, "limits": size},
