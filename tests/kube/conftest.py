@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.repos.gitrepo import git, make_repository
-from tests.repos.gitserver import _GitHandler
+from tests.repos.gitserver import GitHandler
 from tests.stack.kube_fixtures import (
     cluster,
     cluster_tools,
@@ -46,7 +46,7 @@ def repository(cluster: Cluster, notebook: str, tmp_path_factory: pytest.TempPat
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("GIT_PROJECT_ROOT", str(folder))
         patched.setenv("GIT_HTTP_EXPORT_ALL", "1")
-        server = ThreadingHTTPServer((cluster.host, 0), _GitHandler)
+        server = ThreadingHTTPServer((cluster.host, 0), GitHandler)
         server.backend = str(Path(git("--exec-path", cwd=folder)) / "git-http-backend")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

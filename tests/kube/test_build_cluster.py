@@ -23,7 +23,7 @@ from pangeo_binder.model import Repo, RepoRef
 from tests.builders.registryserver import RegistryServer, credentials, htpasswd, run_registry
 from tests.kube.builds import NAMESPACE, lines, prepare
 from tests.repos.gitrepo import git, make_repository
-from tests.repos.gitserver import _GitHandler
+from tests.repos.gitserver import GitHandler
 from tests.stack.images import archive, base_archive, image
 from tests.stack.node import Cluster
 
@@ -56,7 +56,7 @@ def repo_with(cluster: Cluster, base: str, tmp_path: Path, monkeypatch: pytest.M
     """Make a repository with a Dockerfile on the base image, which pods can clone."""
     monkeypatch.setenv("GIT_PROJECT_ROOT", str(tmp_path))
     monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
-    server = ThreadingHTTPServer((cluster.host, 0), _GitHandler)
+    server = ThreadingHTTPServer((cluster.host, 0), GitHandler)
     server.backend = str(Path(git("--exec-path", cwd=tmp_path)) / "git-http-backend")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
