@@ -94,7 +94,10 @@ def wire(event: Event) -> dict[str, Any]:
             launch_id=launch.id,
             image=launch.environment.id,
             repo_url=launch.repo.ref.url,
-            binder_ref_url=launch.repo.ref.url,
+            binder_ref_url=launch.link.ref_url,
+            binder_launch_host=launch.link.host,
+            binder_request=launch.link.request,
+            binder_persistent_request=launch.link.persistent_request,
             commit=launch.repo.revision,
         )
     return body

@@ -30,6 +30,8 @@ class Click:
     """The client's network for the rules' limits: an IPv4 address or an IPv6 /64."""
     hub_url: str
     """The public address of the hub's proxy as this user reaches it; the prefix of servers. Ends in a slash."""
+    binder_url: str = ""
+    """The public address of the binder as this user reaches it. Ends in a slash."""
     user: str | None = None
     """The user name; None for an anonymous launch."""
     session_domain: str = ""
@@ -212,6 +214,20 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """The link of a launch, in the parts that BinderHub gives to its clients and sessions."""
+
+    host: str = ""
+    """The binder's public address; ends in a slash."""
+    request: str = ""
+    """The link as it was opened, after the host: `v2/<provider>/<spec>`."""
+    persistent_request: str = ""
+    """The same with the resolved ref."""
+    ref_url: str = ""
+    """The address of the repository at the resolved ref for a browser, if known, else of the repository."""
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """One admitted click, with its environment and grant. The ticket and the server's state hold it."""
 
@@ -224,6 +240,7 @@ class Launch:
     grant: Grant
     network: str = ""
     """The client's network for `per_network` limits: an IPv4 address or an IPv6 /64."""
+    link: Link = Link()
 
     @property
     def image(self) -> str:

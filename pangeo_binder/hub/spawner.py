@@ -125,7 +125,11 @@ class LaunchSpawnerMixin(_Base):
             "PANGEO_BINDER_ACTIVITY_SECONDS": str(min(60, max(1, launch.grant.server.idle_seconds // 4))),
             "BINDER_REPO_URL": launch.repo.ref.url,
             "BINDER_REF": launch.repo.revision,
-            "BINDER_LAUNCH_HOST": self.public_url or "",
+            # BinderHub's names: binderhub/binderspawner_mixin.py
+            "BINDER_REF_URL": launch.link.ref_url,
+            "BINDER_LAUNCH_HOST": launch.link.host,
+            "BINDER_REQUEST": launch.link.request,
+            "BINDER_PERSISTENT_REQUEST": launch.link.persistent_request,
         }
 
     async def settle(self) -> None:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import metrics
 from ..errors import PangeoBinderError, UserError
@@ -111,7 +111,7 @@ class Pipeline:
             async for event in building:
                 yield event
         stages.done("build")
-        launch = await self._complete(seat)
+        launch = await self._complete(seat, click)
         ticket = sign(launch, self._with.ticket_keys, time.time())
         stages.done("ticket")
         async with aclosing(self._start(launch, ticket)) as starting:
@@ -120,13 +120,14 @@ class Pipeline:
         stages.done("start")
         yield self._ready(launch, click)
 
-    async def _complete(self, seat: Seat) -> Launch:
+    async def _complete(self, seat: Seat, click: Click) -> Launch:
         """Return the launch with its environment, and its grant narrowed by what the repository requests."""
         environment = await self._with.builds.find(seat.repo)
         if environment is None:
             raise PangeoBinderError(f"The environment of {seat.repo} was built and cannot be found")
         request = await self._with.builds.find_request(environment)
-        return seat.launch(environment, narrow(seat.grant, request))
+        launch = seat.launch(environment, narrow(seat.grant, request))
+        return replace(launch, link=provider_for(self._with.providers, click.provider).link(click, seat.repo))
 
     async def _start(self, launch: Launch, ticket: str) -> AsyncGenerator[Event, None]:
         """Follow the hub while it starts the server; stop the server if the user never reaches it."""

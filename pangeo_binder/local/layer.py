@@ -20,6 +20,8 @@ _USER_SITE = (
     "site.ENABLE_USER_SITE = site.check_enableusersite(); user = os.path.abspath(site.getusersitepackages()); "
     "site.ENABLE_USER_SITE and user not in sys.path and site.addsitedir(user)"
 )
+USER = "jovyan"
+"""The user name in builds and sessions, as in repo2docker's images; it is not the system's user."""
 _PIP = '#!/bin/sh\nexec "{python}" "{prefix}/bin/pip" "$@"\n'
 
 
@@ -38,7 +40,11 @@ def launch_environment(homes: Path, launch_id: str, prefix: Path) -> dict[str, s
     home, layer = home_of(homes, launch_id), layer_of(homes, launch_id)
     return {
         "HOME": str(home),
-        "REPO_DIR": str(home),  # repo2docker's name
+        # repo2docker's names
+        "REPO_DIR": str(home),
+        "NB_USER": USER,
+        "NB_PYTHON_PREFIX": str(prefix),
+        "KERNEL_PYTHON_PREFIX": str(prefix),
         "PATH": f"{home}/.local/bin:{layer}/bin:{prefix}/bin:/usr/local/bin:/usr/bin:/bin",
         "VIRTUAL_ENV": str(layer),
         "PYTHONUSERBASE": str(layer),

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
-from ..model import FetchKind, Repo, RepoRef
+from ..hosts import HOSTS
+from ..model import Click, FetchKind, Link, Repo, RepoRef
+
+_WITH_TREES = tuple(f"{host.url}/" for host in HOSTS.values())
+"""Hosts that show a revision at `<repository>/tree/<revision>`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,21 @@ class Provider(ABC):
     async def resolve(self, ref: RepoRef) -> Repo:
         """Return the repository at the current revision of `ref`. Raises RepoNotFound or RefNotFound."""
         return Repo(ref, await self.find_revision(ref), self.fetch)
+
+    def browser_url(self, repo: Repo) -> str:
+        """Return the address of the repository at its revision for a browser, if known, else of the repository."""
+        url = repo.ref.url.removesuffix(".git")
+        return f"{url}/tree/{repo.revision}" if url.startswith(_WITH_TREES) else repo.ref.url
+
+    def link(self, click: Click, repo: Repo) -> Link:
+        """Return the link of a launch of `repo`."""
+        resolved = self.spec(RepoRef(repo.ref.provider, repo.ref.url, repo.revision))
+        return Link(
+            host=click.binder_url,
+            request=f"v2/{click.provider}/{click.spec}",
+            persistent_request=f"v2/{self.name}/{resolved}",
+            ref_url=self.browser_url(repo),
+        )
 
     def spec(self, ref: RepoRef) -> str:
         """Return the spec of `ref` in the form that `parse` reads."""

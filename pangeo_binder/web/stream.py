@@ -94,8 +94,9 @@ class BuildStream(BaseHandler):
         provider_for(self.shared.context.providers, id_)
         proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())
-        hub_url = f"{self.request.protocol}://{self.request.host}{self.shared.context.hub_url}"
-        return Click(id_, spec, self.network, hub_url, session_domain=self.session_domain)
+        origin, context = f"{self.request.protocol}://{self.request.host}", self.shared.context
+        hub_url, binder_url = f"{origin}{context.hub_url}", f"{origin}{context.base_url}"
+        return Click(id_, spec, self.network, hub_url, binder_url, session_domain=self.session_domain)
 
     async def _keep_alive(self) -> None:
         while True:

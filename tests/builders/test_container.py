@@ -20,7 +20,7 @@ from pangeo_binder.builders.pod.appendix import SESSION_DIR, appendix, install_s
 from pangeo_binder.builders.pod.buildkit import BuildKitEngine
 from pangeo_binder.builders.pod.engines import BuildahEngine, BuildError, LayoutEngine, _lines
 from pangeo_binder.builders.pod_layout import PodPaths
-from pangeo_binder.builders.session_needs import NEEDS
+from pangeo_binder.builders.session_needs import BASE, NEEDS
 from pangeo_binder.errors import BuildFailed, refusal_from
 from pangeo_binder.model import Repo, RepoRef
 from tests.builders.registryserver import credentials, htpasswd, run_registry
@@ -176,8 +176,21 @@ def test_the_appendix_is_one_copy_and_one_run():
     lines = appendix(1000).splitlines()
     assert lines[0] == f"COPY --chown=1000:1000 {SESSION_DIR} /tmp/{SESSION_DIR}"
     assert lines[1].startswith("RUN ") and all(line.endswith("\\") for line in lines[1:-1])
-    assert all(need in appendix(1000) for need in NEEDS)
+    assert all(need in appendix(1000) for need in (*NEEDS, *BASE))
     subprocess.run(["sh", "-n"], input=install_script("/nowhere"), text=True, check=True)
+
+
+@pytest.mark.parametrize(("fails", "code"), [(BASE[0], 0), (NEEDS[0], 1)])
+def test_only_the_packages_of_the_base_may_be_missing(tmp_path, fails, code):
+    """Run the script with a stand-in for pip, which fails for one of the packages."""
+    python, folder = tmp_path / "bin" / "python", tmp_path / "session"
+    python.parent.mkdir()
+    folder.mkdir()
+    python.write_text(f"#!/bin/sh\ncase \"$*\" in *'{fails}'*) exit 1;; esac\n")
+    python.chmod(0o755)
+    script = " && ".join(install_script(str(folder)).strip().splitlines())
+    done = subprocess.run(["sh", "-c", script], env={**os.environ, "NB_PYTHON_PREFIX": str(tmp_path)}, check=False)
+    assert (done.returncode, folder.exists()) == (code, code == 1)
 
 
 def test_the_appendix_pins_the_installed_versions(tmp_path):

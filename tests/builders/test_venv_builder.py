@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pangeo_binder.builders.base import BuildEvent, BuildSettings
-from pangeo_binder.builders.session_needs import NEEDS
+from pangeo_binder.builders.session_needs import BASE, NEEDS
 from pangeo_binder.builders.venv.builder import VenvBuilder
 from pangeo_binder.command import BUILD_MARK
 from pangeo_binder.errors import BuildFailed, RepoNotFound
@@ -115,10 +115,18 @@ async def test_pins_are_kept_and_the_session_fits_around_them(builder, repo_of, 
     assert versions(environment.prefix, "dask", "toolz", "distributed") == ["2024.5.0", "0.12.1", "2024.5.0"]
     assert (Path(environment.checkout) / "made.txt").read_text() == "made\n"
     assert environment.start == ("./start",) and os.access(Path(environment.checkout) / "start", os.X_OK)
-    names = [need.partition(">")[0] for need in NEEDS]
+    names = [need.partition(">")[0] for need in (*NEEDS, *BASE)]
     assert len(versions(environment.prefix, *names, "pangeo-binder-session")) == len(names) + 1
     assert not (Path(environment.prefix).parent / "home").exists()
     assert "TOKEN" not in log and f"HOME={environment.checkout}\n" in log
+
+
+async def test_a_repository_whose_packages_do_not_fit_gets_no_base(builder, repo_of, built):
+    repo = repo_of({"requirements.txt": "widgetsnbextension==2.0.0\n"})  # of ipywidgets 6
+    environment, log = await built(builder, repo)
+    assert "trying without notebook, ipywidgets, jupyter-resource-usage, nbgitpuller" in log
+    assert versions(environment.prefix, "widgetsnbextension") == ["2.0.0"]
+    assert not list(Path(environment.prefix).glob("lib/python3*/site-packages/ipywidgets"))
 
 
 async def test_the_session_extension_is_enabled_and_pip_works(builder, repo_of, built):

@@ -119,6 +119,9 @@ class SpawnerContract:
         given = spawning.variables(launch)
         assert given["JUPYTER_TOKEN"] == server_token(spawning.keys[0], launch.id)
         assert (given["PANGEO_BINDER_LAUNCH"], given["BINDER_REF"]) == (launch.id, launch.repo.revision)
+        link, names = launch.link, ("LAUNCH_HOST", "REQUEST", "PERSISTENT_REQUEST", "REF_URL")
+        parts = [link.host, link.request, link.persistent_request, link.ref_url]
+        assert [given[f"BINDER_{name}"] for name in names] == parts
         await spawning.end(launch)
         assert not spawning.is_gone(other) and spawning.is_ready(other)
         await spawning.end(other)

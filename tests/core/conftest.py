@@ -10,6 +10,7 @@ from pangeo_binder.model import (
     DaskGrant,
     Grant,
     Launch,
+    Link,
     Repo,
     RepoRef,
     ServerGrant,
@@ -19,6 +20,14 @@ from pangeo_binder.model import (
 
 settings.register_profile("no_deadline", deadline=None)  # load on the machine must not fail a test
 settings.load_profile("no_deadline")
+
+
+LINK = Link(
+    "https://binder.example.org/",
+    "v2/git/https%3A%2F%2Fexample.org%2Forg%2Frepo/main",
+    "v2/git/https%3A%2F%2Fexample.org%2Forg%2Frepo/0123456789abcdef0123456789abcdef01234567",
+    "https://example.org/org/repo",
+)
 
 
 @pytest.fixture
@@ -39,4 +48,4 @@ def launch(grant: Grant) -> Launch:
     """A launch with every field set."""
     repo = Repo(RepoRef("git", "https://example.org/org/repo", "main"), "0123456789abcdef0123456789abcdef01234567")
     environment = VirtualEnvironment("e1", "/cache/e1", "/cache/e1/checkout", ("bash", "start"))
-    return Launch("abcdefghijk1", "repo-abcdefghijk1", "", repo, environment, grant, "203.0.113.0")
+    return Launch("abcdefghijk1", "repo-abcdefghijk1", "", repo, environment, grant, "203.0.113.0", LINK)

@@ -30,6 +30,11 @@ def test_built_has_the_image_name_and_ready_the_server_url(launch: Launch) -> No
     assert built["imageName"] == "e1"
     assert (ready["url"], ready["token"]) == ("http://h/user/x/", "s3cret")
     assert ready["image"] == launch.environment.id and ready["binder_ref_url"] == launch.repo.ref.url
+    assert ready["binder_launch_host"] == "https://binder.example.org/"
+    assert (ready["binder_request"], ready["binder_persistent_request"]) == (
+        launch.link.request,
+        launch.link.persistent_request,
+    )
     assert built.keys() | ready.keys() >= BINDERHUB_KEYS
 
 

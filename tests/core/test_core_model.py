@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pangeo_binder.model import STATE_KEY, Click, Grant, Launch, RepoRef, ServerGrant, from_wire, launch_of, to_wire
+from pangeo_binder.model import (
+    STATE_KEY,
+    Click,
+    Grant,
+    Launch,
+    Link,
+    RepoRef,
+    ServerGrant,
+    from_wire,
+    launch_of,
+    to_wire,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +46,8 @@ def test_a_launch_of_an_earlier_version_can_be_read(launch: Launch) -> None:
     """It held the number of its rule; no rule of today has an identity of that form."""
     wire = to_wire(launch)
     wire["grant"]["rule"] = 2
-    assert from_wire(Launch, wire) == replace(launch, grant=replace(launch.grant, rule="#2"))
+    del wire["link"]
+    assert from_wire(Launch, wire) == replace(launch, grant=replace(launch.grant, rule="#2"), link=Link())
 
 
 @given(st.builds(RepoRef, st.text(), st.text(), st.text()), st.builds(ServerGrant, cpu=st.floats(0, 1e6)))

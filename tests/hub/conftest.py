@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.model import Environment, Grant, Launch, Repo, RepoRef, ServerGrant
+from pangeo_binder.model import Environment, Grant, Launch, Link, Repo, RepoRef, ServerGrant
 from pangeo_binder.names import new_launch_id, user_name
 from tests.hub.hubprocess import HubProcess, NewLaunch, small_environment
 
@@ -23,6 +23,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     running.stop()
 
 
+LINK = Link("https://binder.example.org/", "v2/git/sea/main", f"v2/git/sea/{'a' * 40}", "https://example.org/sea")
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return small_environment(tmp_path_factory.mktemp("environment"))
@@ -35,6 +38,6 @@ def new_launch(environment: Environment) -> NewLaunch:
     def make(**changes: object) -> Launch:
         id_ = new_launch_id()
         repo = Repo(RepoRef("git", Path(environment.checkout).as_uri(), "main"), "a" * 40)
-        return replace(Launch(id_, user_name("sea", id_), "", repo, environment, GRANT), **changes)
+        return replace(Launch(id_, user_name("sea", id_), "", repo, environment, GRANT, link=LINK), **changes)
 
     return make

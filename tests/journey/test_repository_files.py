@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -42,6 +43,7 @@ pip install --user --no-deps --no-index ./built-1.0-py3-none-any.whl
 FILES = {
     **{f"{name}.py": f"raise SystemExit('the repository has its own {name}')\n" for name in SHADOWS},
     "requirements.txt": "",
+    "sea.ipynb": '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
     "heat.py": "def scaled(x):\n    return x * 10\n",
     "data/ocean.txt": "18\n",
     "data/wheel.py": WHEEL,
@@ -88,6 +90,23 @@ def test_the_home_of_post_build_is_that_of_the_session(session: Session, kernel:
     assert kernel.value(code) == "Ada corpus True"
     assert kernel.value("!own") == "own program"
     assert "ocean" in session.request("api/kernelspecs").json["kernelspecs"]
+
+
+def test_the_classic_interface_and_the_base_of_other_binders_are_there(session: Session, kernel: Kernel) -> None:
+    pages = ("tree", "tree/data", "notebooks/sea.ipynb", "lab/tree/sea.ipynb", "git-pull?repo=https://example.org/x")
+    assert {page: session.request(page).status for page in pages} == dict.fromkeys(pages, 200)
+    assert session.request("api/metrics/v1").json["rss"] > 0
+    assert kernel.value("import ipywidgets; print(ipywidgets.IntSlider(3).value)") == "3"
+
+
+def test_a_session_knows_its_link_as_in_binderhub(stack: LocalStack, session: Session, kernel: Kernel) -> None:
+    repo, names = session.event["repo_url"], ("LAUNCH_HOST", "REQUEST", "PERSISTENT_REQUEST", "REF_URL")
+    known = [session.event[f"binder_{name.lower()}"] for name in names]
+    request = f"v2/git/{quote(repo, safe='')}"
+    assert known == [stack.url, f"{request}/HEAD", f"{request}/{session.event['commit']}", repo]
+    assert kernel.value(f"print([os.environ[f'BINDER_{{name}}'] for name in {names}])") == str(known)
+    repo2docker = "print(os.environ['REPO_DIR'] == str(home), os.environ['NB_USER'], os.environ['NB_PYTHON_PREFIX'])"
+    assert kernel.value(repo2docker).startswith("True jovyan /")
 
 
 def test_dask_reads_the_settings_that_post_build_left(client: Kernel) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.launch.hub import Hub
-from pangeo_binder.model import ContainerImage, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
+from pangeo_binder.model import ContainerImage, Grant, Launch, Link, Repo, RepoRef, ServerGrant, StorageGrant
 from pangeo_binder.names import new_launch_id, user_name
 from pangeo_binder.ticket import sign
 from tests.stack.control_plane import ControlPlane
@@ -31,6 +31,8 @@ SYSTEM, KEY = "binder-system", "k" * 40
 SERVICES = ("binder", "dask-gateway", "storage", "culler", "launches", "status")
 IMAGE = "environments/sea@sha256:" + "a" * 64
 GRANT = Grant("small", "r1", "Rule 1.", ServerGrant(1.5, 2**30, 600, 3600), storage=StorageGrant(2**20, 60))
+
+LINK = Link("https://binder.example.org/", "v2/git/sea/main", f"v2/git/sea/{'a' * 40}", "https://example.org/sea")
 
 CONFIG = """
 import os, sys
@@ -126,7 +128,8 @@ def new_launch(tier: str = "small", **changes: Any) -> Launch:
     id_ = new_launch_id()
     repo = Repo(RepoRef("git", "https://example.org/sea", "main"), "a" * 40)
     grant = replace(GRANT, tier=tier)
-    return replace(Launch(id_, user_name("sea", id_), "", repo, ContainerImage("sea", IMAGE), grant), **changes)
+    launch = Launch(id_, user_name("sea", id_), "", repo, ContainerImage("sea", IMAGE), grant, link=LINK)
+    return replace(launch, **changes)
 
 
 class HubStand:

@@ -63,6 +63,9 @@ async def test_the_steps_come_in_order(pipeline: Pipeline, click: Click, rest: S
     assert ready.launch is not None and events[1].grant == ready.launch.grant
     assert ready.url == f"https://binder.example.org/user/{ready.launch.user}/"
     assert ready.token == server_token(KEYS[0], ready.launch.id)
+    link, spec = ready.launch.link, click.spec.partition("/")[0]
+    requests = (f"v2/git/{spec}/main", f"v2/git/{spec}/{ready.launch.repo.revision}")
+    assert (link.request, link.persistent_request) == requests
     assert read(rest.servers[ready.launch.user], KEYS) == ready.launch
 
 

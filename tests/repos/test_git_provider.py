@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from pangeo_binder.errors import BadLink, RefNotFound, RepoNotFound
+from pangeo_binder.model import Click, Link, Repo, RepoRef
 from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.repos.registry import provider_for
 from tests.contracts.provider import SECRET, Provided, ProviderContract
@@ -166,6 +167,22 @@ async def test_a_repository_cannot_configure_git(repository, tmp_path):
     provider, ref = local(repository)
     await provider.resolve(ref)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "in_browser"),
+    [
+        ("https://github.com/org/sea.git", f"https://github.com/org/sea/tree/{'a' * 40}"),
+        ("https://gitlab.com/org/group/sea", f"https://gitlab.com/org/group/sea/tree/{'a' * 40}"),
+        ("https://example.org/sea.git", "https://example.org/sea.git"),
+    ],
+)
+def test_the_link_of_a_launch_is_that_of_binderhub(url, in_browser):
+    spec = f"{quote(url, safe='')}/main"
+    click = Click("git", spec, "192.0.2.1", "https://hub.example/", "https://binder.example/b/")
+    link = GitProvider().link(click, Repo(RepoRef("git", url, "main"), "a" * 40))
+    persistent = f"v2/git/{quote(url, safe='')}/{'a' * 40}"
+    assert link == Link("https://binder.example/b/", f"v2/git/{spec}", persistent, in_browser)
 
 
 def test_finds_providers_by_name():

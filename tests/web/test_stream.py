@@ -48,7 +48,7 @@ async def test_a_launch_from_the_first_event_to_the_token(web: WebApp, stream: S
     events = events_of(await stream(url + BUILD))
     assert [events[0]["phase"], events[-1]["phase"]] == ["waiting", "ready"]
     assert (events[-1]["url"], events[-1]["token"]) == ("/user/sst-abc/", "s3cret")
-    assert launch.clicks == [Click("git", BUILD.removeprefix("/build/git/"), "127.0.0.1", f"{url}/")]
+    assert launch.clicks == [Click("git", BUILD.removeprefix("/build/git/"), "127.0.0.1", f"{url}/", f"{url}/")]
     assert launch.closed.is_set()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from typing import Final
 
-from ..session_needs import NEEDS
+from ..session_needs import BASE, NEEDS
 
 SESSION_DIR: Final = "pangeo-binder-session"
 """The directory of the build's context that holds the session distribution's wheel."""
@@ -20,13 +20,15 @@ cd {folder}
 python="${{NB_PYTHON_PREFIX:+$NB_PYTHON_PREFIX/bin/}}python"
 "$python" -m pip list --format=freeze | {{ grep -E '^[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*$' || true; }} > pins.txt
 "$python" -m pip install --no-cache-dir --constraint pins.txt {needs} ./*.whl
+{{ "$python" -m pip install --no-cache-dir --constraint pins.txt {base} || echo "These do not fit: {base}"; }}
 rm -r {folder}
 """
 
 
 def install_script(folder: str) -> str:
     """Return the shell commands that install the session's needs and the wheel in `folder`, then remove `folder`."""
-    return _INSTALL.format(folder=folder, needs=" ".join(shlex.quote(need) for need in NEEDS))
+    needs, base = (" ".join(shlex.quote(need) for need in needs) for needs in (NEEDS, BASE))
+    return _INSTALL.format(folder=folder, needs=needs, base=base)
 
 
 def appendix(user_id: int) -> str:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Mapping, Set
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...command import BUILD_MARK, Command, CommandFailed, capture, stream
@@ -27,8 +27,8 @@ from ...policy.request import find_request
 from ..base import Builder, BuildEvent, BuildSettings, disk_full
 from ..checkout import check_out
 from ..recipe import Recipe, check, from_json
-from ..session_needs import session_digest, session_needs
-from .explain import explain, own_indexes
+from ..session_needs import BASE, session_digest, session_needs
+from .explain import explain, is_unsatisfiable, own_indexes
 from .home import finish_home, post_build_env
 from .pythons import find_python
 from .sharing import share
@@ -170,11 +170,12 @@ class VenvBuilder(Builder):
             needs = session_needs(await self._session_wheel(workspace))
             packages = " ".join(wanted) or "no packages of the repository"
             yield f"Installing {packages}, and the packages that every session needs"
+            venv = str(workspace.venv)
             for command in (
-                workspace.command(uv, "venv", "--quiet", "--python", python, str(workspace.venv)),
-                workspace.command(uv, "pip", "install", "--python", str(workspace.venv), *wanted, *needs),
+                stream(workspace.command(uv, "venv", "--quiet", "--python", python, venv)),
+                _with_base(workspace.command(uv, "pip", "install", "--python", venv, *wanted, *needs)),
             ):
-                async with aclosing(stream(command)) as lines:
+                async with aclosing(command) as lines:
                     async for line in lines:
                         yield line
             enable_user_site(workspace.venv)
@@ -206,6 +207,22 @@ def _own_indexes(recipe: Recipe, workspace: _Workspace) -> dict[str, str]:
     with (workspace.checkout / recipe.requirements).open(errors="replace") as file:
         text = file.read(_REQUIREMENTS_CHARACTERS)
     return dict.fromkeys(own_indexes(text), recipe.requirements)
+
+
+async def _with_base(install: Command) -> AsyncGenerator[str, None]:
+    """Run uv to install the packages of the base, too; if they do not fit, without them. Raises CommandFailed."""
+    try:
+        async with aclosing(stream(replace(install, argv=(*install.argv, *BASE)))) as lines:
+            async for line in lines:
+                yield line
+    except CommandFailed as error:
+        if not is_unsatisfiable(error.tail):
+            raise
+        names = ", ".join(need.partition(">")[0] for need in BASE)
+        yield f"The packages do not all fit together; trying without {names}"
+        async with aclosing(stream(install)) as lines:
+            async for line in lines:
+                yield line
 
 
 async def _post_build(recipe: Recipe, workspace: _Workspace) -> AsyncGenerator[str, None]:

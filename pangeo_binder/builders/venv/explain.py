@@ -53,10 +53,10 @@ def explain(lines: Sequence[str], indexes: Mapping[str, str] = _NONE) -> BuildFa
 
     `indexes` maps the host of each index that the repository names to the file that names it.
     """
-    output = " ".join(re.sub(r"[^\x20-\x7e]", " ", " ".join(lines)[-_OUTPUT_CHARACTERS:]).split())
+    output = _joined(lines)
     if any(words in output for words in _FULL):
         return disk_full()
-    if "unsatisfiable" in output or "No solution found" in output:
+    if is_unsatisfiable(lines):
         return _unsatisfiable(output)
     if any(words in output for words in _OFFLINE):
         for host, file in indexes.items():
@@ -80,6 +80,16 @@ def explain(lines: Sequence[str], indexes: Mapping[str, str] = _NONE) -> BuildFa
     if "Git operation failed" in output:
         return BuildFailed("A requirement's git repository could not be read.", "Check that it is public.")
     return BuildFailed("The repository's Python packages could not be installed.", _LOG_HINT)
+
+
+def is_unsatisfiable(lines: Sequence[str]) -> bool:
+    """Return whether uv failed because no versions of the requirements fit together."""
+    output = _joined(lines)
+    return "unsatisfiable" in output or "No solution found" in output
+
+
+def _joined(lines: Sequence[str]) -> str:
+    return " ".join(re.sub(r"[^\x20-\x7e]", " ", " ".join(lines)[-_OUTPUT_CHARACTERS:]).split())
 
 
 def _unsatisfiable(output: str) -> BuildFailed:

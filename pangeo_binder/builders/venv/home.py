@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...errors import BuildFailed
+from ...local.layer import USER
 from ...policy.units import size_text
 
 
@@ -23,6 +24,8 @@ def post_build_env(env: Mapping[str, str], checkout: Path, venv: Path) -> dict[s
     return {
         **env,
         "HOME": str(checkout),
+        "NB_USER": USER,
+        "USER": USER,
         "PATH": f"{checkout}/.local/bin:{env['PATH']}",
         "PYTHONUSERBASE": str(venv),
         "PIP_CACHE_DIR": str(caches / "pip"),

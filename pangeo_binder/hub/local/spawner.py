@@ -17,7 +17,7 @@ from jupyterhub.spawner import LocalProcessSpawner
 from traitlets import Unicode
 
 from ...errors import SpawnFailed
-from ...local.layer import home_of, launch_environment, layer_of, make_layer, script_command
+from ...local.layer import USER, home_of, launch_environment, layer_of, make_layer, script_command
 from ...local.own import make_writable
 from ...local.ports import listens, server_port
 from ...local.processes import STATE_DIR, end_marked, is_running
@@ -68,7 +68,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
             prefix, layer = Path(self.launch.local_environment.prefix), layer_of(Path(self.homes), self.launch.id)
             env.update(
                 launch_environment(Path(self.homes), self.launch.id, prefix),
-                USER="jovyan",
+                USER=USER,
                 SHELL="/bin/bash",
                 JUPYTER_PATH=f"{layer}/share/jupyter:{prefix}/share/jupyter",
                 JUPYTER_CONFIG_PATH=f"{prefix}/etc/jupyter",
