@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder.builders.venv.home import finish_home
 from pangeo_binder.builders.venv.sharing import share
 from pangeo_binder.local.layer import make_layer
 from pangeo_binder.local.own import make_writable
@@ -103,6 +104,11 @@ class Shared:
         argv = [uv, "pip", "install", "-q", "--python", f"{self.venv}/bin/python", *what]
         subprocess.run(argv, cwd=self.checkout, check=True, env={**os.environ, "UV_LINK_MODE": "hardlink"})
 
+    def share(self) -> None:
+        """Finish the build as the builder does."""
+        finish_home(self.checkout, 1 << 30)
+        share(self.venv, self.checkout)
+
     def launch(self, name: str) -> Path:
         """Return the home of a new launch, made as the hub makes it."""
         home = self.folder / "homes" / name
@@ -131,7 +137,7 @@ def test_each_launch_imports_its_own_copy_of_an_editable_package(shared, kind):
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(CODE)
     shared.install(*options, "-e", ".")
-    share(shared.venv, shared.checkout)
+    shared.share()
     one, other = shared.launch("one"), shared.launch("other")
     own = one / root / "mypkg"
     (own / "__init__.py").write_text(CODE.replace("original", "edited"))
@@ -159,7 +165,7 @@ def test_installed_packages_come_before_the_repositorys_folder(shared):
         (shared.checkout / name / "__init__.py").write_text(CODE)
     shared.install("-e", ".")
     (shared.venv / SITE / "installed.py").write_text("VALUE = 'installed'\n")
-    share(shared.venv, shared.checkout)
+    shared.share()
     assert run(shared.launch("one"), "python", "-c", "import installed; print(installed.VALUE)") == "installed"
 
 
@@ -171,7 +177,7 @@ def test_a_launch_installs_without_changing_another(shared):
         (folder / "pyproject.toml").write_text(FLIT.replace("1.0", version))
         (folder / "mypkg" / "__init__.py").write_text(f"VALUE = {version}\n")
     shared.install("pip", "flit_core", "-e", "./1.0")
-    share(shared.venv, shared.checkout)
+    shared.share()
     before = _installed(shared)
     homes = [shared.launch(name) for name in ("none", "two", "three")]
     for home, version in zip(homes[1:], ("2.0", "3.0"), strict=True):
@@ -205,7 +211,7 @@ def test_kernels_and_scripts_run_in_the_launchs_layer(shared):
     for name, start in starts.items():
         (shared.venv / "bin" / name).write_text(f"{start}import sys; print(sys.prefix, sys.argv[1:])\n")
         (shared.venv / "bin" / name).chmod(0o755)
-    share(shared.venv, shared.checkout)
+    shared.share()
     home = shared.launch("one")
     for name in ("short", "long", "quoted"):
         assert run(home, name, "a b") == f"{home}/.session ['a b']"
@@ -224,7 +230,7 @@ def test_a_link_in_the_repository_leads_no_write_out_of_the_home(shared):
     victim.chmod(0o444)
     (shared.checkout / ".local").symlink_to(shared.folder / "victim")
     (shared.checkout / "file").symlink_to(victim)
-    share(shared.venv, shared.checkout)
+    shared.share()
     shared.launch("one")
     assert victim.read_text() == text and stat.S_IMODE(victim.stat().st_mode) == 0o444
 
@@ -234,7 +240,7 @@ def test_what_launches_share_is_read_only_and_their_copies_are_not(shared):
     (shared.checkout / "a" / "file").write_text("x")
     (shared.checkout / "link").symlink_to(shared.checkout / "a")
     (shared.venv / SITE / "module.py").write_text("")
-    share(shared.venv, shared.checkout)
+    shared.share()
     for folder in (shared.checkout, shared.venv / "bin", shared.venv / SITE):
         for path in (folder, *folder.rglob("*")):
             assert path.is_symlink() or not path.stat().st_mode & 0o222, path
@@ -249,5 +255,5 @@ def test_files_of_uvs_cache_keep_their_mode(shared):
     cached = shared.folder / "cached.py"
     cached.write_text("")
     (shared.venv / SITE / "linked.py").hardlink_to(cached)
-    share(shared.venv, shared.checkout)
+    shared.share()
     assert cached.stat().st_mode & stat.S_IWUSR

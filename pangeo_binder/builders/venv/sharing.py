@@ -26,7 +26,6 @@ def share(venv: Path, checkout: Path) -> None:
         for path in editable:
             _move(path, site, venv / TEMPLATE, checkout)
         (site / "zz-pangeo-binder-own.pth").write_text(OWN_LINE)
-    _make_links_relative(checkout)
     for folder in (venv, checkout):
         _make_read_only(folder)
 
@@ -71,15 +70,6 @@ def _move(path: Path, site: Path, own: Path, checkout: Path) -> None:
     path.unlink()
     if path.parent != site and not any(path.parent.iterdir()):
         shutil.rmtree(path.parent)
-
-
-def _make_links_relative(checkout: Path) -> None:
-    """Make links to absolute paths in the checkout relative: in a copy they would lead back to it."""
-    for parent, folders, files in os.walk(checkout):
-        for link in (Path(parent, name) for name in (*folders, *files)):
-            if link.is_symlink() and (target := link.readlink()).is_absolute() and target.is_relative_to(checkout):
-                link.unlink()
-                link.symlink_to(os.path.relpath(target, parent))
 
 
 def _make_read_only(folder: Path) -> None:

@@ -63,12 +63,12 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
         """Return the server's environment, with its own home, layer and marks."""
         env = super().get_env()
         if self.launch is not None:
-            prefix = Path(self.launch.local_environment.prefix)
+            prefix, layer = Path(self.launch.local_environment.prefix), layer_of(Path(self.homes), self.launch.id)
             env.update(
                 launch_environment(Path(self.homes), self.launch.id, prefix),
                 USER=USER,
                 SHELL="/bin/bash",
-                JUPYTER_PATH=f"{layer_of(Path(self.homes), self.launch.id)}/share/jupyter:{prefix}/share/jupyter",
+                JUPYTER_PATH=f"{layer}/share/jupyter:{prefix}/share/jupyter",
                 JUPYTER_CONFIG_PATH=f"{prefix}/etc/jupyter",
                 JUPYTERLAB_DIR=f"{prefix}/share/jupyter/lab",
             )
