@@ -91,6 +91,22 @@ def test_the_hubs_commits_do_not_wait_for_the_disk(values: LocalValues) -> None:
     assert found == [0, "wal"]
 
 
+@pytest.mark.parametrize("token", [True, False])
+def test_the_binder_needs_the_token_unless_switched_off(
+    values: LocalValues, monkeypatch: pytest.MonkeyPatch, token: bool
+) -> None:
+    values = replace(values, options=LocalOptions(token=token))
+    write_values(values)
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "a token")
+    c = Config()
+    configure(c, str(values.state_dir))
+    secret = values.secrets.binder_token
+    assert c.PangeoBinderHub.login_token == values.binder_token == (secret if token else "")
+    assert values.address == values.public_url + (f"?token={secret}" if token else "")
+    link = f"{values.public_url}v2/git/x?urlpath=lab"
+    assert values.with_token(link) == link + (f"&token={secret}" if token else "")
+
+
 def test_an_existing_readable_file_becomes_private(values: LocalValues) -> None:
     values.state_dir.mkdir()
     path = values.state_dir / "values.json"

@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,7 +149,11 @@ def test_up_prints_all_addresses_and_answers(stack: LocalStack) -> None:
             assert stack.page(path).status == 200
             assert request(f"{stack.url}{path}").status == (200 if path == "health" else 403)
         links = [line.split()[-1] for line in output.splitlines() if line.startswith("Example:")]
-        assert len(links) == 2 and all(request(link).status == 200 for link in links)
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        for link in (stack.address, *links):
+            with browser.open(link, timeout=60) as response:
+                assert response.status == 200 and "token=" not in response.url
+        assert len(links) == 2
         assert stat.S_IMODE((stack.state_dir / "values.json").stat().st_mode) == 0o600
         until(
             "the first example is built",
