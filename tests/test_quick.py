@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from pangeo_binder.command import WITH_LIMIT
 from tests.hub.hubprocess import HubProcess
 from tests.launch.hubserver import small_hub
-from tests.quick import starts_service
+from tests.quick import refusal, starts_service
 from tests.repos.gitrepo import git
 from tests.repos.gitserver import git_server
 from tests.stack.browser import browser
@@ -72,3 +73,12 @@ def started() -> Callable[[], int]:
 def test_a_fixture_counts_as_its_test(started: Callable[[], int], request: pytest.FixtureRequest) -> None:
     assert not request.node.get_closest_marker("quick")
     assert started() == 0
+
+
+def test_a_shell_that_limits_a_programs_memory_counts_as_the_program() -> None:
+    refuse = refusal(lambda: "a quick test")
+    shell = ("/bin/sh", "-c", WITH_LIMIT, "sh", "1024")
+    refuse("subprocess.Popen", ("/bin/sh", (*shell, "git", "sh"), None, None))
+    for argv in ((*shell, "uv", "git"), ("/bin/sh", "-c", "git")):
+        with pytest.raises(AssertionError, match="is a quick test and starts"):
+            refuse("subprocess.Popen", ("/bin/sh", argv, None, None))
