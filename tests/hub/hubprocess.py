@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from pangeo_binder.deploy.local.values import LocalValues, Secrets, choose_ports, free_port, write_values
+from pangeo_binder.deploy.local.values import LocalValues, Secrets, free_port, reserved_ports, write_values
 from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.local.lineage import hold_lifeline
@@ -75,7 +76,9 @@ class HubProcess:
     folder: Path
 
     def __post_init__(self) -> None:
-        self.values = LocalValues(self.folder / "state", choose_ports(free_port()), Secrets())
+        self._reserved = ExitStack()
+        ports = self._reserved.enter_context(reserved_ports(free_port()))
+        self.values = LocalValues(self.folder / "state", ports, Secrets())
         self.tokens = {name: f"the-token-of-{name}-in-these-tests" for name in SERVICES}
         self.config = self.folder / "hub_config.py"
         self.values.folder("run")
@@ -127,6 +130,7 @@ class HubProcess:
         self.process.wait(timeout=30)
         end_all(str(self.values.state_dir))
         os.close(self._lifeline)
+        self._reserved.close()
 
     def ask(self, who: str, method: str, path: str, body: Any = None) -> Answer:
         """Send a request to the hub's API as a service, or with a token."""

@@ -116,6 +116,19 @@ async def test_a_launch_that_leaves_takes_no_other_launchs_route(proxy: WatchedT
     assert await answers(proxy, "/user/staying/") == [(200, "/user/staying/")]
 
 
+async def test_a_route_that_is_deleted_at_once_holds_up_no_other(proxy: WatchedTraefikProxy, target: str) -> None:
+    proxy.check_route_timeout = 5
+    short = asyncio.create_task(proxy.add_route("/user/short/", target, {}))
+    await asyncio.sleep(0)
+    await proxy.delete_route("/user/short/")
+    await short
+    kept = asyncio.create_task(proxy.add_route("/user/kept/", target, {}))
+    short = asyncio.create_task(proxy.add_route("/user/short/", target, {}))
+    await asyncio.sleep(0)
+    await asyncio.gather(proxy.delete_route("/user/short/"), kept, short)
+    assert await answers(proxy, "/user/kept/", "/user/short/") == [(200, "/user/kept/"), (404, "404 page not found\n")]
+
+
 async def test_a_route_that_cannot_be_written_is_an_error(proxy: WatchedTraefikProxy, target: str) -> None:
     proxy.dynamic_config_handler.full = True
     with pytest.raises(OSError, match="no space left"):

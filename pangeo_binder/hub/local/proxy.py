@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from jupyterhub.utils import exponential_backoff
 from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
+from jupyterhub_traefik_proxy.traefik_utils import generate_alias
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher, Rule
 from tornado.web import RequestHandler
@@ -49,8 +50,7 @@ class _Changes:
     """Changes of the routes that are written together."""
 
     loaded: asyncio.Task[None]
-    added: str = ""
-    """One of the added routes: traefik loads a file as a whole, so it has all of them if it has this one."""
+    added: list[str] = field(default_factory=list)
 
 
 class _OtherHost(Matcher):
@@ -74,6 +74,7 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
     _watching: asyncio.Task[None] | None = None
     _gathering: _Changes | None = None
     """The changes that are not written yet."""
+    _loading = Instance(set, args=(), help="The tasks that write changes or wait until traefik has loaded them.")
     _writing = Instance(asyncio.Lock, args=(), help="Held from the write of changes until traefik has loaded them.")
 
     @default("extra_static_config")
@@ -106,8 +107,8 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
         """Stop watching, then stop traefik."""
         if self._watching is not None:
             self._watching.cancel()
-        if self._gathering is not None:
-            self._gathering.loaded.cancel()
+        for task in self._loading:
+            task.cancel()
         await super().stop()
 
     async def _watch(self) -> None:
@@ -121,6 +122,7 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
         """Write the routes soon, with the changes that come meanwhile."""
         if self._gathering is None:
             task = asyncio.create_task(self._load(), name="write of the routes")
+            self._loading.add(task)
             task.add_done_callback(self._loaded)
             self._gathering = _Changes(task)
 
@@ -130,20 +132,25 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
         async with self._writing:
             changes, self._gathering = self._gathering, None
             super()._persist_dynamic_config()
-            if changes is not None and changes.added:
-                await self._wait_until_loaded(changes.added)
+            routers = self.dynamic_config["http"]["routers"]
+            added = changes.added if changes is not None else []
+            if written := [route for route in added if generate_alias(route, "router") in routers]:
+                await self._wait_until_loaded(written[-1])
 
     def _loaded(self, task: asyncio.Task[None]) -> None:
+        self._loading.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.error("The routes were not written or not loaded: %s", error)
 
     async def _wait_for_route(self, routespec: str) -> None:
         """Wait until traefik has the route, which was changed in the same step of the event loop."""
         if self._gathering is not None:
-            self._gathering.added = routespec
+            self._gathering.added.append(routespec)
             await asyncio.shield(self._gathering.loaded)
 
     async def _wait_until_loaded(self, routespec: str) -> None:
+        """Wait until traefik has the route, and so all that were written with it: it loads a file as a whole."""
+
         async def has_route() -> bool:
             return bool(await self._check_for_traefik_service(routespec, "router"))
 
