@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pangeo_binder.local.processes import end_all
 from tests.stack.escaped import Escaped
 from tests.stack.kernel import Kernel
 from tests.stack.local import LocalStack, Session, request, until
@@ -28,6 +29,7 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
     made = LocalStack(tmp_path / "state")
     yield made
     made.stop()
+    end_all(str(made.state_dir))  # if `up` was killed, its control group is left
 
 
 @pytest.fixture
