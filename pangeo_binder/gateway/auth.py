@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -59,6 +60,17 @@ class LaunchUser(User):
     def may_look(self) -> bool:
         """Whether this is the command `status`, which may list all clusters."""
         return self.name == f"{_SERVICE}status"
+
+
+@web.middleware
+async def check_authorization(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse a header Authorization of one word, on which dask-gateway's own handlers for schedulers fail with 500."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    if kind and not token:
+        raise unauthorized("jupyterhub")
+    return await handler(request)
 
 
 class LaunchAuthenticator(JupyterHubAuthenticator):

@@ -110,6 +110,15 @@ def test_a_bogus_token_is_refused(stack: LocalStack, bogus: str) -> None:
         assert ask(stack, bogus.encode().decode("latin-1"), method, path, {}).status == 401
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("header", ["jupyterhub", "token", "x"])
+def test_a_header_of_one_word_is_refused(stack: LocalStack, method: str, header: str) -> None:
+    """Schedulers' requests go to the same addresses, and dask-gateway splits their header without a check."""
+    for path in ("clusters/", "clusters/none", "clusters/none/adapt"):
+        url = f"{stack.values.gateway_url}/api/v1/{path}"
+        assert request(url, method, None, Authorization=header).status in (401, 404, 405), path
+
+
 def test_a_token_of_the_user_but_of_no_server_is_refused(stack: LocalStack, session: Session) -> None:
     users_own = hub_token(stack, session.user)
     assert stack.hub("GET", "/user", users_own).json["name"] == session.user
