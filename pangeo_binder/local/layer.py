@@ -39,11 +39,11 @@ def launch_environment(homes: Path, launch_id: str, prefix: Path) -> dict[str, s
     home, layer = home_of(homes, launch_id), layer_of(homes, launch_id)
     return {
         "HOME": str(home),
-        # repo2docker's names
+        # repo2docker's names; its prefix is writable, as the layer is
         "REPO_DIR": str(home),
         "NB_USER": USER,
-        "NB_PYTHON_PREFIX": str(prefix),
-        "KERNEL_PYTHON_PREFIX": str(prefix),
+        "NB_PYTHON_PREFIX": str(layer),
+        "KERNEL_PYTHON_PREFIX": str(layer),
         "PATH": f"{home}/.local/bin:{layer}/bin:{prefix}/bin:/usr/local/bin:/usr/bin:/bin",
         "VIRTUAL_ENV": str(layer),
         "PYTHONUSERBASE": str(layer),
