@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ..answers import AnswerInvalid, parse_json
 
-MAX_BODY_BYTES = 1 << 18
+MAX_BODY_BYTES = 1 << 17
 """The maximum size of a body: the heartbeat of a scheduler names each of its workers."""
 
 

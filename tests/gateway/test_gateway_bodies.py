@@ -55,7 +55,7 @@ async def test_other_bodies_are_refused_with_a_sentence(url: str, body: bytes) -
     async with aiohttp.ClientSession() as http, loop_meter():
         try:
             async with http.post(url, data=body) as answer:
-                assert answer.status == 422 and "at most 256 KiB" in str(answer.reason)
+                assert answer.status == 422 and "at most 128 KiB" in str(answer.reason)
         except aiohttp.ClientConnectionError:  # the connection ends before a very large body is sent
             assert len(body) > MAX_BODY_BYTES
 
