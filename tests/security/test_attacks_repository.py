@@ -118,7 +118,7 @@ def test_a_submodule_runs_no_command(stack: LocalStack, tmp_path: Path, name: st
     git("add", ".gitmodules", cwd=root)
     git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},m", cwd=root)
     git("commit", "-q", "-m", "submodule", cwd=root)
-    assert "submodules" in stack.last_event(repo)["message"]
+    assert "submodule" in stack.last_event(repo)["message"]
     assert not (tmp_path / "mark").exists()
 
 
