@@ -14,7 +14,7 @@ _WORDS = {
     "dask_worker": "nanny",
     "dask_scheduler": "scheduler",
     "ipykernel": "kernel",
-    "jupyterlab": "session",
+    "jupyter-lab": "session",
 }
 
 

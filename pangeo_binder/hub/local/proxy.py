@@ -99,7 +99,8 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
         certificate, key = (Path(self.static_config_file).with_suffix(suffix) for suffix in (".crt", ".key"))
         _write_certificate(certificate, key)
         files = {"certFile": str(certificate), "keyFile": str(key)}
-        self.extra_dynamic_config = {"tls": {"stores": {"default": {"defaultCertificate": files}}}}
+        tls = {"stores": {"default": {"defaultCertificate": files}}}
+        self.extra_dynamic_config = {**self.extra_dynamic_config, "tls": tls}
         await super().start()
         self._watching = asyncio.create_task(self._watch())
 
