@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from .errors import PangeoBinderError
+from .local.lineage import END, with_own_launcher
 from .local.processes import STATE_DIR
 
 BUILD_MARK = "PANGEO_BINDER_BUILD"
@@ -49,6 +50,8 @@ WITH_LIMIT = 'ulimit -v "$1" && shift && exec "$@"'
 """Sets the limit of the address space, in KiB, of the command in the other arguments."""
 _POLL_SECONDS = 0.25
 _DROP_SECONDS = 5
+_LAUNCHER_SECONDS = 15
+"""How long a launcher may take to end its descendants; it gives up sooner."""
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -64,6 +67,8 @@ class Command:
     timeout_seconds: float
     memory_bytes: int | None = None
     """The limit of its address space, which holds from its first instruction; only Linux enforces it."""
+    launched: bool = False
+    """Whether a launcher ends all its descendants, also those that detached and have no mark; only on Linux."""
 
     def __repr__(self) -> str:
         return f"Command({' '.join(self.argv)})"
@@ -156,6 +161,8 @@ def _argv(command: Command) -> tuple[str, ...]:
 
     Python's `preexec_fn` could set it too, but is not safe in a process with threads. Raises FileNotFoundError.
     """
+    if command.launched:
+        return tuple(with_own_launcher(command.argv))
     if not command.memory_bytes or sys.platform != "linux":
         return command.argv
     if shutil.which(command.argv[0], path=command.env.get("PATH", os.defpath)) is None:
@@ -176,7 +183,11 @@ async def _start(command: Command, stderr: int) -> asyncio.subprocess.Process:
 
 
 async def _kill(process: asyncio.subprocess.Process, command: Command) -> None:
-    """Kill the command's process group, and marked processes that left the group."""
+    """Kill the command's process group, and marked processes that left the group; a launcher first ends all it has."""
+    if command.launched and process.returncode is None and sys.platform == "linux":
+        with suppress(ProcessLookupError, TimeoutError):
+            process.send_signal(END)
+            await asyncio.wait_for(process.wait(), _LAUNCHER_SECONDS)
     with suppress(ProcessLookupError, PermissionError):  # macOS returns EPERM if only zombies are left
         os.killpg(process.pid, signal.SIGKILL)
     if mark := command.env.get(BUILD_MARK):

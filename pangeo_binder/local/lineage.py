@@ -6,8 +6,9 @@ The launcher is one. It is two processes, an outer and an inner one, so that aft
 still gets the orphans and ends them.
 
 The launcher also ends everything if the stack's `up` ends in any way: it waits for a lock that `up` holds (`lifeline`).
-The file runs as a script, without this package and with the standard library only, because it starts with each server,
-scheduler and worker. Not for the hub and its services (`parent`). Runs for the hub and the gateway.
+That of a build's command ends with its binder instead. The file runs as a script, without this package and with the
+standard library only, because it starts with each server, scheduler and worker. Not for the hub and its services
+(`parent`). Runs for the hub, the gateway and the binder.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_END = signal.SIGUSR1
+END = signal.SIGUSR1
 """The signal for "end everything now", from the lifeline's thread and at the death of the outer process."""
 _FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-_AWAITED = _FORWARDED | {signal.SIGCHLD, _END}
+_AWAITED = _FORWARDED | {signal.SIGCHLD, END}
 _GIVE_UP_SECONDS = 10.0
 """A process of another user, for example by `sudo`, cannot be ended; the launcher must not wait for it forever."""
 
@@ -55,9 +56,20 @@ def with_launcher(command: list[str], state_dir: str, group: Path | None) -> lis
     """
     if not is_supported():
         return command
+    return [*_launcher(), str(lifeline_of(state_dir)), str(group or ""), *command]
+
+
+def with_own_launcher(command: tuple[str, ...]) -> list[str]:
+    """Return the command line that runs `command` under a launcher that ends with the process that starts it.
+
+    The signal `END` makes the launcher end everything. Returns `command` itself on a system where the launcher does not work.
+    """
+    return [*_launcher(), "", "", *command] if is_supported() else [*command]
+
+
+def _launcher() -> list[str]:
     # `-I -S`: neither the environment's variables nor its packages change how the launcher runs, and it starts in 10 ms
-    launcher = [sys.executable, "-I", "-S", __file__]
-    return [*launcher, str(lifeline_of(state_dir)), str(group or ""), *command]
+    return [sys.executable, "-I", "-S", __file__]
 
 
 def descendants(ancestor: int) -> set[int]:
@@ -84,12 +96,15 @@ def main(lifeline: str, group: str, *command: str) -> None:
         signal.signal(number, signal.SIG_DFL)
     if group:
         _join(group)
+    if not lifeline:
+        _end_with_parent(os.getppid(), END)
     outer = os.getpid()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     if inner := os.fork():
-        threading.Thread(target=_end_with_lifeline, args=(lifeline,), daemon=True).start()
+        if lifeline:
+            threading.Thread(target=_end_with_lifeline, args=(lifeline,), daemon=True).start()
         os._exit(_wait(inner))
-    _end_with_parent(outer, _END)
+    _end_with_parent(outer, END)
     os.setsid()  # a kill of a process group then reaches one of the two
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     own = os.getpid()
@@ -125,7 +140,7 @@ def _end_with_lifeline(lifeline: str) -> None:
     """Wait for the lock that `up` holds, then have everything ended. A missing file means that `up` has ended."""
     with suppress(OSError), open(lifeline, "rb") as file:  # noqa: PTH123
         fcntl.flock(file, fcntl.LOCK_SH)
-    os.kill(os.getpid(), _END)
+    os.kill(os.getpid(), END)
 
 
 def _wait(child: int) -> int:
@@ -133,7 +148,7 @@ def _wait(child: int) -> int:
     status = None
     while status is None:
         number = signal.sigwait(_AWAITED)
-        if number == _END:
+        if number == END:
             status = 128 + signal.SIGKILL
         elif number == signal.SIGCHLD:
             status = _reap(child)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import aclosing
+import sys
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,7 @@ from pangeo_binder.command import (
     inherited,
     stream,
 )
+from tests.stack.escaped import Escaped
 
 pytestmark = pytest.mark.processes
 
@@ -90,6 +93,31 @@ async def test_kills_the_process_tree_at_the_time_limit(run, tmp_path):
 async def test_background_processes_end_with_their_command(run, tmp_path):
     lines = [line async for line in stream(run("setsid sleep 101 & echo done"))]
     assert lines == ["done"] and marked(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="LEFT OUT: only Linux gives orphans to a launcher")
+@pytest.mark.parametrize("end", ["by itself", "by failing", "in time", "closed"])
+async def test_a_launcher_ends_what_detached_without_a_mark(run, end):
+    escaped = Escaped()
+    last = {"by itself": "true", "by failing": "exit 3"}.get(end, "sleep 101")
+    seconds = 3 if end == "in time" else 30
+    command = replace(run(f"{escaped.command}; echo started; sleep 0.3; {last}", seconds), launched=True)
+    try:
+        async with aclosing(stream(command)) as lines:
+            assert await anext(lines) == "started" and escaped.runs()
+            if end != "closed":
+                with suppress(CommandFailed, CommandTimedOut):
+                    assert [line async for line in lines] == []
+        assert not escaped.runs()
+    finally:
+        escaped.end()
+
+
+async def test_a_launcher_passes_the_exit_code_on(run):
+    with pytest.raises(CommandFailed) as caught:
+        async for _ in stream(replace(run("exit 3"), launched=True)):
+            pass
+    assert caught.value.code == 3
 
 
 async def test_closing_and_cancelling_kill_the_process_tree(run, tmp_path):

@@ -64,7 +64,8 @@ class _Workspace:
 
     def command(self, *argv: str, env: Mapping[str, str] | None = None) -> Command:
         """Return a command that runs in the checkout until the deadline at the latest."""
-        return Command(argv, env or self.env, self.checkout, max(1, self.deadline - time.monotonic()))
+        seconds = max(1, self.deadline - time.monotonic())
+        return Command(argv, env or self.env, self.checkout, seconds, launched=True)
 
 
 class VenvBuilder(Builder):
