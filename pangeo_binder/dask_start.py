@@ -27,7 +27,7 @@ if os.path.realpath(os.getcwd()) == os.path.realpath(folder):
     os.chdir(tempfile.mkdtemp())
 own = dask.config.get("distributed.worker.preload", None) or []
 enter = "import os; os.chdir({!r})".format(folder)
-dask.config.set({"distributed.worker.preload": [*([own] if isinstance(own, str) else own), enter]})
+dask.config.set({"distributed.worker.preload": [*([own] if isinstance(own, str) else own), enter, *more]})
 """
 
 
@@ -36,9 +36,12 @@ def scheduler_command(python: str) -> list[str]:
     return _command(python, "distributed.cli.dask_scheduler", "")
 
 
-def worker_command(python: str) -> list[str]:
-    """Return the command of a worker, whose working folder is the repository's; append its options."""
-    return _command(python, "distributed.cli.dask_worker", _WORKER_STEPS)
+def worker_command(python: str, *preloads: str) -> list[str]:
+    """Return the command of a worker, whose working folder is the repository's; append its options.
+
+    `preloads` are modules to load in the worker. The option `--preload` would replace those of the user's configuration.
+    """
+    return _command(python, "distributed.cli.dask_worker", f"more = {list(preloads)!r}\n{_WORKER_STEPS}")
 
 
 def _command(python: str, module: str, steps: str) -> list[str]:

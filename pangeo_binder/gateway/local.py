@@ -28,7 +28,7 @@ from .launches import LaunchBackendMixin
 from .notices import MESSAGE, add_message, launch_cluster
 from .options import Runtime
 
-_SAME_USER = ("--preload", "pangeo_binder_session.same_user")
+_SAME_USER = "pangeo_binder_session.same_user"
 _FAILED = "The scheduler of cluster {} ended by itself or did not start. Make another cluster: gateway.new_cluster()"
 
 
@@ -111,11 +111,13 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
             LAUNCH: launch.id,
             STATE_DIR: self.state_dir,
         }
-        return Runtime(str(layer / "bin" / "python"), {**await self._storage_environment(launch), **environment})
+        environment = {**await self._storage_environment(launch), **environment}
+        return Runtime(str(layer / "bin" / "python"), environment, worker_preloads=(_SAME_USER,))
 
     def get_scheduler_command(self, cluster: Any) -> list[str]:
         """Return the stock command; the scheduler's HTTP server refuses other users of the machine."""
-        return self._launched(cluster, super().get_scheduler_command(cluster))
+        command: list[str] = super().get_scheduler_command(cluster)
+        return self._launched(cluster, [*command, "--preload", _SAME_USER])
 
     def get_worker_command(self, cluster: Any, worker_name: str, scheduler_address: str | None = None) -> list[str]:
         """Return the stock command, likewise; the worker listens only on loopback, not on its default of all."""
@@ -124,7 +126,7 @@ class LocalLaunchBackend(LaunchBackendMixin, UnsafeLocalBackend):
 
     def _launched(self, cluster: Any, command: list[str]) -> list[str]:
         """Return the command under the launcher that ends what it leaves."""
-        return launched([*command, *_SAME_USER], self.state_dir, cluster.config.environment[LAUNCH])
+        return launched(command, self.state_dir, cluster.config.environment[LAUNCH])
 
     async def _storage_environment(self, launch: Launch) -> dict[str, str]:
         if launch.grant.storage is None:

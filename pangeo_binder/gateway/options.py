@@ -27,6 +27,8 @@ class Runtime:
     environment: dict[str, str]
     config: dict[str, Any] = field(default_factory=dict)
     """Backend-specific cluster configuration, such as the image and the namespace."""
+    worker_preloads: tuple[str, ...] = ()
+    """Modules that workers load."""
 
     def __repr__(self) -> str:
         return f"Runtime({self.python!r})"
@@ -63,7 +65,7 @@ def _handler(grant: DaskGrant, runtime: Runtime, known: set[str]) -> Callable[[A
         config = {
             **runtime.config,
             "scheduler_cmd": scheduler_command(runtime.python),
-            "worker_cmd": worker_command(runtime.python),
+            "worker_cmd": worker_command(runtime.python, *runtime.worker_preloads),
             "environment": {**runtime.environment, **_backstop(grant.idle_seconds)},
             "worker_cores": limits.worker_cores,
             "worker_threads": limits.worker_threads,

@@ -236,12 +236,17 @@ class TestOtherSites:
 
     @pytest.mark.parametrize("origin", ALLOWED)
     def test_an_allowed_site_launches(self, stack: LocalStack, origin: str) -> None:
-        header, events = launched(stack, origin)
+        header, events = launched(stack, origin, **stack.login)
         assert header == origin and "Looking up" in events
+
+    def test_an_allowed_site_does_not_launch_without_the_token(self, stack: LocalStack) -> None:
+        """Another user of the machine can send any Origin."""
+        header, events = launched(stack, ALLOWED[0])
+        assert header == ALLOWED[0] and "needs a token" in events and "Looking up" not in events
 
     @pytest.mark.parametrize("origin", ["https://evil.example", f"{ALLOWED[0]}.evil.example", "null"])
     def test_another_site_does_not_launch(self, stack: LocalStack, origin: str) -> None:
-        header, events = launched(stack, origin)
+        header, events = launched(stack, origin, **stack.login)
         assert header is None and "pages of other sites" in events and "Looking up" not in events
 
     @pytest.mark.parametrize("origin", ALLOWED)
@@ -260,10 +265,10 @@ class TestOtherSites:
             connect(minimal, kernel, origin)
 
 
-def launched(stack: LocalStack, origin: str) -> tuple[str | None, str]:
+def launched(stack: LocalStack, origin: str, **login: str) -> tuple[str | None, str]:
     """Return the CORS header and the first event of a launch from a page of `origin`."""
     url = f"{stack.url}build/git/{quote(stack.example('minimal'), safe='')}/HEAD?build_only=true"
-    sent = urllib.request.Request(url, headers={"Accept": "text/event-stream", "Origin": origin})
+    sent = urllib.request.Request(url, headers={"Accept": "text/event-stream", "Origin": origin, **login})
     with urllib.request.urlopen(sent, timeout=60) as response:
         return response.headers["Access-Control-Allow-Origin"], response.readline().decode()
 

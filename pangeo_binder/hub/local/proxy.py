@@ -100,7 +100,7 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
         _write_certificate(certificate, key)
         files = {"certFile": str(certificate), "keyFile": str(key)}
         tls = {"stores": {"default": {"defaultCertificate": files}}}
-        self.extra_dynamic_config = {**self.extra_dynamic_config, "tls": tls}
+        self.set_trait("extra_dynamic_config", {**self.extra_dynamic_config, "tls": tls})
         await super().start()
         self._watching = asyncio.create_task(self._watch())
 
