@@ -1,6 +1,6 @@
 """One line of a requirements file: what pip does with it, for uv, which reads less of pip's format.
 
-It reads no file, and only looks whether a path exists. The format is pip's:
+Pure, except that it looks whether a path exists on this machine. The format is pip's:
 https://pip.pypa.io/en/stable/reference/requirements-file-format/
 """
 
