@@ -39,7 +39,7 @@ def scheduler_command(python: str) -> list[str]:
 def worker_command(python: str, *preloads: str) -> list[str]:
     """Return the command of a worker, whose working folder is the repository's; append its options.
 
-    `preloads` are modules to load in the worker. The option `--preload` would replace those of the user's configuration.
+    `preloads` are modules to load in the worker. The option `--preload` would replace those of the user's settings.
     """
     return _command(python, "distributed.cli.dask_worker", f"more = {list(preloads)!r}\n{_WORKER_STEPS}")
 

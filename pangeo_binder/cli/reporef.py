@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 BadgeFormat = Literal["markdown", "rst", "html"]
 FORMATS: tuple[BadgeFormat, ...] = ("markdown", "rst", "html")
-_HINT = "Give gh/org/repo/ref, gl/org/repo/ref, git/<quoted address>/ref, an address such as https://…, or a folder."
+_HINT = (
+    "Give gh/org/repo/ref, gist/user/id, gl/org/repo/ref, git/<quoted address>/ref, an address such as https://…, "
+    "or a folder."
+)
 
 
 class BadHub(UserError):
@@ -133,7 +136,7 @@ def _split(text: str) -> tuple[str, str, str]:
 
 
 def _split_hosted(kind: str, text: str) -> tuple[str, str]:
-    """Return the quoted repository and the ref in the text after `gh/` or `gl/`.
+    """Return the quoted repository and the ref in the text after `gh/`, `gist/` or `gl/`.
 
     GitLab's groups nest; BinderHub's links quote them (`gl/group%2Fsubgroup%2Frepo/ref`), people write `gl/org/repo`.
     """
@@ -141,4 +144,4 @@ def _split_hosted(kind: str, text: str) -> tuple[str, str]:
     if kind == "gl" and "%2f" in first.lower():
         return first, unquote(rest)
     repo, _, ref = rest.partition("/")
-    return f"{first}{'/' if kind == 'gh' else '%2F'}{repo}", unquote(ref)
+    return f"{first}{'%2F' if kind == 'gl' else '/'}{repo}", unquote(ref)

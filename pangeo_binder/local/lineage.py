@@ -62,7 +62,8 @@ def with_launcher(command: list[str], state_dir: str, group: Path | None) -> lis
 def with_own_launcher(command: tuple[str, ...]) -> list[str]:
     """Return the command line that runs `command` under a launcher that ends with the process that starts it.
 
-    The signal `END` makes the launcher end everything. Returns `command` itself on a system where the launcher does not work.
+    The signal `END` makes the launcher end everything. Returns `command` itself on a system where the launcher does not
+    work.
     """
     return [*_launcher(), "", "", *command] if is_supported() else [*command]
 

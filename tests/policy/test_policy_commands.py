@@ -115,6 +115,8 @@ def test_explain_without_a_policy_uses_the_local_one(tmp_path: Path) -> None:
         ("gh/org/repo.git/v1", "https://github.com/org/repo", "v1"),
         ("gl/org%2Fsub%2Frepo/v1", "https://gitlab.com/org/sub/repo", "v1"),
         ("gl/org/repo/v1", "https://gitlab.com/org/repo", "v1"),
+        ("gist/user/0123abcd", "https://gist.github.com/user/0123abcd", "HEAD"),
+        ("gist/user/0123abcd/4567", "https://gist.github.com/user/0123abcd", "4567"),
         ("git/https%3A%2F%2FExample.org%2Fa.git/v1", "https://example.org/a.git", "v1"),
         ("git/https://example.org/a/b", "https://example.org/a/b", "HEAD"),
         ("https://example.org/a/b", "https://example.org/a/b", "HEAD"),
@@ -123,7 +125,7 @@ def test_explain_without_a_policy_uses_the_local_one(tmp_path: Path) -> None:
 )
 def test_a_repository_is_read_as_people_type_it(text: str, url: str, ref: str) -> None:
     kind = text.partition("/")[0]
-    assert parse_repo(text) == RepoRef(kind if kind in ("gh", "gl") else "git", url, ref)
+    assert parse_repo(text) == RepoRef(kind if kind in ("gh", "gist", "gl") else "git", url, ref)
     assert parse_repo(text, "other").ref == "other"
 
 
@@ -136,7 +138,13 @@ def test_what_names_no_repository_is_refused(text: str, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(
     "text",
-    ["gh/org/repo/feature/x", "gl/org%2Fsub%2Frepo/v1", "git@example.org:a/b.git", "https://example.org/~a/b+c.git"],
+    [
+        "gh/org/repo/feature/x",
+        "gist/user/0123abcd",
+        "gl/org%2Fsub%2Frepo/v1",
+        "git@example.org:a/b.git",
+        "https://example.org/~a/b+c.git",
+    ],
 )
 def test_the_binder_reads_from_a_link_what_was_put_in(text: str) -> None:
     repo = parse_repo(text)
