@@ -136,17 +136,25 @@ class LineSplitter:
 
 def end_marked(mark: str) -> int:
     """Kill every process of this user with the build mark `mark`; return their number."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get(BUILD_MARK) == mark:
+    killed = set[psutil.Process]()
+    # a process may start another after its own turn in the list, so look until there is no new one
+    while new := _marked(mark) - killed:
+        for process in new:
+            with suppress(psutil.Error):
                 process.kill()
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    # their starter waits for our own children: waiting here would consume their exit codes
-    psutil.wait_procs([process for process in found if not _is_child(process)], timeout=5)
-    return len(found)
+        # their starter waits for our own children: waiting here would consume their exit codes
+        psutil.wait_procs([process for process in new if not _is_child(process)], timeout=5)
+        killed |= new
+    return len(killed)
+
+
+def _marked(mark: str) -> set[psutil.Process]:
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(BUILD_MARK) == mark:
+                found.add(process)
+    return found
 
 
 def _is_child(process: psutil.Process) -> bool:

@@ -24,6 +24,7 @@ from pangeo_binder.command import (
     stream,
 )
 from tests.stack.escaped import Escaped
+from tests.stack.local import until
 
 pytestmark = pytest.mark.processes
 
@@ -97,14 +98,17 @@ async def test_background_processes_end_with_their_command(run, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="LEFT OUT: only Linux gives orphans to a launcher")
 @pytest.mark.parametrize("end", ["by itself", "by failing", "in time", "closed"])
-async def test_a_launcher_ends_what_detached_without_a_mark(run, end):
-    escaped = Escaped()
+async def test_a_launcher_ends_what_detached_without_a_mark(run, tmp_path, end):
+    escaped, seen = Escaped(), tmp_path / "seen"
     last = {"by itself": "true", "by failing": "exit 3"}.get(end, "sleep 101")
-    seconds = 3 if end == "in time" else 30
-    command = replace(run(f"{escaped.command}; echo started; sleep 0.3; {last}", seconds), launched=True)
+    seconds = 5 if end == "in time" else 30
+    wait = f"while [ ! -e {seen} ]; do sleep 0.05; done"
+    command = replace(run(f"{escaped.command}; echo started; {wait}; {last}", seconds), launched=True)
     try:
         async with aclosing(stream(command)) as lines:
-            assert await anext(lines) == "started" and escaped.runs()
+            assert await anext(lines) == "started"
+            await asyncio.to_thread(until, "what was forked has become its program", escaped.runs, 20)
+            seen.touch()
             if end != "closed":
                 with suppress(CommandFailed, CommandTimedOut):
                     assert [line async for line in lines] == []
