@@ -27,7 +27,7 @@ LEFT_SECONDS = 120
 
 _SERVICES = {
     "hub": "jupyterhub -f",
-    "gateway": "dask_gateway_server -f",
+    "gateway": "gateway.server -f",
     "gateway's proxy": "dask-gateway-proxy -",
     "binder": "pangeo_binder.app",
     "proxy": "traefik --",
