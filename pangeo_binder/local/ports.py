@@ -23,6 +23,8 @@ _LOWEST, _NODE_PORTS, _EPHEMERAL = 20000, 30000, 32768
 (https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport); and the default start of Linux's
 ephemeral range (https://docs.kernel.org/networking/ip-sysctl.html)."""
 _TRIES = 200
+_RANDOM = random.SystemRandom()
+"""Not the module's own generator: processes in which something seeded that would all try the same ports."""
 
 _reserved: set[int] = set()
 """The reserved ports of this process."""
@@ -50,7 +52,7 @@ def reserved_port(host: str) -> Iterator[int]:
 
 def _bound_socket(host: str) -> socket.socket:
     end = min(_ephemeral_from(), _NODE_PORTS)
-    for port in [*random.sample(range(_LOWEST, max(end, _LOWEST + _TRIES)), _TRIES), 0]:
+    for port in [*_RANDOM.sample(range(_LOWEST, max(end, _LOWEST + _TRIES)), _TRIES), 0]:
         holder = socket.socket()
         try:
             if port not in _reserved:

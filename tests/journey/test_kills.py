@@ -25,8 +25,8 @@ SECONDS = 60
 def test_random_kills_leave_nothing_that_no_server_owns(tmp_path: Path) -> None:
     chosen = random.Random(SEED)
     killing = Killing(LocalStack(tmp_path / "state"), chosen)
-    killing.start()
     try:
+        killing.start()
         begin = time.monotonic()
         rounds = takewhile(lambda _: time.monotonic() < begin + SECONDS, kills(chosen))
         done = [kill for planned in rounds for kill in killing.round(planned)]
