@@ -81,7 +81,7 @@ class Submodules:
 
 def _failure(path: str, error: CommandFailed) -> BuildFailed:
     name = "".join(each if each.isprintable() and each != "`" else "?" for each in path[:_NAME_CHARACTERS])
-    if any(words in line for line in error.tail for words in _NOT_ALLOWED):
+    if any(words in said for said in error.tail for words in _NOT_ALLOWED):
         return BuildFailed(
             f"The repository's submodule `{name}` has a URL that this binder does not allow.",
             "Use an https, http or ssh URL for each submodule.",

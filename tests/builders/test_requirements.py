@@ -101,22 +101,22 @@ def test_included_files_keep_their_places(read: Read) -> None:
 
 def test_options_reach_uv_in_the_form_that_it_reads(read: Read, tmp_path: Path) -> None:
     (tmp_path / "my wheels").mkdir()
+    index, other = "https://a.example/packages", "https://user:s3cret@b.example/packages"
     found = read(
-        "-i https://index.example/simple --extra-index-url=https://user:s3cret@other.example/simple\n"
-        "--find-links 'my wheels'\n-f https://index.example/x\n--no-binary toolz,numpy\n--trusted-host a.example\n"
-        "--prefer-binary\ntoolz\n"
+        f"-i {index} --extra-index-url={other}\n--find-links 'my wheels'\n-f {index}/x\n--no-binary toolz,numpy\n"
+        "--trusted-host a.example\n--prefer-binary\ntoolz\n"
     )
     assert texts(found) == [
-        "--index-url https://index.example/simple",
-        "--extra-index-url https://user:s3cret@other.example/simple",
+        f"--index-url {index}",
+        f"--extra-index-url {other}",
         f"--find-links {tmp_path.as_uri()}/my%20wheels",
-        "--find-links https://index.example/x",
+        f"--find-links {index}/x",
         "--no-binary toolz",
         "--no-binary numpy",
         "toolz",
     ]
     assert found.write(tmp_path)[-2:] == ("--index-strategy", "unsafe-best-match")
-    assert found.indexes == {"index.example": "requirements.txt", "other.example": "requirements.txt"}
+    assert found.indexes == {"a.example": "requirements.txt", "b.example": "requirements.txt"}
     assert len(found.notes) == 2 and not found.apart
 
 

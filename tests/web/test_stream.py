@@ -199,8 +199,8 @@ async def test_requests_launches(web: WebApp) -> None:
 
 async def test_aiohttp_launches_without_headers(web: WebApp, http: aiohttp.ClientSession) -> None:
     async with http.get(exactly(web.start(happy()) + BUILD)) as response:
-        async for line in response.content:
-            if b'"ready"' in line:
+        async for part in response.content:
+            if b'"ready"' in part:
                 return
     raise AssertionError("no launch was ready")
 

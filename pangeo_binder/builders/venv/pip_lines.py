@@ -162,11 +162,12 @@ def _check_options(line: Line) -> None:
 
 
 def _check_commands(line: Line) -> None:
-    if _SHELL.match(line.text):
+    text = line.text
+    if _SHELL.match(text):
         raise line.refusal("is a command", "Write only the packages, one a line.")
-    if line.text == "@EXPLICIT":
+    if text == "@EXPLICIT":
         raise line.refusal("is of a list for conda", "Write the packages as `pip list --format=freeze` prints them.")
-    if (found := _CONDA.fullmatch(line.text)) and "==" not in line.text:
+    if (found := _CONDA.fullmatch(text)) and "==" not in text:
         raise line.refusal("is written as for conda", f"Write {found[1]}=={found[2]}.")
 
 
