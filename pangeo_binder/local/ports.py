@@ -31,13 +31,15 @@ _reserved: set[int] = set()
 
 
 @contextmanager
-def reserved_port(host: str) -> Iterator[int]:
-    """Reserve a free port of `host`, outside the ephemeral and node-port ranges if possible, until the block is left.
+def reserved_port(host: str, wanted: int = 0) -> Iterator[int]:
+    """Reserve the port `wanted` of `host`, else a free one, until the block is left. Raises OSError if it is taken.
+
+    A free one is outside the ephemeral and node-port ranges if possible.
 
     On Linux, no process can reserve it or bind it by accident, but a server that sets SO_REUSEADDR, as nearly all do,
     can listen on it meanwhile (socket(7)). Elsewhere, only this process cannot reserve it again.
     """
-    with _bound_socket(host) as holder:
+    with _bound_to(host, wanted) if wanted else _bound_socket(host) as holder:
         port = int(holder.getsockname()[1])
         _reserved.add(port)
         try:
@@ -48,6 +50,18 @@ def reserved_port(host: str) -> Iterator[int]:
             yield port
         finally:
             _reserved.discard(port)
+
+
+def _bound_to(host: str, port: int) -> socket.socket:
+    holder = socket.socket()
+    try:
+        # connections to a stack that has just stopped may still hold the port otherwise
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((host, port))
+    except OSError:
+        holder.close()
+        raise
+    return holder
 
 
 def _bound_socket(host: str) -> socket.socket:

@@ -98,3 +98,17 @@ def test_another_processs_port_is_not_a_servers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as elsewhere, subprocess.Popen(["sleep", "30"]) as server:
         assert not listens(server.pid, elsewhere.getsockname()[1])
         server.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="LEFT OUT: only Linux keeps a reserved port from other processes")
+def test_a_wanted_port_is_kept_from_others_and_a_server_can_listen_on_it() -> None:
+    port = server_port("127.0.0.1")
+    with reserved_port("127.0.0.1", port) as reserved, socket.socket() as other:
+        assert reserved == port
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+        assert port not in {server_port("127.0.0.1") for _ in range(50)}
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match="in use"):
+        reserved_port("127.0.0.1", port).__enter__()

@@ -69,13 +69,16 @@ def is_free(port: int) -> bool:
 def choose_public_port(wanted: int | None) -> int:
     """Return the public port: `wanted`, else the default, else any free one. Raises StackError if `wanted` is taken."""
     if wanted is not None and not is_free(wanted):
-        raise StackError(
-            f"Port {wanted} is in use on this machine.",
-            "Choose another with --port, or omit --port to use a free one.",
-        )
+        raise _in_use(wanted)
     if wanted is not None:
         return wanted
     return DEFAULT_PORT if is_free(DEFAULT_PORT) else free_port()
+
+
+def _in_use(port: int) -> StackError:
+    return StackError(
+        f"Port {port} is in use on this machine.", "Choose another with --port, or omit --port to use a free one."
+    )
 
 
 class Stack:
@@ -109,7 +112,10 @@ class Stack:
         left = end_all(str(self.state_dir))
         self.remove_run_folders()
         public = choose_public_port(port)
-        ports = self._reserved.enter_context(reserved_ports(public))
+        try:
+            ports = self._reserved.enter_context(reserved_ports(public))
+        except OSError:  # taken since it was chosen
+            raise _in_use(public) from None
         self.values = LocalValues(self.state_dir, ports, Secrets(), self._policy, self._options)
         write_values(self.values)
         self._guard_sessions()

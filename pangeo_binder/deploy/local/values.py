@@ -156,12 +156,10 @@ def free_port() -> int:
 
 @contextmanager
 def reserved_ports(public: int) -> Iterator[Ports]:
-    """Reserve the ports of a stack with the public port `public`, all but that one, until the block is left."""
+    """Reserve the ports of a stack with the public port `public` until the block is left. Raises OSError."""
     with ExitStack() as reserved:
-        chosen: list[int] = []
-        while len(chosen) < 8:
-            port = reserved.enter_context(reserved_port(LOOPBACK))
-            chosen += [port] if port != public else []
+        reserved.enter_context(reserved_port(LOOPBACK, public))
+        chosen = [reserved.enter_context(reserved_port(LOOPBACK)) for _ in range(8)]
         yield Ports(public, *chosen)
 
 
