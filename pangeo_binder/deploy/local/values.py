@@ -157,16 +157,20 @@ def free_port() -> int:
 @contextmanager
 def reserved_ports(public: int) -> Iterator[Ports]:
     """Reserve the ports of a stack with the public port `public` until the block is left. Raises OSError."""
-    with ExitStack() as reserved:
-        reserved.enter_context(reserved_port(LOOPBACK, public))
-        chosen = [reserved.enter_context(reserved_port(LOOPBACK)) for _ in range(8)]
-        yield Ports(public, *chosen)
+    with reserved_port(LOOPBACK, public), _free_ports(public) as ports:
+        yield ports
 
 
 def choose_ports(public: int) -> Ports:
-    """Return ports for a stack with the public port `public`; nothing is reserved."""
-    with reserved_ports(public) as ports:
+    """Return ports for a stack with the public port `public`, which may be in use; nothing is reserved."""
+    with _free_ports(public) as ports:
         return ports
+
+
+@contextmanager
+def _free_ports(public: int) -> Iterator[Ports]:
+    with ExitStack() as reserved:
+        yield Ports(public, *(reserved.enter_context(reserved_port(LOOPBACK)) for _ in range(8)))
 
 
 def write_values(values: LocalValues) -> None:
