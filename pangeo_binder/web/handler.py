@@ -11,6 +11,7 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tornado.web import HTTPError, RequestHandler
@@ -21,6 +22,7 @@ from ..repos.registry import provider_for
 from ..resources import resource
 from .context import WebContext
 from .failure import to_user_error
+from .language import Language, choose, read_languages
 from .limits import Caller, LimitChecker, host_of, network_of
 from .login import PARAMETER, Login, LoginRequired, without_token
 
@@ -28,6 +30,7 @@ _LINK_CHARACTERS = 8192
 """The maximum length of a link: room for a URL of 2,048 characters, each of them percent-encoded, and a ref."""
 _LOGGED_CHARACTERS = 1000
 _VERSION_LENGTH = 12
+_LANGUAGE, _LANGUAGE_COOKIE = "lang", "pangeo-binder-language"
 # the user name and password in a repository URL, quoted or not: links with them are refused, and no log may show them
 _USERINFO = re.compile(r"((?::|%3A)(?:/|%2F){2})(?:(?!/|%2F).)*(?:@|%40)", re.IGNORECASE)
 
@@ -52,14 +55,24 @@ class Shared:
         self.context = context
         self.limits = LimitChecker(context.limits)
         self.login = Login(context.login_token)
-        self._templates = Environment(
+        self.languages = read_languages(resource("templates") / "locale")
+        self._templates = {code: self._environment(language) for code, language in self.languages.items()}
+
+    def _environment(self, language: Language) -> Environment:
+        environment = Environment(
             loader=FileSystemLoader(resource("templates")),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
         )
-        self._templates.globals.update(asset=self.asset, spec=self.spec, context=context, base=context.base_url)
+        environment.policies["ext.i18n.trimmed"] = True
+        # the extension adds this method to the environment
+        environment.install_gettext_translations(language.texts, newstyle=True)  # type: ignore[attr-defined]
+        environment.globals.update(asset=self.asset, spec=self.spec, context=self.context, base=self.context.base_url)
+        environment.globals.update(language=language, languages=self.languages.values())
+        return environment
 
     @cached_property
     def static(self) -> Path:
@@ -83,9 +96,9 @@ class Shared:
         """Return the URL of the static file `name`, with its version, so that browsers may cache it forever."""
         return f"{self.context.base_url}static/{name}?v={self._versions[name]}"
 
-    def render(self, template: str, **values: Any) -> str:
-        """Return the page rendered from `template` with `values`."""
-        return self._templates.get_template(template).render(**values)
+    def render(self, template: str, language: str, **values: Any) -> str:
+        """Return the page rendered from `template` with `values` in the language with the code `language`."""
+        return self._templates[language].get_template(template).render(**values)
 
 
 class BaseHandler(RequestHandler):
@@ -176,7 +189,25 @@ class BaseHandler(RequestHandler):
     def page(self, template: str, **values: Any) -> None:
         """Answer with the page rendered from `template` with `values`."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(self.shared.render(template, **values))
+        self.set_header("Vary", "Accept-Language, Cookie")
+        self.finish(self.shared.render(template, self.language, in_language=self._in_language, **values))
+
+    @property
+    def language(self) -> str:
+        """The code of this page's language; a link of the page's foot chooses another, which a cookie keeps."""
+        asked, languages = self.get_query_argument(_LANGUAGE, ""), self.shared.languages
+        if asked in languages:
+            self.set_cookie(
+                _LANGUAGE_COOKIE, asked, path=self.shared.context.base_url, expires_days=365, samesite="Lax"
+            )
+            return asked
+        accepted = self.request.headers.get("Accept-Language", "")
+        return choose(languages, self.get_cookie(_LANGUAGE_COOKIE, ""), accepted)
+
+    def _in_language(self, code: str) -> str:
+        """Return the query of this page's address in the language with the code `code`."""
+        query = [(name, value) for name, value in parse_qsl(self.request.query, True) if name != _LANGUAGE]
+        return f"?{urlencode([*query, (_LANGUAGE, code)])}"
 
     def log_exception(self, *exc_info: Any) -> None:
         """Do nothing: `to_user_error` logs the error under the id that the user sees."""

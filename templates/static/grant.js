@@ -1,21 +1,29 @@
 // Show what a launch gets, from the `grant` of an event.
-import { bytes, count, duration } from "./units.js";
+import { decimal, gettext, ngettext } from "./texts.js";
+import { bytes, duration } from "./units.js";
+
+function both(cores, memory) {
+  const values = { number: decimal(cores, 2), memory: bytes(memory) };
+  return ngettext("%(number)s core, %(memory)s memory", "%(number)s cores, %(memory)s memory", cores, values);
+}
 
 function rows({ server, dask, storage }) {
-  const list = [["Notebook", `${count(server.cpu, "core")}, ${bytes(server.memory_bytes)} memory`]];
+  const list = [[gettext("Notebook"), both(server.cpu, server.memory_bytes)]];
   if (dask) {
-    const each = `${count(dask.worker_cores, "core")} and ${bytes(dask.worker_memory_bytes)}`;
-    list.push(["Dask", `up to ${count(dask.workers, "worker")} of ${each}`]);
-    list.push(["Dask in total", `${count(dask.cores, "core")}, ${bytes(dask.memory_bytes)} memory`]);
+    const workers = { number: decimal(dask.workers, 2), each: both(dask.worker_cores, dask.worker_memory_bytes) };
+    list.push(["Dask", ngettext("up to %(number)s worker of %(each)s", "up to %(number)s workers of %(each)s", dask.workers, workers)]);
+    list.push([gettext("Dask in total"), both(dask.cores, dask.memory_bytes)]);
   } else {
-    list.push(["Dask", "no cluster for this launch"]);
+    list.push(["Dask", gettext("no cluster for this launch")]);
   }
   if (storage) {
-    list.push(["Scratch", `${bytes(storage.scratch_bytes)}, kept ${duration(storage.keep_seconds)} after the end`]);
-    if (storage.read.length) list.push(["Data to read", storage.read.join(", ")]);
-    if (storage.egress_bytes) list.push(["Reading in total", bytes(storage.egress_bytes)]);
+    const kept = { size: bytes(storage.scratch_bytes), time: duration(storage.keep_seconds) };
+    list.push([gettext("Scratch"), gettext("%(size)s, kept %(time)s after the end", kept)]);
+    if (storage.read.length) list.push([gettext("Data to read"), storage.read.join(", ")]);
+    if (storage.egress_bytes) list.push([gettext("Reading in total"), bytes(storage.egress_bytes)]);
   }
-  list.push(["Ends", `after ${duration(server.idle_seconds)} idle, or ${duration(server.max_age_seconds)} in total`]);
+  const ends = { idle: duration(server.idle_seconds), age: duration(server.max_age_seconds) };
+  list.push([gettext("Ends"), gettext("after %(idle)s idle, or %(age)s in total", ends)]);
   return list;
 }
 

@@ -1,6 +1,7 @@
 // Update the launch link and its badges while the user fills in the form.
 import { read } from "./address.js";
 import { copy } from "./copy.js";
+import { gettext } from "./texts.js";
 
 const form = document.getElementById("maker");
 const field = (name) => form.elements[name];
@@ -76,15 +77,16 @@ function launch(event) {
   event.preventDefault();
   if (link()) return location.assign(snippets(link()).url);
   const given = field("repo").value.trim();
-  problem(given ? `This is not a valid repository. Enter, for example, ${provider().placeholder}` : "Enter a repository first.");
+  const example = { placeholder: provider().placeholder };
+  problem(given ? gettext("This is not a valid repository. Enter, for example, %(placeholder)s", example) : gettext("Enter a repository first."));
   field("repo").focus();
 }
 
 async function copyOf(event) {
   const button = event.currentTarget;
   const done = await copy(document.getElementById(button.dataset.copies).value);
-  document.getElementById("copied").textContent = button.textContent = done ? "Copied" : "Select and copy";
-  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  document.getElementById("copied").textContent = button.textContent = done ? gettext("Copied") : gettext("Select and copy");
+  setTimeout(() => { button.textContent = gettext("Copy"); }, 2000);
 }
 
 form.addEventListener("input", (event) => {

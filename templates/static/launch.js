@@ -4,6 +4,7 @@ import { enter, serverOf } from "./enter.js";
 import { showGrant } from "./grant.js";
 import { remember } from "./history.js";
 import { Log } from "./log.js";
+import { gettext } from "./texts.js";
 import { duration } from "./units.js";
 
 const RETRIES = 8;
@@ -11,7 +12,10 @@ const STEPS = ["resolve", "build", "launch", "ready"];
 const STEP_OF = {
   waiting: "resolve", fetching: "build", building: "build", built: "build", launching: "launch", ready: "ready",
 };
-const TITLE = { resolve: "Starting", build: "Building", launch: "Launching", ready: "Ready", failed: "Failed" };
+const TITLE = {
+  resolve: gettext("Starting"), build: gettext("Building"), launch: gettext("Launching"), ready: gettext("Ready"),
+  failed: gettext("Failed"),
+};
 
 const page = document.getElementById("launch");
 const part = (id) => document.getElementById(id);
@@ -58,8 +62,8 @@ function advance(next) {
   tick();
   for (const id of STEPS) {
     const distance = STEPS.indexOf(id) - STEPS.indexOf(next);
-    if (distance < 0) mark(id, "done", "done");
-    if (distance === 0) mark(id, "now", "in progress");
+    if (distance < 0) mark(id, "done", gettext("done"));
+    if (distance === 0) mark(id, "now", gettext("in progress"));
     if (distance > 0) mark(id, "todo", "");
   }
   step = next;
@@ -75,8 +79,8 @@ function finish() {
 
 async function ready(event) {
   finish();
-  mark("ready", "done", "done");
-  say("Your server is ready. Opening it.");
+  mark("ready", "done", gettext("done"));
+  say(gettext("Your server is ready. Opening it."));
   remember(serverOf(event.url).pathname, location.href);
   const link = part("enter");
   await enter(event.url, event.token || "", urlpath, (href) => {
@@ -95,9 +99,9 @@ function report(event) {
 
 function fail(event) {
   finish();
-  mark(step || "resolve", "failed", "failed");
+  mark(step || "resolve", "failed", gettext("failed"));
   look("failed", "iconFailed");
-  say("The launch has failed. The reason and what to do are below.");
+  say(gettext("The launch has failed. The reason and what to do are below."));
   const box = part("failure");
   box.querySelector(".sentence").textContent = event.message.trim();
   box.querySelector(".hint").textContent = event.hint || "";
@@ -107,7 +111,7 @@ function fail(event) {
   box.querySelector("h3").hidden = box.querySelector(".lines").hidden = lines.length === 0;
   part("again").addEventListener("click", () => location.reload());
   part("report").addEventListener("click", async () => {
-    part("reported").textContent = (await copy(report(event))) ? "Copied" : "The browser does not allow copying.";
+    part("reported").textContent = (await copy(report(event))) ? gettext("Copied") : gettext("The browser does not allow copying.");
   });
   box.hidden = false;
   box.querySelector(".lines").scrollTop = box.querySelector(".lines").scrollHeight;
@@ -125,12 +129,12 @@ function follow(event) {
     part("log").open = true;
   }
   if (event.phase === "ready") {
-    return ready(event).catch(() => fail({ message: "The server's URL is not valid.", hint: "Try again." }));
+    return ready(event).catch(() => fail({ message: gettext("The server's URL is not valid."), hint: gettext("Try again.") }));
   }
   // a screen reader reads each status aloud, so the many lines of a build go to the log only
-  if (event.position) say(`The service is full. You are number ${event.position} in the queue.`);
+  if (event.position) say(gettext("The service is full. You are number %(position)s in the queue.", event));
   else if (event.phase !== "building") say(event.message);
-  else if (said !== "building") say("Building the environment. The log shows the progress.");
+  else if (said !== "building") say(gettext("Building the environment. The log shows the progress."));
   said = event.phase;
 }
 
@@ -143,9 +147,10 @@ function connect() {
     if (ended) return;
     tries += 1;
     if (tries > RETRIES) {
-      fail({ message: "The connection to this service was lost.", hint: "Check your network, then try again.", reason: "connection" });
+      const message = gettext("The connection to this service was lost.");
+      fail({ message, hint: gettext("Check your network, then try again."), reason: "connection" });
     } else {
-      say("The connection was lost. Reconnecting.");
+      say(gettext("The connection was lost. Reconnecting."));
       said = "";
       setTimeout(connect, Math.min(500 * 2 ** tries, 15000));
     }
@@ -157,7 +162,7 @@ function begin() {
   began = Date.now();
   setInterval(tick, 1000);
   advance("resolve");
-  say("Connecting");
+  say(gettext("Connecting"));
   if (stream.startsWith(`${base}build/`)) connect();
 }
 

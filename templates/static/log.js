@@ -1,5 +1,7 @@
 // The live log: bounded, updated in batches. It scrolls to its end unless the reader has scrolled up.
 
+import { ngettext } from "./texts.js";
+
 const KEPT = 2000;
 const ANSI = /\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07/g;
 
@@ -41,7 +43,7 @@ export class Log {
     }));
     while (this.box.childElementCount > KEPT) this.box.firstElementChild.remove();
     if (follows) this.box.scrollTop = this.box.scrollHeight;
-    this.counter.textContent = `${this.total} line${this.total === 1 ? "" : "s"}`;
+    this.counter.textContent = ngettext("%(number)s line", "%(number)s lines", this.total, { number: this.total });
   }
 
   last(count) {

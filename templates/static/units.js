@@ -1,6 +1,5 @@
 // Format amounts for people.
-
-const trim = (number, digits) => String(Number(number.toFixed(digits)));
+import { decimal } from "./texts.js";
 
 export function bytes(amount) {
   const units = ["B", "KB", "MB", "GB", "TB", "PB"];
@@ -11,7 +10,7 @@ export function bytes(amount) {
     amount /= step;
     power += 1;
   }
-  return `${trim(amount, amount < 10 ? 1 : 0)} ${step === 1024 && power ? units[power].replace("B", "iB") : units[power]}`;
+  return `${decimal(amount, amount < 10 ? 1 : 0)} ${step === 1024 && power ? units[power].replace("B", "iB") : units[power]}`;
 }
 
 export function duration(seconds) {
@@ -25,4 +24,3 @@ export function duration(seconds) {
   return left ? `${whole} ${unit} ${left} ${rest[1]}` : `${whole} ${unit}`;
 }
 
-export const count = (number, one, many = `${one}s`) => `${trim(number, 2)} ${number === 1 ? one : many}`;

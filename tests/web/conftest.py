@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import aiohttp
 import pytest
 from playwright.async_api import Browser, async_playwright
 
 from tests.stack.browser import ARGUMENTS, chromium_path
+from tests.web.watched import Watched
 from tests.web.webapp import WebApp, exactly
 
 
@@ -45,3 +47,16 @@ async def chromium() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
         yield browser
         await browser.close()
+
+
+@pytest.fixture
+async def watch(chromium: Browser) -> AsyncIterator[Callable[..., Any]]:
+    contexts = []
+
+    async def open_page(**options: Any) -> Watched:
+        contexts.append(await chromium.new_context(**options))
+        return Watched(await contexts[-1].new_page())
+
+    yield open_page
+    for context in contexts:
+        await context.close()
