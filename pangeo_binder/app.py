@@ -23,6 +23,7 @@ from .launch.admission import Admission
 from .launch.builds import SharedBuilds
 from .launch.hub import Hub
 from .launch.pipeline import Collaborators, Pipeline
+from .launch.preview import Previews
 from .launch.queue import Queue
 from .launch.turns import BuildShares
 from .policy.load import default_policy, load_policy
@@ -136,6 +137,10 @@ class PangeoBinderHub(BinderHub):
             allow_secret_gists=self.secret_gists,
         )
 
+    @property
+    def _git_access(self) -> GitAccess:
+        return GitAccess(allow_local=self.allow_local_repositories)
+
     def _make_builder(self) -> Builder:
         if self.kube_builds is not None:
             from .builders.kube.builder import KubeBuilder  # needs a library that only cluster installations have
@@ -147,7 +152,7 @@ class PangeoBinderHub(BinderHub):
                 cache_bytes=self.cache_bytes,
                 unused_seconds=self.cache_days * 24 * 3600,
                 timeout_seconds=self.build_seconds,
-                git=GitAccess(allow_local=self.allow_local_repositories),
+                git=self._git_access,
             )
         )
 
@@ -155,6 +160,7 @@ class PangeoBinderHub(BinderHub):
         return WebContext(
             launch=self._pipeline.run,
             providers=self._providers,
+            preview=Previews(self._builds, self._git_access).notebook,
             health=HealthChecks(self.health_urls),
             limits=self.limits or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
             examples=tuple(self.examples),

@@ -17,7 +17,7 @@ from ..builders.base import Builder
 from ..errors import BuildFailed, UserError
 from ..events import Event, Phase
 from ..metrics import BUILD_FOLLOWERS, BUILDS
-from ..model import Environment, Repo
+from ..model import Environment, Repo, RepoRef
 from ..policy.request import RepositoryRequest
 from .replay import Replay
 from .turns import IN_ADVANCE, Asker, BuildShares, Turn, Turns
@@ -28,7 +28,10 @@ log = logging.getLogger(__name__)
 class _Running:
     """One build that waits or runs: its log, who follows it, and finally its environment or its error."""
 
-    def __init__(self) -> None:
+    def __init__(self, repo: Repo) -> None:
+        self.repo = repo
+        self.refs = {repo.ref}
+        """The refs at this revision whose launches have joined."""
         self.replay = Replay()
         self.turn = Turn(self.replay.wake)
         self.environment: Environment | None = None
@@ -98,6 +101,11 @@ class SharedBuilds:
             raise _again(running.error)
         yield _built(running.environment)
 
+    def building(self, ref: RepoRef) -> Repo | None:
+        """Return the repository of `ref` at the revision whose build runs or waits; None without one."""
+        builds = (running for running in self._running.values() if ref in running.refs and not running.ended)
+        return next((running.repo for running in builds), None)
+
     async def stop(self) -> None:
         """End all builds and close the builder; return when nothing of them is left. Followers get BuildFailed."""
         self._stopped = True
@@ -110,10 +118,11 @@ class SharedBuilds:
     @contextmanager
     def _following(self, repo: Repo, asker: Asker) -> Iterator[_Running]:
         """Join the build of `repo` on behalf of `asker`, or begin one, and leave it with the block."""
-        running = self._running.get(_key(repo)) or _Running()
+        running = self._running.get(_key(repo)) or _Running(repo)
         if running.task is None and self._stopped:
             raise _stopping()
         self._turns.ask(running.turn, asker)
+        running.refs.add(repo.ref)
         running.followers += 1
         running.in_advance |= asker == IN_ADVANCE
         running.stop_grace()

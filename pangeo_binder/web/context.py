@@ -55,6 +55,8 @@ class WebContext:
     providers: tuple[Provider, ...]
     health: Callable[[], Awaitable[Sequence[Check]]]
     limits: Limits
+    preview: Callable[[RepoRef, str], Awaitable[str]] | None = None
+    """Returns a notebook of a repository that is being built as HTML without scripts; None shows no previews."""
     examples: tuple[Example, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     base_url: str = "/"

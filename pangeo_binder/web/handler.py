@@ -11,7 +11,7 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tornado.web import HTTPError, RequestHandler
@@ -25,6 +25,7 @@ from .failure import to_user_error
 from .language import Language, choose, read_languages
 from .limits import Caller, LimitChecker, host_of, network_of
 from .login import PARAMETER, Login, LoginRequired, without_token
+from .urlpath import OPENS
 
 _LINK_CHARACTERS = 8192
 """The maximum length of a link: room for a URL of 2,048 characters, each of them percent-encoded, and a ref."""
@@ -205,9 +206,9 @@ class BaseHandler(RequestHandler):
         return choose(languages, self.get_cookie(_LANGUAGE_COOKIE, ""), accepted)
 
     def _in_language(self, code: str) -> str:
-        """Return the query of this page's address in the language with the code `code`."""
-        query = [(name, value) for name, value in parse_qsl(self.request.query, True) if name != _LANGUAGE]
-        return f"?{urlencode([*query, (_LANGUAGE, code)])}"
+        """Return the query of this page's address in the language with the code `code`; others' queries hold tokens."""
+        kept = [(name, self.get_query_argument(name, "", strip=False)) for name in OPENS]
+        return f"?{urlencode([*(pair for pair in kept if pair[1]), (_LANGUAGE, code)])}"
 
     def log_exception(self, *exc_info: Any) -> None:
         """Do nothing: `to_user_error` logs the error under the id that the user sees."""

@@ -11,7 +11,7 @@ from ..errors import BadLink
 from ..model import RepoRef
 from ..repos.registry import provider_for
 from .handler import CONTENT_SECURITY_POLICY, BaseHandler
-from .urlpath import urlpath_of
+from .urlpath import OPENS, notebook_of, urlpath_of
 
 
 class LaunchPage(BaseHandler):
@@ -23,15 +23,32 @@ class LaunchPage(BaseHandler):
         id_, spec = self.link("v2/")
         provider = provider_for(self.shared.context.providers, id_)
         ref = provider.parse(spec)
-        names = ("urlpath", "labpath", "filepath")
-        urlpath = urlpath_of(*(self.get_query_argument(name, "", strip=False) for name in names))
-        token = urlencode({"build_token": self.shared.limits.issue(id_, spec)})
+        urlpath = urlpath_of(*(self.get_query_argument(name, "", strip=False) for name in OPENS))
+        build_token = self.shared.limits.issue(id_, spec)
+        token = urlencode({"build_token": build_token})
         stream = f"{self.shared.context.base_url}build/{id_}/{spec}?{token}"
         self.set_header("Cache-Control", "no-store")  # a cached page would have an expired build token
+        policy = f"{CONTENT_SECURITY_POLICY}; frame-src 'self'"  # the preview
         if self.session_domain:  # the page sends the session's token by a form, to the session's own host
-            own, sessions = "form-action 'self'", f"form-action 'self' *.{self.session_domain}"
-            self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY.replace(own, sessions))
-        self.page("launch.html", provider=provider, ref=ref, urlpath=urlpath, stream=stream, ask=self._must_ask(ref))
+            policy = policy.replace("form-action 'self'", f"form-action 'self' *.{self.session_domain}")
+        self.set_header("Content-Security-Policy", policy)
+        preview = self._preview_of(f"{id_}/{spec}", notebook_of(urlpath), build_token)
+        self.page(
+            "launch.html",
+            provider=provider,
+            ref=ref,
+            urlpath=urlpath,
+            stream=stream,
+            preview=preview,
+            ask=self._must_ask(ref),
+        )
+
+    def _preview_of(self, link: str, notebook: str, build_token: str) -> str:
+        """Return the address of the preview of `notebook`; empty if there is none."""
+        if not notebook or self.shared.context.preview is None:
+            return ""
+        query = urlencode({"path": notebook, "build_token": build_token})
+        return f"{self.shared.context.base_url}preview/{link}?{query}"
 
     def _must_ask(self, ref: RepoRef) -> bool:
         # `none` means that the user typed the URL, used a bookmark, or followed a link from another program

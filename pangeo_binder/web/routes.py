@@ -11,6 +11,7 @@ from .context import WebContext
 from .handler import BaseHandler, Shared
 from .launch import LaunchPage, LegacyLink
 from .pages import AboutPage, EndedPage, LandingPage, NotFoundPage
+from .preview import PreviewPage
 from .stream import BuildStream
 
 Route = tuple[str, type[BaseHandler], dict[str, Any]]
@@ -21,6 +22,7 @@ _TABLE: tuple[tuple[str, type[BaseHandler]], ...] = (
     ("v2/[^/]+/.+", LaunchPage),
     ("repo/[^/]+/[^/]+(?:/.*)?", LegacyLink),
     ("build/[^/]+/.+", BuildStream),
+    ("preview/[^/]+/.+", PreviewPage),
     ("health", HealthApi),
     ("versions", VersionsApi),
     ("metrics", MetricsApi),

@@ -13,8 +13,12 @@ from urllib.parse import quote, unquote
 from ..errors import UserError
 
 DEFAULT = "lab"
+OPENS = ("urlpath", "labpath", "filepath")
+"""What a link's query names to open."""
 MAX_CHARACTERS = 4096
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
+# the pages of JupyterLab, Notebook 7 and Voilà
+_NOTEBOOK = re.compile(r"(?:(?:lab|doc)(?:/workspaces/[^/]+)?/tree|notebooks|tree|voila/render)/(.+\.ipynb)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -37,6 +41,13 @@ def validate(urlpath: str) -> str:
     if urlpath.startswith("//") or "\\" in urlpath or _SCHEME.match(urlpath) or _CONTROL.search(urlpath) or climbs:
         raise BadPath("The path to open must stay inside the server.", "Use a path such as lab/tree/index.ipynb.")
     return urlpath.removeprefix("/")
+
+
+def notebook_of(urlpath: str) -> str:
+    """Return the path of the notebook in the repository that `urlpath` opens; empty if it opens none."""
+    path = re.split(r"[?#]", urlpath, maxsplit=1)[0]
+    found = _NOTEBOOK.fullmatch(path)
+    return unquote(found[1]) if found else ""
 
 
 def urlpath_of(urlpath: str, labpath: str, filepath: str) -> str:

@@ -4,6 +4,7 @@ import { enter, serverOf } from "./enter.js";
 import { showGrant } from "./grant.js";
 import { remember } from "./history.js";
 import { Log } from "./log.js";
+import { showPreview } from "./preview.js";
 import { gettext } from "./texts.js";
 import { duration } from "./units.js";
 
@@ -127,6 +128,7 @@ function follow(event) {
   if (event.phase === "building" && !built) {
     built = true;
     part("log").open = true;
+    if (page.dataset.preview) showPreview(part("preview"), page.dataset.preview);
   }
   if (event.phase === "ready") {
     return ready(event).catch(() => fail({ message: gettext("The server's URL is not valid."), hint: gettext("Try again.") }));

@@ -13,6 +13,8 @@ from tornado.web import RequestHandler
 
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.events import Event, Phase, failed
+from pangeo_binder.launch.preview import NoPreview
+from pangeo_binder.model import RepoRef
 from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.repos.github import GitHubProvider
 from pangeo_binder.repos.registry import make_providers
@@ -219,6 +221,36 @@ async def test_phases_log_and_grant(web: WebApp, watch: Callable[..., Any]) -> N
     await log.focus()
     await expect(log).to_be_focused()
     assert seen.stayed_at(url)
+
+
+async def hostile_preview(ref: RepoRef, path: str) -> str:
+    """A preview that was not sanitised."""
+    assert ref.url == "https://example.org/sst"
+    if path != "a b.ipynb":
+        raise NoPreview("There is no preview of this file.")
+    return "<h1>The sea</h1><script>top.document.title = 'run'</script><img src='/badge.svg' onerror='alert(1)'>"
+
+
+@pytest.mark.parametrize(("query", "shown"), [("?labpath=a%20b.ipynb", True), ("?labpath=c.ipynb", False), ("", False)])
+async def test_a_build_shows_the_notebook_without_running_it(
+    web: WebApp, watch: Callable[..., Any], query: str, shown: bool
+) -> None:
+    url = web.start(waiting(*good_events("")[:-3]), preview=hostile_preview)
+    seen = await watch()
+    await seen.page.goto(url + LINK + query)
+    await expect(seen.page.get_by_role("region", name="Log of this launch")).to_contain_text("Building line 30")
+    preview = seen.page.get_by_role("region", name="Preview of the notebook")
+    if not shown:
+        await seen.page.wait_for_load_state("networkidle")
+        await expect(preview).to_be_hidden()
+        return
+    frame = preview.frame_locator("iframe")
+    await expect(frame.get_by_role("heading", name="The sea")).to_be_visible()
+    assert await frame.locator("body").evaluate("(body) => getComputedStyle(body).padding") == "16px 20px"
+    assert await frame.locator("img").evaluate("(image) => image.naturalWidth") == 0
+    assert await seen.page.title() == "Building: sst | Pangeo Binder"
+    blocked = [line for line in seen.messages if "violates the following Content Security Policy" in line]
+    assert [line for line in blocked if "/badge.svg" in line and "img-src data:" in line]
 
 
 async def test_shows_the_position_in_the_queue(web: WebApp, watch: Callable[..., Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
@@ -16,7 +16,7 @@ from pangeo_binder.repos.github import GitHubProvider
 from pangeo_binder.repos.gitlab import GitLabProvider
 from pangeo_binder.web.context import Check
 from pangeo_binder.web.handler import BaseHandler, Shared
-from pangeo_binder.web.limits import Limits
+from pangeo_binder.web.limits import LimitChecker, Limits
 from tests.web.webapp import AnySpec, SmallLaunch, WebApp, context_of, exactly
 
 LINK = "/v2/git/https%3A%2F%2Fexample.org%2Fsst/main"
@@ -49,6 +49,30 @@ async def test_asks_users_who_come_from_another_page_except_for_examples(
     url = exactly(web.start(NO_LAUNCH, ask_first=True) + link)
     async with http.get(url, headers={"Sec-Fetch-Site": site}) as response:
         assert ('id="ask"' in await response.text()) == asks
+
+
+async def small_preview(ref: RepoRef, path: str) -> str:
+    return "<p>A notebook</p>"
+
+
+async def test_a_preview_needs_the_token_of_its_launch_page(web: WebApp, http: aiohttp.ClientSession) -> None:
+    limits = Limits(build_token_key="a key of the tests")
+    url, link = web.start(NO_LAUNCH, limits=limits, preview=small_preview), LINK.removeprefix("/v2/")
+    token = LimitChecker(limits).issue(*link.split("/", 1))
+
+    async def status(link: str, **query: str) -> int:
+        async with http.get(exactly(f"{url}/preview/{link}?{urlencode(query)}")) as response:
+            policy = response.headers["Content-Security-Policy"]
+            assert ("sandbox allow-popups" in policy) == (response.status == 200) and "script" not in policy.replace(
+                "script-src 'self'", ""
+            )
+            return response.status
+
+    assert await status(link, path="a b.ipynb", build_token=token) == 200
+    assert await status(link, path="a b.ipynb") == 403
+    assert await status(link.replace("sst", "other"), path="a b.ipynb", build_token=token) == 403
+    for path in ("../a.ipynb", "a\n.ipynb", "x" * 5000):
+        assert await status(link, path=path, build_token=token) == 400
 
 
 async def test_the_landing_page_offers_the_examples(web: WebApp, http: aiohttp.ClientSession) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pangeo_binder.web.urlpath import BadPath, urlpath_of, validate
+from pangeo_binder.web.urlpath import BadPath, notebook_of, urlpath_of, validate
 
 HOSTILE = [
     "//evil.example",
@@ -56,3 +56,23 @@ def test_precedence_of_urlpath_labpath_and_filepath(
 
 def test_removes_one_leading_slash() -> None:
     assert validate("/tree") == "tree"
+
+
+@pytest.mark.parametrize(
+    ("urlpath", "notebook"),
+    [
+        ("lab/tree/a%20b/c.ipynb", "a b/c.ipynb"),
+        ("lab/workspaces/x/tree/c.ipynb?reset", "c.ipynb"),
+        ("doc/tree/c.ipynb#part", "c.ipynb"),
+        ("notebooks/k%C3%B6ppen.ipynb", "köppen.ipynb"),
+        ("tree/c.ipynb", "c.ipynb"),
+        ("voila/render/c.ipynb", "c.ipynb"),
+        ("lab", ""),
+        ("lab/tree/readme.md", ""),
+        ("lab/tree/", ""),
+        ("rstudio", ""),
+        ("git-pull?repo=x&urlpath=lab/tree/c.ipynb", ""),
+    ],
+)
+def test_the_notebook_that_a_path_opens(urlpath: str, notebook: str) -> None:
+    assert notebook_of(urlpath) == notebook
