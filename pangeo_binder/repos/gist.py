@@ -85,7 +85,9 @@ class GistProvider(GitRefs):
 
     async def find_revision(self, ref: RepoRef) -> str:
         user, id_ = self.repository(ref).split("/")
-        gist = await self._peers.ask(f"{self._api_url}/gists/{id_}", lambda: self._api.get(f"gists/{id_}"))
+        path = f"gists/{id_}"
+        # not repeated, because GitHub counts requests
+        gist = await self._peers.ask(f"{self._api_url}/{path}", lambda: self._api.get(path), repeat=False)
         if gist is None or gist.owner.casefold() != user.casefold():
             raise RepoNotFound(f"{user} has no gist {id_}.", "Check the link.")
         if not gist.public and not self._allow_secret:

@@ -34,11 +34,11 @@ class RepositoryPeers:
         )
         self._peers = Peers(peering)
 
-    async def ask(self, url: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return what `ask` returns, which only reads from the repository at `url` and may be called again.
+    async def ask(self, url: str, ask: Callable[[], Awaitable[T]], repeat: bool = True) -> T:
+        """Return what `ask` returns, which only reads from the repository at `url`; repeat it if it fails quickly.
 
         Raises what `ask` raises, and HostUnavailable at once if the host has stopped answering.
         """
         if not (host := address_of(url).host):
             return await ask()  # a folder of this machine
-        return await self._peers.call(ask, host, subject=url, repeat=True)
+        return await self._peers.call(ask, host, subject=url, repeat=repeat)

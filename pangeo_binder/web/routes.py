@@ -11,7 +11,7 @@ from .context import WebContext
 from .handler import BaseHandler, Shared
 from .launch import LaunchPage, LegacyLink
 from .pages import AboutPage, EndedPage, LandingPage, NotFoundPage
-from .stream import BuildStream
+from .stopping import LaunchStream
 
 Route = tuple[str, type[BaseHandler], dict[str, Any]]
 
@@ -20,7 +20,7 @@ _TABLE: tuple[tuple[str, type[BaseHandler]], ...] = (
     ("about", AboutPage),
     ("v2/[^/]+/.+", LaunchPage),
     ("repo/[^/]+/[^/]+(?:/.*)?", LegacyLink),
-    ("build/[^/]+/.+", BuildStream),
+    ("build/[^/]+/.+", LaunchStream),
     ("health", HealthApi),
     ("versions", VersionsApi),
     ("metrics", MetricsApi),

@@ -130,13 +130,13 @@ async def test_one_call_at_a_time_is_tried(service: Service) -> None:
 
 
 async def test_a_failed_trial_refuses_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, now = peers(seconds=60), 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    made, clock = peers(seconds=60), [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     await fail(made, service, FAILURES, "")
-    for now in (1061.0, 1122.0):
+    for clock[0] in (1061.0, 1122.0):
         assert not await refused(made, service)
         assert await refused(made, service)
-    now = 1200.0
+    clock[0] = 1200.0
     service.error = None
     assert not await refused(made, service) and not await refused(made, service)
 
@@ -289,7 +289,7 @@ async def test_a_lookup_ends_with_the_last_launch_that_waits_for_it(tarpit) -> N
 
 
 async def test_a_host_that_does_not_answer_is_refused_for_every_link_to_it(tarpit) -> None:
-    url, opened = tarpit
+    url, _ = tarpit
     provider = GitProvider(timeout_seconds=0.3)
 
     async def resolve(number: int) -> str:
