@@ -26,8 +26,8 @@ _HARDENING = (
     "advice.detachedHead=false",
     "init.defaultBranch=main",
     "submodule.recurse=false",
-    # a fetch ends if nothing arrives for a minute; a server that prepares a pack sends 5 bytes every 5 s
-    # (git-config(1), uploadpack.keepAlive)
+    # a fetch ends if nothing arrives for a minute; a server that prepares a pack sends 5 bytes every 5 s:
+    # https://git-scm.com/docs/git-config, uploadpack.keepAlive
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=60",
 )

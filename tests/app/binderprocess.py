@@ -16,17 +16,17 @@ import aiohttp
 from yarl import URL
 
 from benchmarks.launch.repositories import put_environment
-from pangeo_binder.local.ports import free_port
+from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.model import RepoRef
 from tests.launch.hubserver import KEYS, TOKEN, SmallHub
 from tests.stack.repository import repository
 
 POLICY = """
 tiers:
-  small: {server: {cpu: 1, memory: 1G, idle: 10m, max_age: 1h}, dask: none, storage: none}
+  small: {{server: {{cpu: 1, memory: 1G, idle: 10m, max_age: 1h}}, dask: none, storage: none}}
 rules:
-  - {repo: "*/one", tier: small, servers: 1}
-  - {repo: "*", tier: small}
+  - {{repo: "git/{one}", tier: small, servers: 1}}
+  - {{repo: "*", tier: small}}
 """
 CONFIG = """
 c = get_config()  # noqa
@@ -56,7 +56,7 @@ class BinderProcess:
         """Start it, and return when it answers."""
         self.folder.mkdir(exist_ok=True)
         config, policy = self.folder / "binder_config.py", self.folder / "policy.yaml"
-        policy.write_text(POLICY)
+        policy.write_text(POLICY.format(one=(self.folder / "one").as_uri()))
         values = {"port": self.port, "hub": self.hub.url, "token": TOKEN, "keys": KEYS, "policy": str(policy)}
         config.write_text(CONFIG.format(**values, cache=str(self.cache), drain_seconds=self.drain_seconds))
         with (self.folder / "binder.log").open("ab") as log:
