@@ -44,6 +44,8 @@ class SmallHub:
     says_then: tuple[dict[str, Any], ...] = ()
     """The events after `come_up`."""
     come_up: asyncio.Event = field(default_factory=asyncio.Event)
+    answers_start: asyncio.Event = field(default_factory=asyncio.Event)
+    """What the answer to the start of a server waits for, once it is starting."""
     busy: bool = False
     """Whether it starts as many servers as it may."""
     ends: bool = True
@@ -60,6 +62,7 @@ class SmallHub:
     def __post_init__(self) -> None:
         self.go_on.set()
         self.come_up.set()
+        self.answers_start.set()
         self.may_stop.set()
 
     @web.middleware
@@ -94,6 +97,7 @@ class SmallHub:
         with suppress(TicketInvalid):
             assert self.admissions.claim(read(ticket, KEYS).id), "a server without a seat"
         self.servers[request.match_info["user"]] = ticket
+        await self.answers_start.wait()
         return web.Response(status=202)
 
     async def stop(self, request: web.Request) -> web.Response:
