@@ -21,6 +21,7 @@ from .builders.venv.builder import VenvBuilder
 from .git import GitAccess
 from .launch.admission import Admission
 from .launch.builds import SharedBuilds
+from .launch.draining import Draining
 from .launch.hub import Hub
 from .launch.pipeline import Collaborators, Pipeline
 from .launch.preview import Previews
@@ -70,6 +71,7 @@ class PangeoBinderHub(BinderHub):
     github_api_address = Unicode("https://api.github.com", help="GitHub's API, which gists need.", config=True)
     github_token_file = Unicode("", help="A file with a token for GitHub's API, for its rate limit.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
+    drain_seconds = Float(60.0, help="How long a stopping binder lets servers start that users wait for.", config=True)
     build_shares = Instance(
         BuildShares,
         help="How many builds run at once, in total, per network and per repository, and how many wait.",
@@ -126,6 +128,7 @@ class PangeoBinderHub(BinderHub):
                 ticket_keys=self.ticket_keys,
             )
         )
+        self._draining = Draining(self._pipeline.run)
 
     def _repository_hosts(self) -> RepositoryHosts:
         token_file = Path(self.github_token_file) if self.github_token_file else None
@@ -158,10 +161,11 @@ class PangeoBinderHub(BinderHub):
 
     def _context(self) -> WebContext:
         return WebContext(
-            launch=self._pipeline.run,
+            launch=self._draining.run,
             providers=self._providers,
             preview=Previews(self._builds, self._git_access).notebook,
-            health=HealthChecks(self.health_urls),
+            health=HealthChecks(self.health_urls, self._is_stopping),
+            is_stopping=self._is_stopping,
             limits=self.limits or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
             examples=tuple(self.examples),
             versions=installed_versions(),
@@ -188,12 +192,25 @@ class PangeoBinderHub(BinderHub):
             signal.signal(signal.SIGTERM, lambda number, frame: loop.add_callback_from_signal(self._shut_down, loop))
             loop.start()
 
+    def _is_stopping(self) -> bool:
+        return self._draining.begun
+
     async def _shut_down(self, loop: IOLoop) -> None:
-        """Stop the process: end builds with their processes, send followers their last event, then leave the loop."""
+        """Stop the process: finish launches, end builds with their processes, then leave the loop.
+
+        Pages are answered meanwhile; new launches get 503 with a sentence. A second signal stops it at once.
+        """
+        if self._is_stopping():
+            loop.stop()
+            return
+        self.log.info("The binder is stopping; servers that are starting have %d s", self.drain_seconds)
+        await self._draining.drain(self.drain_seconds)
         self.http_server.stop()
         await self._builds.stop()
+        await self._pipeline.close()
         await self._admission.close()
         await self._hub.close()
+        await self.http_server.close_all_connections()
         loop.stop()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .command import CAPTURE_BYTES, Captured, Command, CommandTimedOut, OutputTooLarge, capture, inherited, stream
-from .errors import RepoNotFound, RepoTooLarge, UserError
+from .errors import HostUnavailable, RepoNotFound, RepoTooLarge, UserError
 from .hosts import CANONICAL
 
 _HARDENING = (
@@ -26,12 +26,16 @@ _HARDENING = (
     "advice.detachedHead=false",
     "init.defaultBranch=main",
     "submodule.recurse=false",
+    # a fetch ends if nothing arrives for a minute; a server that prepares a pack sends 5 bytes every 5 s:
+    # https://git-scm.com/docs/git-config, uploadpack.keepAlive
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
 )
 
 _MEMORY_BYTES = 1 << 30
 """The memory of a short git: it keeps all refs that a host lists in memory before it prints the first one."""
 
-_SSH = "ssh -oBatchMode=yes -oConnectTimeout=10 -oStrictHostKeyChecking=accept-new"
+_SSH = "ssh -oBatchMode=yes -oConnectTimeout=10 -oServerAliveInterval=20 -oStrictHostKeyChecking=accept-new"
 # a public binder's own keys must not give its users access to private repositories
 _SSH_WITHOUT_KEYS = f"{_SSH} -F {os.devnull} -oIdentityAgent=none -oIdentitiesOnly=yes -oIdentityFile={os.devnull}"
 
@@ -111,7 +115,7 @@ class Git:
     async def run(self, *args: str, cwd: Path = Path("/"), max_bytes: int = CAPTURE_BYTES) -> Captured:
         """Run a short `git <args>` with limits of time, memory and output.
 
-        Raises RepoNotFound if the repository does not answer in time, and RepoTooLarge if it answers too much.
+        Raises HostUnavailable if the repository does not answer in time, and RepoTooLarge if it answers too much.
         """
         command = self.command(*args, cwd=cwd, timeout_seconds=self.access.timeout_seconds)
         try:
@@ -131,7 +135,7 @@ class Git:
     def timeout_error(self) -> UserError:
         """Return the error for a repository that did not answer in time."""
         seconds = f"{self.access.timeout_seconds:.0f} seconds"
-        return RepoNotFound(f"{self.url} did not answer within {seconds}.", "Try again in a minute.")
+        return HostUnavailable(f"{self.url} did not answer within {seconds}.", "Try again in a minute.")
 
     def _size_error(self) -> UserError:
         return RepoTooLarge(
@@ -148,7 +152,10 @@ class Git:
                 "Check the URL. A binder can read only public repositories.",
             )
         if any(words in said for words in _UNREACHABLE):
-            return RepoNotFound(f"{self.url} cannot be reached from this binder.", "Check the host in the URL.")
+            return HostUnavailable(
+                f"{self.url} cannot be reached from this binder.",
+                "Check the host in the URL. If it is right, try again in a minute.",
+            )
         return RepoNotFound(f"There is no git repository at {self.url}.", "Check the URL.")
 
 
@@ -175,4 +182,9 @@ _UNREACHABLE = (
     "host key verification failed",
     "ssl certificate problem",
     "returned error: 5",
+    "returned error: 429",
+    "connection reset",
+    "empty reply from server",
+    "recv failure",
+    "less than 1 bytes/sec",
 )

@@ -28,6 +28,16 @@ BUILDS = Counter(
 BUILDS_IN_PROGRESS = Gauge("pangeo_binder_builds_in_progress", "Running builds.")
 BUILDS_WAITING = Gauge("pangeo_binder_builds_waiting", "Builds that wait for a slot.")
 BUILD_FOLLOWERS = Gauge("pangeo_binder_build_followers", "Launches that follow a running build.")
+PEERS_REFUSED = Gauge(
+    "pangeo_binder_peers_refused",
+    "Services that have stopped answering and are not called now: hub, registry, repository_host.",
+    ["kind"],
+)
+PEER_CALLS = Counter(
+    "pangeo_binder_peer_calls_total",
+    "Calls of other services, by outcome: answered, failed (no answer), refused (not made), or left.",
+    ["kind", "outcome"],
+)
 SERVERS = Gauge("pangeo_binder_servers", "Servers starting or running, as the hub last reported, by tier.", ["tier"])
 TICKETS = Counter("pangeo_binder_tickets_total", "Tickets verified by the hub, by outcome.", ["outcome"])
 CULLED = Counter("pangeo_binder_culled_total", "Cleanups of ended servers, by outcome.", ["component", "outcome"])

@@ -34,6 +34,8 @@ RENEW_SECONDS = 10.0
 """How often the reservations are renewed: three times before they expire."""
 _RETRY_SECONDS = 2.0
 """When a renewal that failed is tried again."""
+_RELEASE_SECONDS = 5.0
+"""How long a binder that stops waits for the hub to take seats back."""
 _STARTING_SECONDS = 60.0
 """How long a launch waits for a hub that has just started."""
 
@@ -91,10 +93,11 @@ class Admission:
             self._renewing = asyncio.create_task(self._keep_renewing(), name="renewal of reservations")
 
     async def close(self) -> None:
-        """Stop reporting, and let what is being released end."""
+        """Stop reporting, and let what is being released end, within a bound; the rest expires."""
         if self._renewing is not None:
             self._renewing.cancel()
-        await asyncio.gather(*self._releasing, return_exceptions=True)
+        if self._releasing:
+            await asyncio.wait(self._releasing, timeout=_RELEASE_SECONDS)
 
     def depends_on_provenance(self, question: Question) -> bool:
         """Return whether the policy answers by the repository, so that its commit has to be its own."""

@@ -1,6 +1,7 @@
 """The binder's client of JupyterHub's REST API: reserve a seat, start a server and follow it, list what runs, stop it.
 
-Connections are not limited: one slow spawn must never make another launch wait for a free connection. Runs in the
+Connections are not limited: one slow spawn must never make another launch wait for a free connection. A hub that has
+stopped answering is not called by every launch, but by the renewals of seats, which show when it is back. Runs in the
 binder. API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
 """
 
@@ -21,6 +22,7 @@ from ..answers import AnswerInvalid, AnswerTooLarge, parse_json, read_bytes, rea
 from ..command import LINE_CHARACTERS
 from ..errors import HubStarting, HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
 from ..model import Launch, Server, from_wire, to_wire
+from ..peers import Peering, PeerKind, Peers
 from ..policy.counters import Full, Renewal, Reservation
 from ..ticket import read
 
@@ -51,6 +53,8 @@ _STOPPING = 400
 _STOP_SECONDS, _STOP_LOOK_SECONDS = 90, 1.0
 """How long, and how often, the stop of a server is repeated. One that ignores signals needs 15 s, and a hub that was
 restarted about as long."""
+_FORGOTTEN_SECONDS = 10
+"""For how long a hub that has stopped answering is called by nothing but renewals."""
 _FAILED = "Spawn failed: "
 _ADMISSIONS = "/pangeo-binder/admissions"
 _RESERVED, _FULL, _STARTING = 201, 409, 503
@@ -78,6 +82,8 @@ class Hub:
         self._token = token
         self._ticket_keys = ticket_keys
         self._session: aiohttp.ClientSession | None = None
+        peering = Peering(PeerKind.HUB, _is_away, lambda _: _away(), seconds=_FORGOTTEN_SECONDS)
+        self._peers = Peers(peering)
 
     @property
     def _http(self) -> aiohttp.ClientSession:
@@ -99,15 +105,22 @@ class Hub:
         return (await self._answer(method, path, ok=ok, **kwargs))[1]
 
     async def _answer(self, method: str, path: str, *, ok: tuple[int, ...], **kwargs: Any) -> tuple[int, Any]:
-        try:
+        """Make a call that is safe to repeat, as all of this API are but the start of a server."""
+
+        async def ask() -> tuple[int, bytes]:
             async with self._http.request(method, f"{self._api_url}{path}", **kwargs) as response:
-                body = await read_bytes(response)
-                status = response.status
+                return response.status, await read_bytes(response)
+
+        try:
+            if method == "PUT":
+                status, body = await self._peers.probe(ask, self._api_url)
+            else:
+                status, body = await self._peers.call(ask, self._api_url, repeat=True)
         except AnswerTooLarge:
             raise _TooLarge("JupyterHub's answer cannot be read.", _AGAIN) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             log.error("JupyterHub did not answer %s: %s", method, type(error).__name__)
-            raise HubUnavailable("JupyterHub does not answer.", _AGAIN) from None
+            raise _away() from None
         if status not in ok:
             log.error("JupyterHub answered %s with %d: %s", method, status, body[:300].decode(errors="replace"))
             raise HubUnavailable(f"JupyterHub answered with an error ({status}).", _AGAIN)
@@ -165,11 +178,15 @@ class Hub:
         """Make the user if missing, ask for its server, and return 201 (ready), 202 (starting) or `_BUSY`."""
         timeout = aiohttp.ClientTimeout(total=_START_SECONDS)
         await self._call("POST", user, ok=(201, 409), timeout=timeout)
-        asked = self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}, timeout=timeout)
-        async with asked as response:
-            if response.status not in (201, 202, _BUSY):
-                raise _refusal(str((await read_object(response)).get("message", "")))
-            return response.status
+
+        async def ask() -> int:
+            asked = self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}, timeout=timeout)
+            async with asked as response:
+                if response.status not in (201, 202, _BUSY):
+                    raise _refusal(str((await read_object(response)).get("message", "")))
+                return response.status
+
+        return await self._peers.call(ask, self._api_url)  # not repeated, because a ticket is used once
 
     async def _progress(self, path: str) -> AsyncGenerator[str, None]:
         """Yield progress messages until the ready event; a server that fails raises."""
@@ -248,6 +265,15 @@ class Hub:
         except (KeyError, TicketInvalid):
             return None
         return Server(launch, model["ready"], model["url"], model["started"] or "", model["last_activity"] or "")
+
+
+def _is_away(error: BaseException) -> bool:
+    """Return whether `error` means that the hub did not answer; by an error of its own it answers."""
+    return isinstance(error, (aiohttp.ClientError, TimeoutError)) and not isinstance(error, AnswerInvalid)
+
+
+def _away() -> HubUnavailable:
+    return HubUnavailable("JupyterHub does not answer.", _AGAIN)
 
 
 def _read(kind: type[T], answer: Any) -> T:

@@ -32,6 +32,8 @@ from .turns import Asker
 
 log = logging.getLogger(__name__)
 
+_END_SECONDS = 5
+"""How long a binder that stops waits until the hub has stopped the servers of launches that it ended."""
 _FORMER_DEFAULTS = ("master", "main")
 """Names that default branches had or have; as on mybinder.org, a link with one means the default branch."""
 
@@ -73,6 +75,11 @@ class Pipeline:
         finally:
             metrics.LAUNCHES_IN_PROGRESS.dec()
             metrics.LAUNCHES.labels(outcome).inc()
+
+    async def close(self) -> None:
+        """Wait, within a bound, until the servers of ended launches are stopped; the culler ends the others."""
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=_END_SECONDS)
 
     async def prebuild(self, ref: RepoRef) -> None:
         """Build the environment of `ref` before anybody launches it; a failure is logged."""

@@ -66,7 +66,7 @@ class Provider(ABC):
 
     @abstractmethod
     async def find_revision(self, ref: RepoRef) -> str:
-        """Return the current revision of `ref`. Raises RepoNotFound or RefNotFound."""
+        """Return the current revision of `ref`. Raises RepoNotFound, RefNotFound or HostUnavailable."""
 
     @abstractmethod
     def known_provenance(self, repo: Repo) -> Provenance | None:
@@ -74,10 +74,10 @@ class Provider(ABC):
 
     @abstractmethod
     async def find_provenance(self, repo: Repo) -> Provenance:
-        """Return the provenance of the revision; query its host if needed. Raises RepoNotFound."""
+        """Return the provenance of the revision; query its host if needed. Raises RepoNotFound or HostUnavailable."""
 
     async def resolve(self, ref: RepoRef) -> Repo:
-        """Return the repository at the current revision of `ref`. Raises RepoNotFound or RefNotFound."""
+        """Return the repository at the current revision of `ref`. Raises as `find_revision`."""
         return Repo(ref, await self.find_revision(ref), self.fetch)
 
     def repository(self, ref: RepoRef) -> str:

@@ -20,6 +20,7 @@ from .git import GitRefs
 from .github import OWNER
 from .github_api import PUBLIC_API, GitHubApi, GitHubApiSettings
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 
 _ID = re.compile(r"[0-9a-f]{1,64}|[0-9]{1,20}")
 _REVISION = re.compile(r"[0-9a-f]{4,40}")
@@ -54,10 +55,12 @@ class GistProvider(GitRefs):
         api: GitHubApiSettings = PUBLIC_API,
         allow_secret: bool = False,
         timeout_seconds: float = 30,
+        peers: RepositoryPeers | None = None,
     ) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds))
+        super().__init__(GitAccess(timeout_seconds=timeout_seconds), peers)
         self._host = HostedAt(address)
         self._api = GitHubApi(api, _parse)
+        self._api_url = api.address
         self._allow_secret = allow_secret
         self.form = ProviderForm(
             label="Gist",
@@ -82,7 +85,9 @@ class GistProvider(GitRefs):
 
     async def find_revision(self, ref: RepoRef) -> str:
         user, id_ = self.repository(ref).split("/")
-        gist = await self._api.get(f"gists/{id_}")
+        path = f"gists/{id_}"
+        # not repeated, because GitHub counts requests
+        gist = await self._peers.ask(f"{self._api_url}/{path}", lambda: self._api.get(path), repeat=False)
         if gist is None or gist.owner.casefold() != user.casefold():
             raise RepoNotFound(f"{user} has no gist {id_}.", "Check the link.")
         if not gist.public and not self._allow_secret:

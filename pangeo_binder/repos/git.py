@@ -18,6 +18,7 @@ from ..model import FetchKind, Repo, RepoRef
 from ..policy.address import address_of
 from .base import Provenance, Provider, ProviderForm
 from .history import Histories
+from .hosts import RepositoryPeers
 from .listing import is_own_name, list_refs
 from .suggestion import suggest
 
@@ -46,9 +47,10 @@ class GitRefs(Provider):
     link_hint: ClassVar[str]
     """A sentence that shows a valid link of this kind."""
 
-    def __init__(self, access: GitAccess) -> None:
+    def __init__(self, access: GitAccess, peers: RepositoryPeers | None = None) -> None:
         self._access = access
-        self._histories = Histories(access)
+        self._peers = peers or RepositoryPeers()
+        self._histories = Histories(access, peers=self._peers)
 
     def read_ref(self, quoted: str) -> str:
         """Return the ref that a link's quoted last part names, or `HEAD` if it is empty. Raises BadLink."""
@@ -60,7 +62,7 @@ class GitRefs(Provider):
     async def find_revision(self, ref: RepoRef) -> str:
         if _FULL_COMMIT.fullmatch(ref.ref.lower()):
             return ref.ref.lower()  # the fetch reports a commit that does not exist
-        listing = await list_refs(ref.url, self._access, ref.ref)
+        listing = await self._peers.ask(ref.url, lambda: list_refs(ref.url, self._access, ref.ref))
         commits = listing.commits
         for name in (ref.ref, f"refs/heads/{ref.ref}", f"refs/tags/{ref.ref}"):
             if name in commits:
@@ -78,7 +80,7 @@ class GitRefs(Provider):
                 "Use the full commit id of 40 characters.",
             )
         try:
-            listing = await list_refs(ref.url, self._access)
+            listing = await self._peers.ask(ref.url, lambda: list_refs(ref.url, self._access))
             hint = await asyncio.to_thread(suggest, ref.ref, listing.commits)
         except RepoTooLarge:
             hint = "Check the name in the repository."
@@ -98,8 +100,10 @@ class GitProvider(GitRefs):
     display_name = "Git repository"
     link_hint = _LINK_HINT
 
-    def __init__(self, allow_local: bool = False, timeout_seconds: float = 30) -> None:
-        super().__init__(GitAccess(allow_local, timeout_seconds))
+    def __init__(
+        self, allow_local: bool = False, timeout_seconds: float = 30, peers: RepositoryPeers | None = None
+    ) -> None:
+        super().__init__(GitAccess(allow_local, timeout_seconds), peers)
         self.form = ProviderForm(
             label="Git repository URL",
             placeholder="https://github.com/org/repository",

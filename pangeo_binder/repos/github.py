@@ -17,6 +17,7 @@ from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .git import GitRefs
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 
 # https://docs.github.com/en/enterprise-cloud@latest/admin/managing-iam/iam-configuration-reference/username-considerations-for-external-authentication
 OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9_])?", re.ASCII)
@@ -31,8 +32,10 @@ class GitHubProvider(GitRefs):
     display_name = "GitHub"
     link_hint = "Links look like /v2/gh/org/repository/main."
 
-    def __init__(self, address: str = HOSTS["gh"].url, timeout_seconds: float = 30) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds))
+    def __init__(
+        self, address: str = HOSTS["gh"].url, timeout_seconds: float = 30, peers: RepositoryPeers | None = None
+    ) -> None:
+        super().__init__(GitAccess(timeout_seconds=timeout_seconds), peers)
         self._host = HostedAt(address)
         self.form = ProviderForm(
             label="GitHub repository",

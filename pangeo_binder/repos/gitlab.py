@@ -16,6 +16,7 @@ from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .git import GitRefs
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 
 # https://docs.gitlab.com/user/reserved_names/: letters, digits, `_`, `-` and `.`, up to 255 characters and 20 groups
 _SEGMENT = r"[A-Za-z0-9_][\w.-]{0,254}(?<!\.)"
@@ -30,8 +31,10 @@ class GitLabProvider(GitRefs):
     display_name = "GitLab"
     link_hint = "Links look like /v2/gl/group%2Fproject/main, with the project's slashes as %2F."
 
-    def __init__(self, address: str = HOSTS["gl"].url, timeout_seconds: float = 30) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds))
+    def __init__(
+        self, address: str = HOSTS["gl"].url, timeout_seconds: float = 30, peers: RepositoryPeers | None = None
+    ) -> None:
+        super().__init__(GitAccess(timeout_seconds=timeout_seconds), peers)
         self._host = HostedAt(address)
         self.form = ProviderForm(
             label="GitLab project",

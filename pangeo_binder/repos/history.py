@@ -24,6 +24,7 @@ from ..errors import RepoNotFound, RepoTooLarge, UserError
 from ..git import Git, GitAccess, exceeds_limit, limit_files
 from ..policy.match import FOREIGN
 from .base import Provenance
+from .hosts import RepositoryPeers
 from .listing import Listing, list_refs
 
 log = logging.getLogger(__name__)
@@ -82,8 +83,11 @@ class _TooLarge(Exception):
 class Histories:
     """Bounded cache of repositories' commits; it lives as long as the binder."""
 
-    def __init__(self, access: GitAccess, limits: HistoryLimits = HistoryLimits()) -> None:
+    def __init__(
+        self, access: GitAccess, limits: HistoryLimits = HistoryLimits(), peers: RepositoryPeers | None = None
+    ) -> None:
         self._access = access
+        self._peers = peers or RepositoryPeers()
         self._limits = limits
         self._own: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
         self._histories: OrderedDict[str, _History] = OrderedDict()
@@ -109,13 +113,13 @@ class Histories:
         return None
 
     async def find(self, url: str, commit: str) -> Provenance:
-        """Return the provenance of `commit`; query the host if needed. Raises RepoNotFound."""
+        """Return the provenance of `commit`; query the host if needed. Raises RepoNotFound or HostUnavailable."""
         lock = self._locks.setdefault(url, asyncio.Lock())
         async with lock:  # for many commits at the same time, the first call fetches the history for all
             if known := self.known(url, commit):
                 return known
             try:
-                listing = await list_refs(url, self._access)
+                listing = await self._peers.ask(url, lambda: list_refs(url, self._access))
             except RepoTooLarge:
                 return Provenance(_TOO_LARGE)
             if commit in listing.ids:

@@ -42,7 +42,7 @@ def is_own_name(name: str) -> bool:
 async def list_refs(url: str, access: GitAccess, ref: str = "") -> Listing:
     """Return the refs of the repository that may be meant by `ref`; without it, all branches and tags.
 
-    Raises RepoNotFound, or RepoTooLarge above `LISTING_BYTES`.
+    Raises RepoNotFound, HostUnavailable, or RepoTooLarge above `LISTING_BYTES`.
     """
     git = Git(url, access)
     listed = await git.run(*_command(ref), "--", url, *_patterns(ref), max_bytes=LISTING_BYTES)

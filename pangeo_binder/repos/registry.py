@@ -13,6 +13,7 @@ from .git import GitProvider
 from .github import GitHubProvider
 from .github_api import PUBLIC_API, GitHubApiSettings
 from .gitlab import GitLabProvider
+from .hosts import RepositoryPeers
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,14 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
     With `allow_local` people mostly enter folders of their machine, else repositories of GitHub.
     """
     hosted: list[Provider] = []
+    peers = RepositoryPeers()
     if hosts.github:
-        hosted.append(GitHubProvider(hosts.github))
+        hosted.append(GitHubProvider(hosts.github, peers=peers))
     if hosts.gist:
-        hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists))
+        hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, peers=peers))
     if hosts.gitlab:
-        hosted.append(GitLabProvider(hosts.gitlab))
-    any_address = GitProvider(allow_local)
+        hosted.append(GitLabProvider(hosts.gitlab, peers=peers))
+    any_address = GitProvider(allow_local, peers=peers)
     return (any_address, *hosted) if allow_local else (*hosted, any_address)
 
 

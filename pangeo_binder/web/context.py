@@ -74,6 +74,8 @@ class WebContext:
     files: tuple[str, ...] = ()
     """The files of a repository that the builder reads; empty for all files that repo2docker reads."""
     stream: StreamTimes = StreamTimes()
+    is_stopping: Callable[[], bool] = lambda: False
+    """Whether the binder is stopping, and so starts no more launches."""
 
     def __post_init__(self) -> None:
         for prefix in (self.base_url, self.hub_url):

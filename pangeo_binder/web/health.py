@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 
@@ -16,14 +16,17 @@ _SECONDS = 5
 class HealthChecks:
     """Health checks by one GET request to each service; any status except 200 means that the service is unhealthy."""
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
-        """`urls` maps each service's name to the URL to request."""
+    def __init__(self, urls: Mapping[str, str], is_stopping: Callable[[], bool] = lambda: False) -> None:
+        """`urls` maps each service's name to the URL to request. A binder that is stopping is unhealthy itself."""
         self._urls = urls
+        self._is_stopping = is_stopping
 
     async def __call__(self) -> list[Check]:
         """Return a check for each service, in the order of `urls`."""
+        draining = Check("binder", False, "is draining: it finishes launches and starts no more")
+        own = [draining] if self._is_stopping() else []
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session:
-            return list(await asyncio.gather(*(_check(session, *pair) for pair in self._urls.items())))
+            return own + list(await asyncio.gather(*(_check(session, *pair) for pair in self._urls.items())))
 
 
 async def _check(session: aiohttp.ClientSession, service: str, url: str) -> Check:

@@ -12,7 +12,7 @@ from .handler import BaseHandler, Shared
 from .launch import LaunchPage, LegacyLink
 from .pages import AboutPage, EndedPage, LandingPage, NotFoundPage
 from .preview import PreviewPage
-from .stream import BuildStream
+from .stopping import LaunchStream
 
 Route = tuple[str, type[BaseHandler], dict[str, Any]]
 
@@ -21,7 +21,7 @@ _TABLE: tuple[tuple[str, type[BaseHandler]], ...] = (
     ("about", AboutPage),
     ("v2/[^/]+/.+", LaunchPage),
     ("repo/[^/]+/[^/]+(?:/.*)?", LegacyLink),
-    ("build/[^/]+/.+", BuildStream),
+    ("build/[^/]+/.+", LaunchStream),
     ("preview/[^/]+/.+", PreviewPage),
     ("health", HealthApi),
     ("versions", VersionsApi),

@@ -58,7 +58,7 @@ class TestLinks:
 
     def test_no_server_at_the_address(self, stack: LocalStack) -> None:
         last = refused(stack, f"http://127.0.0.1:{free_port()}/org/repo")
-        assert last["reason"] == "repo_not_found" and "cannot be reached" in last["message"]
+        assert last["reason"] == "host_unavailable" and "cannot be reached" in last["message"]
 
     def test_no_such_ref_suggests_close_ones(self, stack: LocalStack, tmp_path: Path) -> None:
         repo = repository(tmp_path / "repo", {"README.md": ""})

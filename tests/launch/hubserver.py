@@ -41,6 +41,11 @@ class SmallHub:
     """How many calls are broken before the hub is whole again; 0 for all."""
     says: tuple[dict[str, Any], ...] = ({"progress": 50, "message": "Half way"}, {"progress": 100, "ready": True})
     """The events of a server's progress."""
+    says_then: tuple[dict[str, Any], ...] = ()
+    """The events after `come_up`."""
+    come_up: asyncio.Event = field(default_factory=asyncio.Event)
+    answers_start: asyncio.Event = field(default_factory=asyncio.Event)
+    """What the answer to the start of a server waits for, once it is starting."""
     busy: bool = False
     """Whether it starts as many servers as it may."""
     ends: bool = True
@@ -56,6 +61,8 @@ class SmallHub:
 
     def __post_init__(self) -> None:
         self.go_on.set()
+        self.come_up.set()
+        self.answers_start.set()
         self.may_stop.set()
 
     @web.middleware
@@ -90,6 +97,7 @@ class SmallHub:
         with suppress(TicketInvalid):
             assert self.admissions.claim(read(ticket, KEYS).id), "a server without a seat"
         self.servers[request.match_info["user"]] = ticket
+        await self.answers_start.wait()
         return web.Response(status=202)
 
     async def stop(self, request: web.Request) -> web.Response:
@@ -102,6 +110,9 @@ class SmallHub:
         await stream.prepare(request)
         for event in self.says:
             await stream.write(f"data: {json.dumps(event)}\n\n:keepalive\n\n".encode())
+        await self.come_up.wait()
+        for event in self.says_then:
+            await stream.write(f"data: {json.dumps(event)}\n\n".encode())
         if self.tears:
             assert request.transport is not None
             request.transport.abort()
@@ -161,9 +172,9 @@ class SmallHub:
 
 
 @asynccontextmanager
-async def small_hub() -> AsyncIterator[SmallHub]:
+async def small_hub(hub: SmallHub | None = None) -> AsyncIterator[SmallHub]:
     """Start one and give it; nothing of it is left."""
-    hub = SmallHub()
+    hub = hub or SmallHub()
     server = TestServer(hub.app(), host="127.0.0.1")
     await server.start_server(shutdown_timeout=0.1)
     hub.url = str(server.make_url("/hub/api"))

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from pangeo_binder.errors import BadLink, RefNotFound, RepoNotFound
+from pangeo_binder.errors import BadLink, HostUnavailable, RefNotFound, RepoNotFound
 from pangeo_binder.model import Click, Link, Repo, RepoRef
 from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.repos.registry import provider_for
@@ -153,13 +153,13 @@ async def test_reports_why_a_url_cannot_be_read(git_server, path, words):
 
 async def test_reports_an_unreachable_host():
     provider = GitProvider()
-    with pytest.raises(RepoNotFound, match="cannot be reached"):
+    with pytest.raises(HostUnavailable, match="cannot be reached"):
         await provider.resolve(provider.parse(spec("http://127.0.0.1:1/r")))
 
 
 async def test_stops_waiting_for_a_host_that_does_not_answer(unresponsive_server):
     provider = GitProvider(timeout_seconds=1)
-    with pytest.raises(RepoNotFound, match="did not answer within 1 second"):
+    with pytest.raises(HostUnavailable, match="did not answer within 1 second"):
         await provider.resolve(provider.parse(spec(f"{unresponsive_server}/r")))
 
 

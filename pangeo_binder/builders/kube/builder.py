@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Set
 from contextlib import aclosing
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from ...errors import BuildFailed, PangeoBinderError
 from ...events import Phase
@@ -67,7 +68,7 @@ class KubeBuilder(Builder):
         self._known: dict[str, tuple[Environment, float]] = {}
         self._requests: dict[str, RepositoryRequest] = {}
         self._reported: dict[str, str] = {}
-        self._asking = asyncio.Lock()
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def environment_id(self, repo: Repo) -> str:
         """Return the id of the environment of `repo`, which is its image's tag; the same in every binder."""
@@ -94,7 +95,8 @@ class KubeBuilder(Builder):
         """Return the repository's request, from its image's label. Raises RequestInvalid or RegistryUnavailable."""
         assert isinstance(environment, ContainerImage)
         digest = environment.reference.rpartition("@")[2]
-        async with self._asking:
+        # one request for a class that starts together; a registry that is slow for one image delays no other
+        async with self._asking.setdefault(digest, asyncio.Lock()):
             if digest not in self._requests:
                 request = await asyncio.to_thread(request_of, await self._registry.labels(digest))
                 self._requests = dict([*self._requests.items(), (digest, request)][-_REQUESTS:])

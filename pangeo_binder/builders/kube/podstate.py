@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ...errors import BuildFailed, RefNotFound, RepoNotFound, UserError, refusal_from
+from ...errors import BuildFailed, HostUnavailable, RefNotFound, RepoNotFound, UserError, refusal_from
 from ...kube import pod_status
 from ...kube.pod_status import Json, container_state
 from ..pod_layout import BUILD, PUSH
@@ -95,7 +95,7 @@ def pushed_digest(pod: Json | None) -> str:
 def _reported(text: str) -> UserError | None:
     """Return the error that a container reported, if it is one by which a build may fail."""
     error = refusal_from(text)
-    if not isinstance(error, BuildFailed | RepoNotFound | RefNotFound):
+    if not isinstance(error, BuildFailed | HostUnavailable | RepoNotFound | RefNotFound):
         return None
     shown = ("".join(letter for letter in part if letter.isprintable()) for part in (error.message, error.hint))
     return type(error)(*(part[:_MESSAGE_CHARACTERS] for part in shown))

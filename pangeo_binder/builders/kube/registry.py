@@ -21,6 +21,7 @@ import aiohttp
 
 from ...answers import AnswerInvalid, parse_json, read_bytes, read_object
 from ...errors import BuildFailed
+from ...peers import Peering, PeerKind, Peers
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ class _Answer:
     digest: str
     body: bytes
     challenges: Sequence[str]
+
+
+class _OutOfOrder(Exception):
+    """The registry answered that it cannot answer now."""
 
 
 class RegistryUnavailable(BuildFailed):
@@ -89,6 +94,7 @@ class Registry:
         self.settings = settings
         self._authorization = ""
         self._session: aiohttp.ClientSession | None = None
+        self._peers = Peers(Peering(PeerKind.REGISTRY, _is_away, lambda _: _unavailable("does not answer")))
 
     async def digest(self, tag: str) -> str | None:
         """Return the digest of the image `tag`, or None if there is none. Raises RegistryUnavailable."""
@@ -119,10 +125,7 @@ class Registry:
 
     def _refuse(self, detail: str, words: str) -> NoReturn:
         log.warning("The registry at %s %s: %s", self.settings.asked, words, detail)
-        raise RegistryUnavailable(
-            f"The registry that keeps this binder's environments {words}.",
-            "Try again in a few minutes; if it happens again, tell the operator of this binder.",
-        )
+        raise _unavailable(words)
 
     async def _document(self, kind: str, digest: str) -> dict[str, Any]:
         """Return the document `digest`, which must exist. Raises RegistryUnavailable, LookupError, AnswerInvalid."""
@@ -141,6 +144,8 @@ class Registry:
                 answer = await self._request(method, path)
         except AnswerInvalid as error:
             self._refuse(str(error), "gives an unexpected answer")
+        except _OutOfOrder as error:
+            self._refuse(str(error), "is out of order")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # an error's text may hold an address with credentials in it
             self._refuse(f"{type(error).__name__}", "does not answer")
@@ -151,6 +156,9 @@ class Registry:
         return answer if answer.status == 200 else None
 
     async def _request(self, method: str, path: str) -> _Answer:
+        return await self._peers.call(lambda: self._answer(method, path), self.settings.asked, repeat=True)
+
+    async def _answer(self, method: str, path: str) -> _Answer:
         url = f"{self._scheme}://{self.settings.asked}/v2/{self.settings.name}/{path}"
         headers = {"Accept": ", ".join(_KINDS)}
         if self._authorization:
@@ -158,6 +166,8 @@ class Registry:
         # registries redirect to their storage of blobs; aiohttp does not send the login to another host
         elsewhere = path.startswith("blobs/")
         async with self._client().request(method, url, headers=headers, allow_redirects=elsewhere) as response:
+            if response.status >= 500:
+                raise _OutOfOrder(f"status {response.status}")
             body = b""
             if method == "GET" and response.status == 200:
                 body = await read_bytes(response)
@@ -210,3 +220,16 @@ class Registry:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS), trust_env=True)
         return self._session
+
+
+def _is_away(error: BaseException) -> bool:
+    """Return whether `error` means that the registry did not answer, or only with an error of its own."""
+    away = (_OutOfOrder, aiohttp.ClientError, TimeoutError, OSError)
+    return isinstance(error, away) and not isinstance(error, AnswerInvalid)
+
+
+def _unavailable(words: str) -> RegistryUnavailable:
+    return RegistryUnavailable(
+        f"The registry that keeps this binder's environments {words}.",
+        "Try again in a few minutes; if it happens again, tell the operator of this binder.",
+    )

@@ -26,6 +26,8 @@ from .values import (
 
 _KEEP_SECONDS = 30
 """How long Kubernetes keeps a finished Job: it still counts as a concurrent build; its log has been followed."""
+_DRAIN_SECONDS = 60
+"""Shorter than the pod's terminationGracePeriodSeconds in the chart."""
 _POD_ADDRESS = "POD_IP"
 
 
@@ -44,6 +46,7 @@ def configure(c: Any) -> None:
     binder.queue_seconds = float(values.binder.queue_seconds)
     binder.limits = _limits(values, keys[0])
     binder.ask_first = False
+    binder.drain_seconds = float(_DRAIN_SECONDS)
     _configure_repositories(binder, values.binder.repositories)
     binder.kube_builds, binder.build_shares = build_settings(values), _shares(values)
     binder.notice, binder.about = values.binder.notice, list(values.binder.about)

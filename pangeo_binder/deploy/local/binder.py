@@ -39,6 +39,7 @@ def configure(c: Any, state_dir: str) -> None:
     binder.build_seconds = values.options.build_seconds
     builds, grace = values.options.builds, values.options.build_grace_seconds
     binder.build_shares = BuildShares(concurrent=builds, per_network=builds, per_repository=builds, grace_seconds=grace)
+    binder.drain_seconds = 0  # all servers end with the stack
     binder.allow_local_repositories = True
     binder.examples = tuple(
         Example(found.title, found.description, RepoRef("git", found.url, "HEAD"), found.urlpath)
