@@ -11,6 +11,7 @@ import re
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
+from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink, RefNotFound, RepoTooLarge, UserError
 from ..git import GitAccess, is_local
 from ..hosts import HOSTS
@@ -98,8 +99,10 @@ class GitProvider(GitRefs):
     display_name = "Git repository"
     link_hint = _LINK_HINT
 
-    def __init__(self, allow_local: bool = False, timeout_seconds: float = 30) -> None:
-        super().__init__(GitAccess(allow_local, timeout_seconds))
+    def __init__(
+        self, allow_local: bool = False, addresses: AddressRules = PUBLIC, timeout_seconds: float = 30
+    ) -> None:
+        super().__init__(GitAccess(allow_local, timeout_seconds, addresses))
         self.form = ProviderForm(
             label="Git repository URL",
             placeholder="https://github.com/org/repository",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink
 from ..git import GitAccess
 from ..hosts import HOSTS
@@ -31,8 +32,10 @@ class GitHubProvider(GitRefs):
     display_name = "GitHub"
     link_hint = "Links look like /v2/gh/org/repository/main."
 
-    def __init__(self, address: str = HOSTS["gh"].url, timeout_seconds: float = 30) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds))
+    def __init__(
+        self, address: str = HOSTS["gh"].url, addresses: AddressRules = PUBLIC, timeout_seconds: float = 30
+    ) -> None:
+        super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)))
         self._host = HostedAt(address)
         self.form = ProviderForm(
             label="GitHub repository",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink
 from ..git import GitAccess
 from ..hosts import HOSTS
@@ -30,8 +31,10 @@ class GitLabProvider(GitRefs):
     display_name = "GitLab"
     link_hint = "Links look like /v2/gl/group%2Fproject/main, with the project's slashes as %2F."
 
-    def __init__(self, address: str = HOSTS["gl"].url, timeout_seconds: float = 30) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds))
+    def __init__(
+        self, address: str = HOSTS["gl"].url, addresses: AddressRules = PUBLIC, timeout_seconds: float = 30
+    ) -> None:
+        super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)))
         self._host = HostedAt(address)
         self.form = ProviderForm(
             label="GitLab project",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..addresses import EVERYWHERE, PUBLIC, AddressRules
 from ..errors import BadLink
 from ..hosts import HOSTS
 from .base import Provider
@@ -24,6 +25,13 @@ class RepositoryHosts:
     gitlab: str = HOSTS["gl"].url
     github_api: GitHubApiSettings = PUBLIC_API
     allow_secret_gists: bool = False
+    addresses: AddressRules = PUBLIC
+    """Which other hosts git may contact."""
+
+    @property
+    def own_addresses(self) -> AddressRules:
+        """The rules of `addresses` with these hosts added, as builds need them."""
+        return self.addresses.trusting(self.github, self.gist, self.gitlab)
 
 
 def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool = False) -> tuple[Provider, ...]:
@@ -32,13 +40,14 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
     With `allow_local` people mostly enter folders of their machine, else repositories of GitHub.
     """
     hosted: list[Provider] = []
+    addresses = EVERYWHERE if allow_local else hosts.addresses
     if hosts.github:
-        hosted.append(GitHubProvider(hosts.github))
+        hosted.append(GitHubProvider(hosts.github, addresses))
     if hosts.gist:
-        hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists))
+        hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, addresses))
     if hosts.gitlab:
-        hosted.append(GitLabProvider(hosts.gitlab))
-    any_address = GitProvider(allow_local)
+        hosted.append(GitLabProvider(hosts.gitlab, addresses))
+    any_address = GitProvider(allow_local, hosts.own_addresses)
     return (any_address, *hosted) if allow_local else (*hosted, any_address)
 
 
