@@ -42,7 +42,7 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
     hosted: list[Provider] = []
     addresses = EVERYWHERE if allow_local else hosts.addresses
     if hosts.github:
-        hosted.append(GitHubProvider(hosts.github, addresses))
+        hosted.append(GitHubProvider(hosts.github, addresses, hosts.github_api))
     if hosts.gist:
         hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, addresses))
     if hosts.gitlab:

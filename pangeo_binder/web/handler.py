@@ -176,7 +176,8 @@ class BaseHandler(RequestHandler):
     def page(self, template: str, **values: Any) -> None:
         """Answer with the page rendered from `template` with `values`."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(self.shared.render(template, **values))
+        origin = f"{self.request.protocol}://{self.request.host}"  # previews of links need absolute addresses
+        self.finish(self.shared.render(template, origin=origin, **values))
 
     def log_exception(self, *exc_info: Any) -> None:
         """Do nothing: `to_user_error` logs the error under the id that the user sees."""

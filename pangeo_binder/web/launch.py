@@ -5,10 +5,12 @@ The page itself starts no launch; its script opens the event stream. Binder proc
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote, unquote, urlencode
 
 from ..errors import BadLink
 from ..model import RepoRef
+from ..repos.base import Provider
 from ..repos.registry import provider_for
 from .handler import CONTENT_SECURITY_POLICY, BaseHandler
 from .urlpath import urlpath_of
@@ -23,15 +25,27 @@ class LaunchPage(BaseHandler):
         id_, spec = self.link("v2/")
         provider = provider_for(self.shared.context.providers, id_)
         ref = provider.parse(spec)
-        names = ("urlpath", "labpath", "filepath")
-        urlpath = urlpath_of(*(self.get_query_argument(name, "", strip=False) for name in names))
+        urlpath = urlpath_of(*self._asked().values())
         token = urlencode({"build_token": self.shared.limits.issue(id_, spec)})
         stream = f"{self.shared.context.base_url}build/{id_}/{spec}?{token}"
         self.set_header("Cache-Control", "no-store")  # a cached page would have an expired build token
         if self.session_domain:  # the page sends the session's token by a form, to the session's own host
             own, sessions = "form-action 'self'", f"form-action 'self' *.{self.session_domain}"
             self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY.replace(own, sessions))
-        self.page("launch.html", provider=provider, ref=ref, urlpath=urlpath, stream=stream, ask=self._must_ask(ref))
+        shown = {"provider": provider, "ref": ref, "urlpath": urlpath, "default": self._default_branch(provider, ref)}
+        self.page("launch.html", **shown, stream=stream, ask=self._must_ask(ref))
+
+    def _asked(self) -> dict[str, str]:
+        """Return the parameters of the link that say what to open; empty if absent."""
+        return {name: self.get_query_argument(name, "", strip=False) for name in ("urlpath", "labpath", "filepath")}
+
+    def _default_branch(self, provider: Provider, ref: RepoRef) -> str:
+        """Return the same link for the default branch, which the page offers if the ref is missing; or ''."""
+        if ref.ref == "HEAD" or not provider.form.default_ref:
+            return ""
+        query = urlencode({name: value for name, value in self._asked().items() if value}, quote_via=quote)
+        spec = provider.spec(replace(ref, ref="HEAD"))
+        return f"{self.shared.context.base_url}v2/{provider.name}/{spec}{'?' if query else ''}{query}"
 
     def _must_ask(self, ref: RepoRef) -> bool:
         # `none` means that the user typed the URL, used a bookmark, or followed a link from another program
