@@ -7,6 +7,7 @@ configuration names and its life cycle. All handlers are ours.
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, Float, Instance, Int, List, Tuple, Unicode, observe
 from traitlets.utils.bunch import Bunch
 
+from .addresses import make_rules
 from .builders.base import Builder, BuildSettings
 from .builders.venv.builder import VenvBuilder
 from .git import GitAccess
@@ -70,6 +72,8 @@ class PangeoBinderHub(BinderHub):
     secret_gists = Bool(False, help="Whether secret gists are launched.", config=True)
     github_api_address = Unicode("https://api.github.com", help="GitHub's API, which gists need.", config=True)
     github_token_file = Unicode("", help="A file with a token for GitHub's API, for its rate limit.", config=True)
+    internal_hosts = List(Unicode(), help="Git servers in private networks that links may name.", config=True)
+    internal_networks = List(Unicode(), help="Private networks whose git servers links may name.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
     drain_seconds = Float(60.0, help="How long a stopping binder lets servers start that users wait for.", config=True)
     build_shares = Instance(
@@ -138,17 +142,19 @@ class PangeoBinderHub(BinderHub):
             gitlab=self.gitlab_address,
             github_api=GitHubApiSettings(self.github_api_address, token_file),
             allow_secret_gists=self.secret_gists,
+            addresses=make_rules(self.internal_hosts, self.internal_networks),
         )
 
     @property
     def _git_access(self) -> GitAccess:
-        return GitAccess(allow_local=self.allow_local_repositories)
+        return GitAccess(self.allow_local_repositories, addresses=self._repository_hosts().own_addresses)
 
     def _make_builder(self) -> Builder:
         if self.kube_builds is not None:
             from .builders.kube.builder import KubeBuilder  # needs a library that only cluster installations have
 
-            return KubeBuilder(self.kube_builds)
+            git = self._repository_hosts().own_addresses
+            return KubeBuilder(replace(self.kube_builds, git=git))
         return VenvBuilder(
             BuildSettings(
                 cache_dir=Path(self.cache_dir),

@@ -1,20 +1,26 @@
 """Runs git hardened against hostile links and repositories, and converts its failures to sentences.
 
 Git does not see the operator's configuration, credentials or hooks, never prompts for a password, and uses only allowed
-protocols. Used by the binder to resolve (`repos`) and to check out (`builders`).
+protocols. Unless all addresses are allowed, it reaches only the server that `Git.reach` has checked. Used by the binder
+to resolve (`repos`) and to check out (`builders`).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .addresses import EVERYWHERE, PUBLIC, AddressRules
 from .command import CAPTURE_BYTES, Captured, Command, CommandTimedOut, OutputTooLarge, capture, inherited, stream
 from .errors import HostUnavailable, RepoNotFound, RepoTooLarge, UserError
+from .git_target import Target, find_target, follow_redirects, is_redirect
 from .hosts import CANONICAL
+
+log = logging.getLogger(__name__)
 
 _HARDENING = (
     "credential.helper=",
@@ -55,6 +61,13 @@ class GitAccess:
     """Whether local paths and the user's own ssh keys may be used, as on a user's own machine."""
     timeout_seconds: float = 30
     """How long one query of a repository may take."""
+    addresses: AddressRules = PUBLIC
+    """Which servers git may contact."""
+
+    @property
+    def rules(self) -> AddressRules:
+        """The addresses that git may contact: all of them on a user's own machine."""
+        return EVERYWHERE if self.allow_local else self.addresses
 
 
 def is_local(url: str) -> bool:
@@ -81,8 +94,9 @@ def exceeds_limit(pack_folder: Path, max_bytes: int) -> bool:
     return largest >= max_bytes // _BLOCK_BYTES * _BLOCK_BYTES
 
 
-def git_env(url: str, access: GitAccess) -> dict[str, str]:
+def git_env(url: str, access: GitAccess, targets: tuple[Target, ...] = ()) -> dict[str, str]:
     """Return git's whole environment for reading `url`. For the variables see git(1), "Environment Variables"."""
+    ssh = _SSH if access.allow_local else _SSH_WITHOUT_KEYS
     env = inherited() | {
         "LC_ALL": "C",  # read_error parses its messages
         "HOME": os.devnull,
@@ -92,25 +106,59 @@ def git_env(url: str, access: GitAccess) -> dict[str, str]:
         "GIT_ASKPASS": "",
         "SSH_ASKPASS": "",
         "GIT_LFS_SKIP_SMUDGE": "1",
-        "GIT_ALLOW_PROTOCOL": "file:https:http:ssh" if access.allow_local and is_local(url) else "https:http:ssh",
-        "GIT_SSH_COMMAND": _SSH if access.allow_local else _SSH_WITHOUT_KEYS,
+        "GIT_ALLOW_PROTOCOL": _protocols(url, access, targets),
+        "GIT_SSH_COMMAND": ssh + (targets[0].ssh_options() if targets else ""),
     }
     if access.allow_local and "SSH_AUTH_SOCK" in os.environ:
         env["SSH_AUTH_SOCK"] = os.environ["SSH_AUTH_SOCK"]
     return env
 
 
+def _protocols(url: str, access: GitAccess, targets: tuple[Target, ...]) -> str:
+    if targets:
+        return ":".join(sorted({target.protocol for target in targets}))
+    network = "https:http:ssh" if access.rules.everywhere else ""  # an empty list allows no protocol
+    return f"file:{network}" if access.allow_local and is_local(url) else network
+
+
 @dataclass(frozen=True, slots=True)
 class Git:
-    """Git, bound to one repository URL."""
+    """Git, bound to one repository URL. It contacts a server only after `reach`, unless all addresses are allowed."""
 
     url: str
     access: GitAccess
+    targets: tuple[Target, ...] = ()
+    """The servers that it may contact."""
+
+    async def reach(self) -> Git:
+        """Return git that may contact the server of its URL. Raises RepoNotFound if it may not, or has no address."""
+        if self.access.rules.everywhere:
+            return self
+        try:
+            return replace(self, targets=(await find_target(self.url, self.access.rules),))
+        except OSError as error:
+            log.info("Git may not contact %s: %s", self.url, error)
+            raise self.unreachable_error() from None
+
+    async def redirected(self, said: str) -> Git | None:
+        """Return git at the URL to which the server redirects, if git's message `said` reports a redirect; else None.
+
+        Raises RepoNotFound if that may not be contacted.
+        """
+        if not self.targets or not is_redirect(said):
+            return None
+        try:
+            served = await follow_redirects(self.url, self.access.rules)
+            return replace(self, url=served, targets=(await find_target(served, self.access.rules),))
+        except OSError as error:
+            log.info("Git may not follow the redirect of %s: %s", self.url, error)
+            raise self.unreachable_error() from None
 
     def command(self, *args: str, cwd: Path, timeout_seconds: float) -> Command:
         """Return `git <args>` as a hardened command; `args` must have a `--` before values from a link."""
-        hardening = [word for setting in _HARDENING for word in ("-c", setting)]
-        return Command(("git", *hardening, *args), git_env(self.url, self.access), cwd, timeout_seconds)
+        settings = (*_HARDENING, *(setting for target in self.targets for setting in target.settings()))
+        hardening = [word for setting in settings for word in ("-c", setting)]
+        return Command(("git", *hardening, *args), git_env(self.url, self.access, self.targets), cwd, timeout_seconds)
 
     async def run(self, *args: str, cwd: Path = Path("/"), max_bytes: int = CAPTURE_BYTES) -> Captured:
         """Run a short `git <args>` with limits of time, memory and output.
@@ -137,6 +185,13 @@ class Git:
         seconds = f"{self.access.timeout_seconds:.0f} seconds"
         return HostUnavailable(f"{self.url} did not answer within {seconds}.", "Try again in a minute.")
 
+    def unreachable_error(self) -> UserError:
+        """Return the error for a server that cannot or may not be contacted; strangers cannot learn which of them."""
+        return HostUnavailable(
+            f"{self.url} cannot be reached from this binder.",
+            "Check the host in the URL. If it is right, try again in a minute.",
+        )
+
     def _size_error(self) -> UserError:
         return RepoTooLarge(
             f"{self.url} lists more branches and tags than this binder reads.",
@@ -152,10 +207,7 @@ class Git:
                 "Check the URL. A binder can read only public repositories.",
             )
         if any(words in said for words in _UNREACHABLE):
-            return HostUnavailable(
-                f"{self.url} cannot be reached from this binder.",
-                "Check the host in the URL. If it is right, try again in a minute.",
-            )
+            return self.unreachable_error()
         return RepoNotFound(f"There is no git repository at {self.url}.", "Check the URL.")
 
 

@@ -72,6 +72,7 @@ class _GitCheckout:
         """Check out the commit and yield git's output. Raises as `check_out` does."""
         url, commit = self._repo.ref.url, self._repo.revision
         yield f"Fetching {url} at {commit}"
+        self._git = await self._git.reach()
         self._into.mkdir(parents=True)
         for args in (
             ("init", "-q"),
@@ -82,16 +83,21 @@ class _GitCheckout:
         exclude = self._into / ".git" / "info" / "exclude"
         exclude.parent.mkdir(exist_ok=True)
         exclude.write_text("".join(f"/{name}\n" for name in _EXCLUDED))
-        submodules = Submodules(self._git, self._into, self._deadline)
-        for step in (self._fetch(), self._fetch_history(limits), self._switch(), submodules.run()):
+        for step in (self._fetch(), self._fetch_history(limits), self._switch()):
             async with aclosing(step) as lines:
                 async for line in lines:
                     yield line
+        submodules = Submodules(self._git, self._into, self._deadline)
+        async with aclosing(submodules.run()) as lines:
+            async for line in lines:
+                yield line
         lfs = LfsFiles(self._git, self._deadline, limits.lfs)
         for folder in (self._into, *submodules.folders):
             async with aclosing(lfs.fetch(folder)) as lines:
                 async for line in lines:
                     yield line
+        if self._git.url != url:
+            await self._git.run("config", "remote.origin.url", url, cwd=self._into)
 
     def _lines(self, *args: str) -> AsyncGenerator[str, None]:
         return self._git.stream(*args, cwd=self._into, timeout_seconds=self._deadline - time.monotonic())
@@ -99,9 +105,19 @@ class _GitCheckout:
     def _is_shallow(self) -> bool:
         return (self._into / ".git" / "shallow").exists()
 
+    async def _follow_redirect(self) -> None:
+        """Continue with the URL to which the server redirects, if it does and git may not follow by itself."""
+        if not self._git.targets:
+            return
+        asked = await self._git.run("ls-remote", "--", self._git.url, "HEAD", cwd=self._into)
+        if asked.code and (moved := await self._git.redirected(asked.err)):
+            self._git = moved
+            await self._git.run("config", "remote.origin.url", moved.url, cwd=self._into)
+
     async def _fetch(self) -> AsyncGenerator[str, None]:
         """Fetch only the commit if the server supports it, else the ref, else all branches and tags."""
-        url, commit = self._repo.ref.url, self._repo.revision
+        await self._follow_redirect()
+        url, commit = self._git.url, self._repo.revision
         shallow = ("--depth", "1", "--no-tags")
         for options, wanted in ((shallow, commit), (shallow, self._repo.ref.ref), (("--tags",), _ALL_BRANCHES)):
             deepen = options is not shallow and self._is_shallow()

@@ -23,6 +23,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
+from ..addresses import AddressRules
 from ..answers import AnswerInvalid, read_object
 from ..command import CAPTURE_BYTES
 from ..errors import UserError
@@ -119,7 +120,7 @@ class LfsFiles:
         try:
             async with (
                 asyncio.timeout(self._deadline - time.monotonic()),
-                _Client(await self._server(folder)) as client,
+                _Client(await self._server(folder), self._git.access.rules) as client,
             ):
                 while objects:
                     batch, objects = objects[:_BATCH], objects[_BATCH:]
@@ -165,9 +166,9 @@ class LfsFiles:
 class _Client:
     """A client of one LFS server."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, rules: AddressRules) -> None:
         self._server = server
-        self._addresses = Addresses(server)
+        self._addresses = Addresses(server, rules)
 
     async def __aenter__(self) -> _Client:
         self._session = aiohttp.ClientSession(
@@ -189,12 +190,15 @@ class _Client:
         body = {"operation": "download", "transfers": ["basic"], "objects": wanted, "hash_algo": "sha256"}
         try:
             url = f"{self._server}/objects/batch"
+            self._addresses.check(url)
             async with self._session.post(url, json=body, headers=_JSON, allow_redirects=False) as response:
                 if response.status != 200:
                     raise _Unavailable(
                         _REFUSALS.get(response.status, f"their server answered with status {response.status}")
                     )
                 answer = await read_object(response, _BATCH_BYTES)
+        except AddressRefused as refused:
+            raise _Unavailable(str(refused)) from None
         except AnswerInvalid:
             raise _Unavailable("their server did not answer as an LFS server does") from None
         except (aiohttp.ClientError, OSError, ValueError):

@@ -6,14 +6,13 @@ in the binder and in build pods.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohttp.abc import ResolveResult
+
+from ..addresses import PUBLIC, AddressNotPublic, AddressRules, CheckedResolver
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -39,14 +38,16 @@ def lfs_server(repository: str, named: str) -> str:
     return named.rstrip("/")
 
 
-class Addresses(AbstractResolver):
-    """Resolver of host names that refuses addresses of private networks, except the LFS server's own."""
+class Addresses(CheckedResolver):
+    """Resolver of host names that refuses addresses that `rules` do not allow.
 
-    def __init__(self, server: str) -> None:
-        proxies = [_split(url) for scheme, url in getproxies().items() if scheme in _PORTS]
-        self._own = _place(urlsplit(server))
-        self._allowed = {self._own, *(_place(proxy) for proxy in proxies if proxy)}
-        self._resolver = ThreadedResolver()
+    On a user's own machine it also refuses private addresses, except the LFS server's own.
+    """
+
+    def __init__(self, server: str, rules: AddressRules) -> None:
+        place = _place(urlsplit(server))
+        super().__init__(PUBLIC if rules.everywhere else rules, own=place if rules.everywhere else None)
+        self._own = place if rules.everywhere or rules.trusts(place[0]) else None
 
     def check(self, url: str) -> None:
         """Refuse a URL of another scheme, and a private address written as numbers, which is not resolved.
@@ -56,23 +57,23 @@ class Addresses(AbstractResolver):
         parts = _split(url)
         if not parts:
             raise AddressRefused("their server names an address that is neither http nor https")
-        if _place(parts) != self._own and not _is_public(parts.hostname or "", True):
+        if _place(parts) != self._own and not self._allows(parts.hostname or ""):
             raise _refused()
+
+    def _allows(self, host: str) -> bool:
+        try:
+            return self.rules.allows(host)
+        except ValueError:
+            return True  # a name
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Return the addresses of `host`, without those that are refused. Raises OSError."""
-        found = await self._resolver.resolve(host, port, family)
-        if (host.lower(), port) in self._allowed:
-            return found
-        if public := [each for each in found if _is_public(each["host"], False)]:
-            return public
-        raise _refused()
-
-    async def close(self) -> None:
-        """Close the resolver."""
-        await self._resolver.close()
+        try:
+            return await super().resolve(host, port, family)
+        except AddressNotPublic:
+            raise _refused() from None
 
 
 def _refused() -> AddressRefused:
@@ -90,11 +91,3 @@ def _split(url: str) -> SplitResult | None:
 
 def _place(parts: SplitResult) -> tuple[str, int]:
     return (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
-
-
-def _is_public(host: str, name: bool) -> bool:
-    """Return whether the address `host` is public; `name` is the answer for a name."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_global
-    except ValueError:
-        return name

@@ -12,6 +12,9 @@ ENGINES: Final = ("buildah", "buildkit")
 BUILD, PUSH = "build", "push"
 """The names of the pod's two containers and of their commands, in the order in which they run."""
 
+GIT_HOSTS, GIT_NETWORKS = "PANGEO_BINDER_GIT_HOSTS", "PANGEO_BINDER_GIT_NETWORKS"
+"""The variables with the hosts and private networks, separated by spaces, that the checkout may contact."""
+
 IMAGE_DIR: Final = "/image"
 """`build` writes the image here as an OCI image layout, and `push` reads it."""
 BUILD_DIR: Final = "/build"

@@ -99,6 +99,8 @@ class Pipeline:
         yield Event(Phase.WAITING, f"Looking up {ref.name}, {ref.ref}\n")
         try:
             repo = await self._lookups.resolve(provider, ref)
+            if repo.ref.ref != ref.ref:
+                yield Event(Phase.WAITING, _renamed(ref, repo.ref))
         except RefNotFound as error:
             repo = await self._default_branch(provider, ref, error)
             yield Event(Phase.WAITING, _moved(ref))
@@ -205,6 +207,10 @@ def _outcome(event: Event) -> str:
 
 def _moved(ref: RepoRef) -> str:
     return f"{ref.url} has no branch or tag `{ref.ref}`. Trying its default branch (HEAD). Please update the link.\n"
+
+
+def _renamed(ref: RepoRef, now: RepoRef) -> str:
+    return f"{ref.url} has renamed its branch `{ref.ref}` to `{now.ref}`. Please update the link.\n"
 
 
 def _question(repo: Repo, click: Click, provenance: Provenance | None = None) -> Question:

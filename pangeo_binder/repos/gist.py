@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink, RepoNotFound
 from ..git import GitAccess
 from ..hosts import HOSTS
@@ -54,10 +55,11 @@ class GistProvider(GitRefs):
         address: str = HOSTS["gist"].url,
         api: GitHubApiSettings = PUBLIC_API,
         allow_secret: bool = False,
+        addresses: AddressRules = PUBLIC,
         timeout_seconds: float = 30,
         peers: RepositoryPeers | None = None,
     ) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds), peers)
+        super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)), peers)
         self._host = HostedAt(address)
         self._api = GitHubApi(api, _parse)
         self._api_url = api.address

@@ -11,6 +11,7 @@ import re
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
+from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink, RefNotFound, RepoTooLarge, UserError
 from ..git import GitAccess, is_local
 from ..hosts import HOSTS
@@ -101,9 +102,13 @@ class GitProvider(GitRefs):
     link_hint = _LINK_HINT
 
     def __init__(
-        self, allow_local: bool = False, timeout_seconds: float = 30, peers: RepositoryPeers | None = None
+        self,
+        allow_local: bool = False,
+        addresses: AddressRules = PUBLIC,
+        timeout_seconds: float = 30,
+        peers: RepositoryPeers | None = None,
     ) -> None:
-        super().__init__(GitAccess(allow_local, timeout_seconds), peers)
+        super().__init__(GitAccess(allow_local, timeout_seconds, addresses), peers)
         self.form = ProviderForm(
             label="Git repository URL",
             placeholder="https://github.com/org/repository",

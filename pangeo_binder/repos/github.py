@@ -1,21 +1,25 @@
 """GitHub repositories: `/v2/gh/<org>/<repository>/<ref>`, the form of most badges. Runs in the binder.
 
-Refs are resolved by git as for any other address, so no API token is needed and no rate limit applies. GitHub
-Enterprise is another address of the same kind.
+Refs are resolved by git as for any other address, so no API token is needed and no rate limit applies. Only for a
+branch that does not exist, GitHub's API is asked whether it was renamed. GitHub Enterprise is another address of the
+same kind.
 Form: https://binderhub.readthedocs.io/en/latest/reference/repoproviders.html
 """
 
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from dataclasses import replace
+from urllib.parse import quote, unquote
 
-from ..errors import BadLink
+from ..addresses import PUBLIC, AddressRules
+from ..errors import BadLink, HostBusy, HostUnavailable, RefNotFound
 from ..git import GitAccess
 from ..hosts import HOSTS
 from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .git import GitRefs
+from .github_api import GitHubApi, GitHubApiSettings
 from .hosted import HostedAt
 from .hosts import RepositoryPeers
 
@@ -33,10 +37,16 @@ class GitHubProvider(GitRefs):
     link_hint = "Links look like /v2/gh/org/repository/main."
 
     def __init__(
-        self, address: str = HOSTS["gh"].url, timeout_seconds: float = 30, peers: RepositoryPeers | None = None
+        self,
+        address: str = HOSTS["gh"].url,
+        addresses: AddressRules = PUBLIC,
+        api: GitHubApiSettings | None = None,
+        timeout_seconds: float = 30,
+        peers: RepositoryPeers | None = None,
     ) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds), peers)
+        super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)), peers)
         self._host = HostedAt(address)
+        self._api = GitHubApi(api, dict) if api else None
         self.form = ProviderForm(
             label="GitHub repository",
             placeholder="org/repository",
@@ -51,6 +61,32 @@ class GitHubProvider(GitRefs):
         if not OWNER.fullmatch(owner) or not _REPOSITORY.fullmatch(repository):
             raise BadLink("The link does not name a GitHub repository.", self.link_hint)
         return RepoRef(self.name, self._host.url(f"{owner}/{repository}"), self.read_ref(quoted_ref))
+
+    async def resolve(self, ref: RepoRef) -> Repo:
+        """Return the repository at the current revision of `ref`, or of the branch to which it was renamed."""
+        try:
+            return await super().resolve(ref)
+        except RefNotFound:
+            renamed = await self._renamed(ref)
+            if not renamed:
+                raise
+        return await super().resolve(replace(ref, ref=renamed))
+
+    async def _renamed(self, ref: RepoRef) -> str:
+        """Return the new name of the branch `ref`; empty if GitHub does not say that it was renamed.
+
+        https://docs.github.com/en/rest/branches/branches#get-a-branch answers 301 for a renamed one.
+        """
+        branch = ref.ref.removeprefix("refs/heads/")
+        if self._api is None or branch == "HEAD" or branch.startswith("refs/"):
+            return ""
+        path = f"repos/{self.repository(ref)}/branches/{quote(branch, safe='')}"
+        try:
+            quoted = (await self._api.location(path)).partition("/branches/")[2]
+            renamed = self.read_ref(quoted) if quoted else ""
+        except (HostBusy, HostUnavailable, BadLink):
+            return ""
+        return renamed if renamed not in ("HEAD", branch) else ""
 
     def browser_url(self, repo: Repo) -> str:
         return f"{repo.ref.url}/tree/{repo.revision}"

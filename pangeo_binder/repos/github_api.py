@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -30,6 +31,7 @@ _ANSWER_BYTES = 1 << 20
 _CACHED = 1_000
 _FRESH_SECONDS = 30
 _LIMITED = (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+_MOVED = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT)
 _WAIT_SECONDS = 60
 """How long to wait where GitHub says that it is a limit but not until when, which is its own advice."""
 _LONGEST_WAIT_SECONDS = 3600
@@ -55,6 +57,13 @@ class _Cached(Generic[T]):
 PUBLIC_API = GitHubApiSettings()
 
 
+_REDIRECTS = 2
+"""A renamed branch of a renamed repository."""
+_ASKED_SECONDS = 3600
+_ASKED_AT_MOST = {False: 20, True: 500}
+"""How many redirects are asked for within that time, without and with a token; gists need the rest of the limit."""
+
+
 class GitHubApi(Generic[T]):
     """One kind of object of GitHub's API, as long as the binder lives.
 
@@ -67,12 +76,51 @@ class GitHubApi(Generic[T]):
         self._parse = parse
         self._cache: OrderedDict[str, _Cached[T]] = OrderedDict()
         self._limited_until = 0.0
+        self._locations: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._asked = deque[float]()
 
     async def get(self, path: str) -> T | None:
         """Return the object at `path`, or None if there is none. Raises HostBusy or HostUnavailable."""
         cached = self._cache.get(path)
         if cached and cached.until > time.monotonic():
             return cached.value
+        async with self._answer(path, cached) as response:
+            return await self._read(path, cached, response)
+
+    async def location(self, path: str) -> str:
+        """Return the path to which the API redirects `path`; empty if it does not, or has been asked too often.
+
+        The answer is reused for an hour. Raises HostBusy or HostUnavailable.
+        """
+        now = time.monotonic()
+        known, until = self._locations.get(path, ("", 0.0))
+        if until > now:
+            return known
+        while self._asked and self._asked[0] < now - _ASKED_SECONDS:
+            self._asked.popleft()
+        if len(self._asked) >= _ASKED_AT_MOST[self._settings.token_file is not None]:
+            return ""
+        self._asked.append(now)
+        found = await self._follow(path)
+        self._locations[path] = (found, now + _ASKED_SECONDS)
+        while len(self._locations) > _CACHED:
+            self._locations.popitem(last=False)
+        return found
+
+    async def _follow(self, path: str) -> str:
+        base, at = f"{self._settings.address.rstrip('/')}/", path
+        for _ in range(_REDIRECTS):
+            async with self._answer(at, None) as response:
+                self._check_limit(response)
+                target = response.headers.get("Location", "")
+                if response.status not in _MOVED or not target.startswith(base):
+                    break
+                at = target.removeprefix(base)
+        return at if at != path else ""
+
+    @asynccontextmanager
+    async def _answer(self, path: str, cached: _Cached[T] | None) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        """Ask the API. Raises HostBusy or HostUnavailable, also for an answer that is not as documented."""
         if (seconds := self._limited_until - time.monotonic()) > 0:
             raise _busy(seconds)
         url = f"{self._settings.address.rstrip('/')}/{path}"
@@ -82,7 +130,7 @@ class GitHubApi(Generic[T]):
                 aiohttp.ClientSession(timeout=_TIMEOUT) as session,
                 session.get(url, headers=self._headers(cached), allow_redirects=False) as response,
             ):
-                return await self._read(path, cached, response)
+                yield response
         except (aiohttp.ClientError, TimeoutError, KeyError, TypeError, ValueError):
             log.warning("GitHub's API did not answer, or not as documented", exc_info=True)
             raise _unavailable() from None
@@ -98,15 +146,19 @@ class GitHubApi(Generic[T]):
             return None
         if cached and response.status == HTTPStatus.NOT_MODIFIED:
             return self._keep(path, cached.etag, cached.value)
-        if response.status in _LIMITED and (seconds := _wait_seconds(response)):
-            self._limited_until = time.monotonic() + seconds
-            log.warning("GitHub's API answers nothing for %.0f seconds: its rate limit is used up", seconds)
-            raise _busy(seconds)
+        self._check_limit(response)
         if response.status != HTTPStatus.OK:
             log.warning("GitHub's API answered with status %d", response.status)
             raise _unavailable()
         value = self._parse(await read_object(response, _ANSWER_BYTES))
         return self._keep(path, response.headers.get("ETag", ""), value)
+
+    def _check_limit(self, response: aiohttp.ClientResponse) -> None:
+        """Remember until when the API answers nothing, if the answer says so. Raises HostBusy."""
+        if response.status in _LIMITED and (seconds := _wait_seconds(response)):
+            self._limited_until = time.monotonic() + seconds
+            log.warning("GitHub's API answers nothing for %.0f seconds: its rate limit is used up", seconds)
+            raise _busy(seconds)
 
     def _keep(self, path: str, etag: str, value: T) -> T:
         self._cache[path] = _Cached(etag, value, time.monotonic() + _FRESH_SECONDS)

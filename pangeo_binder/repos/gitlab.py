@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink
 from ..git import GitAccess
 from ..hosts import HOSTS
@@ -32,9 +33,13 @@ class GitLabProvider(GitRefs):
     link_hint = "Links look like /v2/gl/group%2Fproject/main, with the project's slashes as %2F."
 
     def __init__(
-        self, address: str = HOSTS["gl"].url, timeout_seconds: float = 30, peers: RepositoryPeers | None = None
+        self,
+        address: str = HOSTS["gl"].url,
+        addresses: AddressRules = PUBLIC,
+        timeout_seconds: float = 30,
+        peers: RepositoryPeers | None = None,
     ) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds), peers)
+        super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)), peers)
         self._host = HostedAt(address)
         self.form = ProviderForm(
             label="GitLab project",

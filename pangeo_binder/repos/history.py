@@ -152,7 +152,7 @@ class Histories:
         """Fetch the branches and tags and list their commits. Raises RepoNotFound or _TooLarge."""
         if len(listing.ids) > self._limits.refs:
             raise _TooLarge
-        git = Git(listing.served or url, self._access)
+        git = await Git(listing.served or url, self._access).reach()
         async with _temporary_folder() as folder:
             await git.run("init", "-q", "--bare", cwd=folder)
             # a partial clone needs a named remote; git does not accept a path for it

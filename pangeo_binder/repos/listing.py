@@ -44,21 +44,25 @@ async def list_refs(url: str, access: GitAccess, ref: str = "") -> Listing:
 
     Raises RepoNotFound, HostUnavailable, or RepoTooLarge above `LISTING_BYTES`.
     """
-    git = Git(url, access)
+    git = await Git(url, access).reach()
+    served = ""
     listed = await git.run(*_command(ref), "--", url, *_patterns(ref), max_bytes=LISTING_BYTES)
+    if listed.code and (moved := await git.redirected(listed.err[:_MESSAGE_CHARACTERS])):
+        served = moved.url
+        listed = await moved.run(*_command(ref), "--", served, *_patterns(ref), max_bytes=LISTING_BYTES)
     if listed.code:
         raise git.read_error(listed.err[:_MESSAGE_CHARACTERS])
-    return await asyncio.to_thread(_listing, listed)
+    return await asyncio.to_thread(_listing, listed, served)
 
 
-def _listing(listed: Captured) -> Listing:
+def _listing(listed: Captured, served: str) -> Listing:
     commits, ids = {}, set()
     for line in listed.out.splitlines():
         commit, _, name = line.partition("\t")
         ids.add(commit)
         commits[name.removesuffix("^{}")] = commit  # an annotated tag's commit is on its later `^{}` line
     redirects = _REDIRECT.findall(listed.err[:_MESSAGE_CHARACTERS])
-    return Listing(commits, frozenset(ids), redirects[-1] if redirects else "")
+    return Listing(commits, frozenset(ids), redirects[-1] if redirects else served)
 
 
 def _command(ref: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..addresses import EVERYWHERE, PUBLIC, AddressRules
 from ..errors import BadLink
 from ..hosts import HOSTS
 from .base import Provider
@@ -25,6 +26,13 @@ class RepositoryHosts:
     gitlab: str = HOSTS["gl"].url
     github_api: GitHubApiSettings = PUBLIC_API
     allow_secret_gists: bool = False
+    addresses: AddressRules = PUBLIC
+    """Which other hosts git may contact."""
+
+    @property
+    def own_addresses(self) -> AddressRules:
+        """The rules of `addresses` with these hosts added, as builds need them."""
+        return self.addresses.trusting(self.github, self.gist, self.gitlab)
 
 
 def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool = False) -> tuple[Provider, ...]:
@@ -34,13 +42,14 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
     """
     hosted: list[Provider] = []
     peers = RepositoryPeers()
+    addresses = EVERYWHERE if allow_local else hosts.addresses
     if hosts.github:
-        hosted.append(GitHubProvider(hosts.github, peers=peers))
+        hosted.append(GitHubProvider(hosts.github, addresses, hosts.github_api, peers=peers))
     if hosts.gist:
-        hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, peers=peers))
+        hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, addresses, peers=peers))
     if hosts.gitlab:
-        hosted.append(GitLabProvider(hosts.gitlab, peers=peers))
-    any_address = GitProvider(allow_local, peers=peers)
+        hosted.append(GitLabProvider(hosts.gitlab, addresses, peers=peers))
+    any_address = GitProvider(allow_local, hosts.own_addresses, peers=peers)
     return (any_address, *hosted) if allow_local else (*hosted, any_address)
 
 

@@ -191,7 +191,9 @@ class BaseHandler(RequestHandler):
         """Answer with the page rendered from `template` with `values`."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Vary", "Accept-Language, Cookie")
-        self.finish(self.shared.render(template, self.language, in_language=self._in_language, **values))
+        origin = f"{self.request.protocol}://{self.request.host}"  # previews of links need absolute addresses
+        shown = {"origin": origin, "in_language": self._in_language, **values}
+        self.finish(self.shared.render(template, self.language, **shown))
 
     @property
     def language(self) -> str:

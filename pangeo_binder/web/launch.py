@@ -5,10 +5,12 @@ The page itself starts no launch; its script opens the event stream. Binder proc
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote, unquote, urlencode
 
 from ..errors import BadLink
 from ..model import RepoRef
+from ..repos.base import Provider
 from ..repos.registry import provider_for
 from .handler import CONTENT_SECURITY_POLICY, BaseHandler
 from .urlpath import OPENS, notebook_of, urlpath_of
@@ -23,7 +25,7 @@ class LaunchPage(BaseHandler):
         id_, spec = self.link("v2/")
         provider = provider_for(self.shared.context.providers, id_)
         ref = provider.parse(spec)
-        urlpath = urlpath_of(*(self.get_query_argument(name, "", strip=False) for name in OPENS))
+        urlpath = urlpath_of(*self._asked().values())
         build_token = self.shared.limits.issue(id_, spec)
         token = urlencode({"build_token": build_token})
         stream = f"{self.shared.context.base_url}build/{id_}/{spec}?{token}"
@@ -32,16 +34,21 @@ class LaunchPage(BaseHandler):
         if self.session_domain:  # the page sends the session's token by a form, to the session's own host
             policy = policy.replace("form-action 'self'", f"form-action 'self' *.{self.session_domain}")
         self.set_header("Content-Security-Policy", policy)
-        preview = self._preview_of(f"{id_}/{spec}", notebook_of(urlpath), build_token)
-        self.page(
-            "launch.html",
-            provider=provider,
-            ref=ref,
-            urlpath=urlpath,
-            stream=stream,
-            preview=preview,
-            ask=self._must_ask(ref),
-        )
+        shown = {"provider": provider, "ref": ref, "urlpath": urlpath, "default": self._default_branch(provider, ref)}
+        shown["preview"] = self._preview_of(f"{id_}/{spec}", notebook_of(urlpath), build_token)
+        self.page("launch.html", **shown, stream=stream, ask=self._must_ask(ref))
+
+    def _asked(self) -> dict[str, str]:
+        """Return the parameters of the link that say what to open; empty if absent."""
+        return {name: self.get_query_argument(name, "", strip=False) for name in OPENS}
+
+    def _default_branch(self, provider: Provider, ref: RepoRef) -> str:
+        """Return the same link for the default branch, which the page offers if the ref is missing; or ''."""
+        if ref.ref == "HEAD" or not provider.form.default_ref:
+            return ""
+        query = urlencode({name: value for name, value in self._asked().items() if value}, quote_via=quote)
+        spec = provider.spec(replace(ref, ref="HEAD"))
+        return f"{self.shared.context.base_url}v2/{provider.name}/{spec}{'?' if query else ''}{query}"
 
     def _preview_of(self, link: str, notebook: str, build_token: str) -> str:
         """Return the address of the preview of `notebook`; empty if there is none."""

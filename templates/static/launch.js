@@ -106,6 +106,7 @@ function fail(event) {
   const box = part("failure");
   box.querySelector(".sentence").textContent = event.message.trim();
   box.querySelector(".hint").textContent = event.hint || "";
+  if (event.reason === "ref_not_found" && part("default")) part("default").hidden = false;
   const lines = built ? log.last(20) : [];
   box.querySelector(".lines").textContent = lines.join("\n");
   if (lines.length) part("log").open = false; // the box shows its last lines

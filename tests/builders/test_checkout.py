@@ -14,6 +14,7 @@ from pangeo_binder.errors import BuildFailed, RefNotFound, RepoNotFound
 from pangeo_binder.git import GitAccess, https_url
 from pangeo_binder.model import Repo, RepoRef
 from tests.repos.gitrepo import git, make_parent, make_repository
+from tests.repos.gitserver import ACCESS
 
 pytestmark = pytest.mark.processes
 NONE = "0123456789abcdef0123456789abcdef01234567"
@@ -84,12 +85,12 @@ async def test_a_history_above_the_limit_leaves_one_commit_and_a_line_in_the_log
     git("commit", "-q", "-m", "small", cwd=sea)
     into, commit = tmp_path / "into", git("rev-parse", "HEAD", cwd=sea)
     limits = CheckoutLimits(history_bytes=1 << 19)
-    log = await fetch(f"{git_server}/git/sea", commit, into, GitAccess(), limits=limits)
+    log = await fetch(f"{git_server}/git/sea", commit, into, ACCESS, limits=limits)
     assert "The history is larger than 0 MiB, so the clone has one commit and no tags" in log
     assert git("tag", cwd=into) == "" and git("rev-list", "--count", "HEAD", cwd=into) == "1"
     assert (into / "a.txt").read_text() == "new\n" and not list((into / ".git/objects/pack").glob("tmp_*"))
     git("config", "uploadpack.allowFilter", "true", cwd=sea)
-    await fetch(f"{git_server}/git/sea", commit, tmp_path / "other", GitAccess(), limits=limits)
+    await fetch(f"{git_server}/git/sea", commit, tmp_path / "other", ACCESS, limits=limits)
     assert git("tag", cwd=tmp_path / "other") == "v1.2", "git omits the large file"
 
 
@@ -119,7 +120,7 @@ async def test_files_of_the_session_are_not_untracked_files(sea, tmp_path):
 
 
 async def test_fetches_over_http(sea, git_server, tmp_path):
-    await fetch(f"{git_server}/git/sea", git("rev-parse", "HEAD~1", cwd=sea), tmp_path / "into", GitAccess())
+    await fetch(f"{git_server}/git/sea", git("rev-parse", "HEAD~1", cwd=sea), tmp_path / "into", ACCESS)
     assert (tmp_path / "into" / "a.txt").read_text() == "old\n"
 
 
@@ -161,7 +162,7 @@ async def test_fetches_submodules(sea, tmp_path):
 async def test_a_submodule_cannot_name_this_machines_files(sea, git_server, tmp_path):
     commit = with_submodule(tmp_path / "outer", str(sea))
     with pytest.raises(BuildFailed, match="a URL that this binder does not allow"):
-        await fetch(f"{git_server}/git/outer", commit, tmp_path / "into", GitAccess())
+        await fetch(f"{git_server}/git/outer", commit, tmp_path / "into", ACCESS)
 
 
 async def test_an_ssh_url_of_a_submodule_is_fetched_by_https(sea, git_server, tmp_path):
@@ -172,14 +173,14 @@ async def test_an_ssh_url_of_a_submodule_is_fetched_by_https(sea, git_server, tm
     git("commit", "-q", "-a", "-m", "ssh", cwd=tmp_path / "outer")
     commit = git("rev-parse", "HEAD", cwd=tmp_path / "outer")
     with pytest.raises(BuildFailed, match="submodule `sub` could not be fetched"):
-        await fetch(f"{git_server}/git/outer", commit, tmp_path / "into", GitAccess())
+        await fetch(f"{git_server}/git/outer", commit, tmp_path / "into", ACCESS)
     assert git("config", "submodule.sub.url", cwd=tmp_path / "into") == "https://127.0.0.1/org/sea.git"
 
 
 async def test_submodules_of_submodules_are_fetched(sea, git_server, tmp_path):
     with_submodule(tmp_path / "middle", f"{git_server}/git/sea")
     commit = with_submodule(tmp_path / "outer", "../middle", f"{git_server}/git/outer")
-    await fetch(f"{git_server}/git/outer", commit, tmp_path / "into", GitAccess())
+    await fetch(f"{git_server}/git/outer", commit, tmp_path / "into", ACCESS)
     assert (tmp_path / "into/sub/sub/a.txt").read_text() == "new\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from urllib.error import HTTPError
 
 import pytest
 
+from pangeo_binder.builders.kube.job import job_manifest
 from pangeo_binder.builders.pod import container
 from pangeo_binder.builders.pod.appendix import SESSION_DIR, appendix, install_script
 from pangeo_binder.builders.pod.buildkit import BuildKitEngine
@@ -24,7 +26,9 @@ from pangeo_binder.builders.session_needs import BASE, NEEDS
 from pangeo_binder.errors import BuildFailed, refusal_from
 from pangeo_binder.model import Repo, RepoRef
 from tests.builders.registryserver import PASSWORD, USER, basic, credentials, htpasswd, run_registry
+from tests.builders.test_job import SETTINGS
 from tests.builders.tokenserver import token_server
+from tests.repos.gitserver import LOOPBACK
 
 TOOLS = [name for name in ("skopeo", "docker-registry") if not shutil.which(name)]
 needs_tools = pytest.mark.skipif(bool(TOOLS), reason=f"LEFT OUT: no {', '.join(TOOLS)} here")
@@ -132,11 +136,15 @@ def test_build_reports_a_failed_fetch(paths, git_server, monkeypatch):
     for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):  # a build sets these; let monkeypatch restore them
         monkeypatch.setenv(name, os.environ.get(name, ""))
     assert container.main(["build", "--ref=main", "--", f"{git_server}/private/x", "a" * 40], paths) == 1
-    assert refusal_from(paths.report.read_text()).reason == "repo_not_found"
+    refused = refusal_from(paths.report.read_text())
+    assert refused.reason == "repo_not_found" and "cannot be reached" in refused.message  # it is not a public address
 
 
-async def test_fetch_checks_out_the_commit(paths, tmp_path, git_server, repo_of):
+async def test_fetch_checks_out_the_commit(paths, tmp_path, git_server, repo_of, monkeypatch):
     repo = repo_of({"README.md": "Sea"})
+    job = job_manifest("sea", repo, dataclasses.replace(SETTINGS, git=LOOPBACK))
+    for variable in job["spec"]["template"]["spec"]["initContainers"][0]["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
     ref = RepoRef("git", f"{git_server}/git/{Path(repo.ref.url).relative_to(tmp_path)}", "main")
     await container.fetch(Repo(ref, repo.revision), paths.build / "checkout")
     assert (paths.build / "checkout" / "README.md").read_text() == "Sea"

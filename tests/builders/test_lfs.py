@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder.addresses import EVERYWHERE, PUBLIC, make_rules
 from pangeo_binder.builders.checkout import CheckoutLimits
 from pangeo_binder.builders.lfs import LfsLimits
 from pangeo_binder.builders.lfs_addresses import Addresses, AddressRefused
@@ -160,10 +161,21 @@ def test_the_address_of_the_server_follows_from_the_repositorys():
 
 
 async def test_only_public_addresses_and_the_own_server_are_contacted():
-    addresses = Addresses("http://192.168.7.7:3000/a.git/info/lfs")
+    addresses = Addresses("http://192.168.7.7:3000/a.git/info/lfs", EVERYWHERE)
     for good in ("http://192.168.7.7:3000/x", "https://192.0.1.1/x", "https://x.org/x"):
         addresses.check(good)
     for bad in ("http://192.168.7.7/x", "http://10.0.0.1/", "http://[::ffff:127.0.0.1]/", "ftp://x.org/", "http://"):
         with pytest.raises(AddressRefused):
             addresses.check(bad)
     await addresses.close()
+
+
+async def test_a_binder_with_rules_contacts_a_private_lfs_server_only_if_they_allow_it():
+    server = "http://192.168.7.7:3000/a.git/info/lfs"
+    for rules in (make_rules(["192.168.7.7"]), make_rules(networks=["192.168.7.0/24"])):
+        Addresses(server, rules).check(server)
+    with pytest.raises(AddressRefused):
+        Addresses(server, PUBLIC).check(server)
+    with pytest.raises(AddressRefused):
+        await Addresses("http://localhost/a.git/info/lfs", PUBLIC).resolve("localhost", 80)
+    assert await Addresses("http://localhost/a.git/info/lfs", EVERYWHERE).resolve("localhost", 80)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder.addresses import make_rules
 from pangeo_binder.builders.base import BuildEvent
 from pangeo_binder.builders.kube.builder import KubeBuilder
 from pangeo_binder.builders.kube.job import KubeBuildSettings
@@ -85,6 +86,7 @@ async def builder(cluster: Cluster, base: str) -> AsyncIterator[Callable[..., Ku
     settings = KubeBuildSettings(
         namespace=NAMESPACE, image=image("builder"), registry=registry, plain_http_registries=(cluster.registry,)
     )
+    settings = dataclasses.replace(settings, git=make_rules([cluster.host]))
     account = cluster.kubeconfig_for(f"{NAMESPACE}/binder")
     async with AsyncExitStack() as stack:
 

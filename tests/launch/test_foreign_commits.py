@@ -20,6 +20,7 @@ from pangeo_binder.repos.base import Provenance
 from pangeo_binder.repos.git import GitProvider
 from tests.launch.conftest import NewAdmission
 from tests.repos.gitrepo import Parent, make_parent
+from tests.repos.gitserver import LOOPBACK
 
 POLICY = """
 tiers:
@@ -48,7 +49,7 @@ def parent(tmp_path: Path) -> Parent:
 
 @pytest.fixture
 def provider() -> CountingProvider:
-    return CountingProvider()
+    return CountingProvider(addresses=LOOPBACK)
 
 
 @pytest.fixture(params=[9], ids=[""])

@@ -25,8 +25,9 @@ from pangeo_binder.launch import hub
 from pangeo_binder.launch.builds import SharedBuilds
 from pangeo_binder.launch.pipeline import Collaborators, Pipeline
 from pangeo_binder.launch.turns import BuildShares
-from pangeo_binder.model import Click
+from pangeo_binder.model import Click, Repo, RepoRef
 from pangeo_binder.policy.model import Policy
+from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.ticket import read, server_token
 from tests.launch.conftest import NewAdmission, QuickBuilder, click_on
 from tests.launch.hubserver import KEYS, SmallHub
@@ -296,6 +297,22 @@ async def test_a_missing_former_default_branch_is_the_default_branch(
     assert f"no branch or tag `{asked}`" in note and note.endswith("Please update the link.\n")
     launch = events[-1].launch
     assert launch is not None and launch.repo.revision == git("rev-parse", "HEAD", cwd=tmp_path / "sea")
+
+
+class Renaming(GitProvider):
+    """Provider whose host says that the branch `old` was renamed to `main`."""
+
+    async def resolve(self, ref: RepoRef) -> Repo:
+        return await super().resolve(replace(ref, ref="main") if ref.ref == "old" else ref)
+
+
+async def test_a_renamed_branch_is_named(collaborators: Collaborators, tmp_path: Path) -> None:
+    repository(tmp_path / "sea", {"README.md": "Sea"})
+    pipeline = Pipeline(replace(collaborators, providers=(Renaming(allow_local=True),)))
+    events = await journey(pipeline, click_on(tmp_path / "sea", "old"))
+    (note,) = [event.message for event in events if "renamed" in event.message]
+    assert "renamed its branch `old` to `main`. Please update the link." in note
+    assert events[-1].launch is not None and events[-1].launch.repo.ref.ref == "main"
 
 
 async def test_a_branch_master_is_launched_if_there_is_one(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder.addresses import make_rules
+from pangeo_binder.git import GitAccess
 from tests.repos.gitrepo import git
 
+LOOPBACK = make_rules(networks=["127.0.0.0/8", "::1/128"])
+"""Rules that allow these servers, as an operator allows a git server of the own network."""
+ACCESS = GitAccess(addresses=LOOPBACK)
 _POLL_SECONDS = 0.02
 """How long a server takes at most to notice that it is shut down."""
 

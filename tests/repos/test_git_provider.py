@@ -13,6 +13,7 @@ from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.repos.registry import provider_for
 from tests.contracts.provider import SECRET, Provided, ProviderContract
 from tests.repos.gitrepo import Parent, git, make_parent
+from tests.repos.gitserver import LOOPBACK
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BAD_URLS = [
@@ -139,26 +140,26 @@ async def test_reports_a_missing_repository(tmp_path):
 
 
 async def test_resolves_over_http(repository, git_server):
-    provider = GitProvider()
+    provider = GitProvider(addresses=LOOPBACK)
     repo = await provider.resolve(provider.parse(spec(f"{git_server}/git/sea", "feature/sea")))
     assert repo.revision == git("rev-parse", "v1", cwd=repository)
 
 
 @pytest.mark.parametrize(("path", "words"), [("/private/r", "needs a login"), ("/nothing", "no git repository")])
 async def test_reports_why_a_url_cannot_be_read(git_server, path, words):
-    provider = GitProvider()
+    provider = GitProvider(addresses=LOOPBACK)
     with pytest.raises(RepoNotFound, match=words):
         await provider.resolve(provider.parse(spec(git_server + path)))
 
 
 async def test_reports_an_unreachable_host():
-    provider = GitProvider()
+    provider = GitProvider(addresses=LOOPBACK)
     with pytest.raises(HostUnavailable, match="cannot be reached"):
         await provider.resolve(provider.parse(spec("http://127.0.0.1:1/r")))
 
 
 async def test_stops_waiting_for_a_host_that_does_not_answer(unresponsive_server):
-    provider = GitProvider(timeout_seconds=1)
+    provider = GitProvider(addresses=LOOPBACK, timeout_seconds=1)
     with pytest.raises(HostUnavailable, match="did not answer within 1 second"):
         await provider.resolve(provider.parse(spec(f"{unresponsive_server}/r")))
 

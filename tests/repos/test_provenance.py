@@ -17,6 +17,7 @@ from pangeo_binder.repos.base import Provenance
 from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.repos.history import Histories, HistoryLimits
 from tests.repos.gitrepo import Parent, git, make_parent
+from tests.repos.gitserver import ACCESS, LOOPBACK
 
 UNKNOWN = "0123456789abcdef0123456789abcdef01234567"
 OWN = Provenance()
@@ -34,7 +35,7 @@ both_kinds_of_host = pytest.mark.parametrize(
 
 @pytest.fixture
 def histories() -> Histories:
-    return Histories(GitAccess())
+    return Histories(ACCESS)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def url(git_server: str) -> str:
 
 async def provenance(url: str, ref: str) -> Provenance:
     """Return the provenance of the link to `ref`, from a new provider."""
-    provider = GitProvider()
+    provider = GitProvider(addresses=LOOPBACK)
     repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
     return provider.known_provenance(repo) or await provider.find_provenance(repo)
 
@@ -52,7 +53,7 @@ async def provenance(url: str, ref: str) -> Provenance:
 @both_kinds_of_host
 async def test_a_host_serves_a_forks_commit_at_its_parents_url(parent: Parent, url: str, tmp_path: Path) -> None:
     repo = Repo(RepoRef("git", url, parent.foreign), parent.foreign)
-    assert [line async for line in check_out(repo, tmp_path / "into", GitAccess(), time.monotonic() + 60)]
+    assert [line async for line in check_out(repo, tmp_path / "into", ACCESS, time.monotonic() + 60)]
     assert (tmp_path / "into" / "miner").exists(), "without this behaviour the check would be unnecessary"
 
 
@@ -78,7 +79,7 @@ async def test_a_local_repository_has_its_own_commits(parent: Parent) -> None:
         assert await histories.find(url, parent.old) == OWN
         assert (await histories.find(url, parent.foreign)).foreign_reason
     with pytest.raises(RepoNotFound):
-        await Histories(GitAccess()).find(str(parent.path), parent.old)
+        await Histories(ACCESS).find(str(parent.path), parent.old)
 
 
 async def test_an_empty_repository_has_no_own_commits(git_server: str, tmp_path: Path, histories: Histories) -> None:
@@ -87,7 +88,7 @@ async def test_an_empty_repository_has_no_own_commits(git_server: str, tmp_path:
 
 
 async def test_a_branch_or_tag_needs_no_further_request(parent: Parent, url: str) -> None:
-    provider = GitProvider()
+    provider = GitProvider(addresses=LOOPBACK)
     for ref in ("HEAD", "main", "v1"):
         repo = await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
         assert provider.known_provenance(repo) == OWN
@@ -112,7 +113,7 @@ async def test_a_pull_request_is_own_after_its_merge(parent: Parent, url: str, h
 
 
 async def test_a_found_history_expires(parent: Parent, url: str) -> None:
-    histories = Histories(GitAccess(), HistoryLimits(own_seconds=0))
+    histories = Histories(ACCESS, HistoryLimits(own_seconds=0))
     assert await histories.find(url, parent.old) == OWN
     git("update-ref", "-d", "refs/heads/main", cwd=parent.path)
     git("update-ref", "-d", "refs/tags/v1", cwd=parent.path)
@@ -125,7 +126,7 @@ async def test_a_found_history_expires(parent: Parent, url: str) -> None:
     ids=["bytes", "seconds", "refs", "commits"],
 )
 async def test_a_history_over_a_limit_makes_commits_foreign(parent: Parent, url: str, limits: HistoryLimits) -> None:
-    histories = Histories(GitAccess(), limits)
+    histories = Histories(ACCESS, limits)
     for commit in (parent.old, parent.foreign):
         assert "too large" in (await histories.find(url, commit)).foreign_reason
     assert await histories.find(url, parent.tip) == OWN, "the commit of a branch needs no history"
@@ -137,7 +138,7 @@ async def test_deletes_the_fetched_files(
 ) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    await Histories(GitAccess(), limits).find(url, parent.old)
+    await Histories(ACCESS, limits).find(url, parent.old)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

@@ -49,7 +49,7 @@ from pangeo_binder.repos.suggestion import NAME_CHARACTERS, close_names
 from pangeo_binder.ticket import MAX_CHARACTERS, read
 from pangeo_binder.web import limits
 from tests.repos.gitrepo import git, make_repository
-from tests.repos.gitserver import git_server
+from tests.repos.gitserver import ACCESS, LOOPBACK, git_server
 from tests.stack.loopmeter import loop_meter
 
 __all__ = ["git_server"]
@@ -134,7 +134,7 @@ def list_many(tmp_path: Path, git_server: str) -> Callable[[list[str]], str]:
 
 
 async def refusal_of(url: str, ref: str) -> RefNotFound:
-    provider = GitProvider()
+    provider = GitProvider(addresses=LOOPBACK)
     async with loop_meter():
         with pytest.raises(RefNotFound) as refused:
             await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))
@@ -156,19 +156,19 @@ async def test_the_largest_listing_is_read_and_a_larger_one_is_not(list_many: Ca
     most = (LISTING_BYTES - 2 * row) // row
     url = list_many([f"branch-{number:06}" for number in range(most)])
     async with loop_meter():
-        assert most <= len((await list_refs(url, GitAccess())).commits) <= most + 1
+        assert most <= len((await list_refs(url, ACCESS)).commits) <= most + 1
     assert "Similar names" in (await refusal_of(url, "branch-00000x")).hint
     url = list_many([f"branch-{number:06}" for number in range(most + 4)])
     async with loop_meter():
         with pytest.raises(RepoTooLarge, match="more branches and tags than this binder reads"):
-            await list_refs(url, GitAccess())
+            await list_refs(url, ACCESS)
 
 
 async def test_a_repository_with_very_many_refs_is_still_launched_by_name(
     list_many: Callable[[list[str]], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = list_many([f"branch-{number:06}" for number in range(300_000)])
-    provider = GitProvider()
+    provider = GitProvider(addresses=LOOPBACK)
     async with loop_meter():
         for ref in ("branch-299999", "refs/heads/branch-000003"):
             assert (await provider.resolve(provider.parse(f"{quote(url, safe='')}/{ref}"))).revision
@@ -392,7 +392,7 @@ def test_a_requested_python_has_a_bounded_length() -> None:
 
 
 def test_a_link_and_a_ticket_have_a_bounded_length() -> None:
-    provider = GitProvider()
+    provider = GitProvider(addresses=LOOPBACK)
     host = "https://example.org/"
     assert provider.parse(quote(host + "a" * (2047 - len(host)), safe="") + "/" + "b" * 255)
     for url, ref in ((host + "a" * 2048, "HEAD"), (host + "a", "b" * 256)):

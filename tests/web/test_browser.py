@@ -11,7 +11,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 from tornado.web import RequestHandler
 
-from pangeo_binder.errors import BuildFailed
+from pangeo_binder.errors import BuildFailed, RefNotFound
 from pangeo_binder.events import Event, Phase, failed
 from pangeo_binder.launch.preview import NoPreview
 from pangeo_binder.model import RepoRef
@@ -291,6 +291,19 @@ async def test_a_failure_shows_its_reason_and_what_to_do(web: WebApp, watch: Cal
     assert "Reason: build_failed" in report and LINK in report and "build_token" not in report
     async with seen.page.expect_navigation():
         await seen.page.get_by_role("button", name="Try again").click()
+    assert seen.stayed_at(url)
+
+
+async def test_a_missing_branch_offers_the_default_branch(web: WebApp, watch: Callable[..., Any]) -> None:
+    missing = RefNotFound("https://example.org/sst has no branch or tag `main`.", "Its branches are: dev.")
+    launch = SmallLaunch([failed(missing)])
+    url = web.start(launch, providers=(GitProvider(),))
+    seen = await watch()
+    await seen.page.goto(f"{url}{LINK}?urlpath=lab%2Ftree%2Fa%20b.ipynb")
+    await seen.page.get_by_role("link", name="Launch the default branch").click()
+    await expect(seen.page).to_have_url(f"{url}{LINK.replace('main', 'HEAD')}?urlpath=lab%2Ftree%2Fa%20b.ipynb")
+    await expect(seen.page.get_by_role("region", name="This launch failed")).to_be_visible()
+    await expect(seen.page.get_by_role("link", name="Launch the default branch")).to_have_count(0)
     assert seen.stayed_at(url)
 
 

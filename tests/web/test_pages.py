@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +16,7 @@ from pangeo_binder import metrics
 from pangeo_binder.model import RepoRef
 from pangeo_binder.repos.github import GitHubProvider
 from pangeo_binder.repos.gitlab import GitLabProvider
+from pangeo_binder.repos.registry import make_providers
 from pangeo_binder.web.context import Check
 from pangeo_binder.web.handler import BaseHandler, Shared
 from pangeo_binder.web.limits import LimitChecker, Limits
@@ -110,6 +113,44 @@ async def test_the_launch_page_has_the_path_to_open(
     assert f'data-urlpath="{opens}"' in page and "<noscript>" in page
     assert 'data-stream="/build/git/https%3A%2F%2Fexample.org%2Fsst/main?build_token=' in page
     assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("link", "offered"),
+    [
+        ("gh/org/sea/mian", "gh/org/sea/HEAD"),
+        (
+            "gh/org/sea/mian?urlpath=rstudio%3Fa%3D1%26b%3D%22&token=x&ask=true",
+            "gh/org/sea/HEAD?urlpath=rstudio%3Fa%3D1%26b%3D%22",
+        ),
+        ("gl/group%2Fsea/mian?labpath=a%20b%23.ipynb", "gl/group%2Fsea/HEAD?labpath=a%20b%23.ipynb"),
+        ("git/https%3A%2F%2Fexample.org%2Fsea/v%2F1", "git/https%3A%2F%2Fexample.org%2Fsea/HEAD"),
+        ("gh/org/sea/HEAD", ""),
+        ("gh/org/sea", ""),
+    ],
+)
+async def test_the_launch_page_can_offer_the_default_branch(
+    web: WebApp, http: aiohttp.ClientSession, link: str, offered: str
+) -> None:
+    async with http.get(exactly(f"{web.start(NO_LAUNCH, providers=make_providers())}/v2/{link}")) as response:
+        page = await response.text()
+    found = re.search(r'<p id="default" hidden><a class="button" href="([^"]*)">', page)
+    assert (html.unescape(found[1]) if found else "") == (f"/v2/{offered}" if offered else "")
+
+
+async def test_previews_of_links_name_the_repository(web: WebApp, http: aiohttp.ClientSession) -> None:
+    url = web.start(NO_LAUNCH)
+    link = "/v2/git/https%3A%2F%2Fexample.org%2Fsea%3Cimg%3E/a%26b%22c"
+    async with http.get(exactly(url + link)) as response:
+        page = await response.text()
+    shown = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]*)">', page))
+    assert shown["title"] == "Launch sea&lt;img&gt;"
+    assert shown["description"].startswith("Open https://example.org/sea&lt;img&gt; at a&amp;b&#34;c as a running")
+    assert shown["image"].startswith(f"{url}/static/social.png?v=")
+    async with http.get(shown["image"]) as response:
+        assert response.status == 200 and response.content_type == "image/png"
+    async with http.get(f"{url}/") as response:
+        assert '<meta property="og:title" content="Pangeo Binder">' in await response.text()
 
 
 @pytest.mark.parametrize(

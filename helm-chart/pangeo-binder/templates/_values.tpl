@@ -20,6 +20,7 @@ site:
     {{- end }}
   buildsNamespace: {{ include "pangeo-binder.buildsNamespace" . }}
   priorityClasses: {{ include "pangeo-binder.priorityClasses" . | nindent 4 }}
+  gitNetworks: {{ .Values.networkPolicies.gitNetworks | toJson }}
   builderImage: {{ include "pangeo-binder.image" .Values.images.builder }}
   pullPolicy: {{ .Values.images.pullPolicy }}
   pullSecrets: {{ .Values.images.pullSecrets | toJson }}

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ...addresses import PUBLIC, AddressRules
 from ...kube.labels import COMPONENT_LABEL, annotation_text
 from ...kube.pods import TierPods, restricted_container, restricted_pod
 from ...model import Repo
 from ...names import BUILD_LABEL, LABEL, MANAGED_LABELS
 from ..base import BuildLimits
-from ..pod_layout import BUILD, BUILD_DIR, ENGINES, IMAGE_DIR, PUSH, SECRET_DIR, SECRET_FILE
+from ..pod_layout import BUILD, BUILD_DIR, ENGINES, GIT_HOSTS, GIT_NETWORKS, IMAGE_DIR, PUSH, SECRET_DIR, SECRET_FILE
 from .registry import RegistrySettings
 
 _ANNOTATION_CHARACTERS: Final = 1024
@@ -57,6 +58,8 @@ class KubeBuildSettings(BuildLimits):
     """Registries (`host[:port]`) from which Dockerfiles may pull images without TLS."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Variables of `build`, such as HTTPS_PROXY; the repository's code can read them."""
+    git: AddressRules = PUBLIC
+    """Which git servers the checkout may contact."""
     seccomp_profile: str = ""
     """A profile on the nodes that allows user namespaces and mounts in them; empty for no profile."""
     apparmor_profile: str = ""
@@ -135,6 +138,8 @@ def _build(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
         "PANGEO_BINDER_ENGINE": settings.engine,
         "PANGEO_BINDER_BASE_IMAGE": settings.base_image,
         "PANGEO_BINDER_PLAIN_HTTP": " ".join(settings.plain_http_registries),
+        GIT_HOSTS: " ".join(sorted(settings.git.hosts)),
+        GIT_NETWORKS: " ".join(map(str, settings.git.networks)),
     }
     return {
         "name": BUILD,

@@ -25,13 +25,14 @@ from email.message import Message
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from ...addresses import make_rules
 from ...errors import BuildFailed, UserError, refusal_text
 from ...git import GitAccess
 from ...kube.pods import USER_ID
 from ...model import Repo, RepoRef
 from ..checkout import check_out
 from ..image_labels import labels_of
-from ..pod_layout import BUILD, PUSH, PodPaths
+from ..pod_layout import BUILD, GIT_HOSTS, GIT_NETWORKS, PUSH, PodPaths
 from .appendix import appendix
 
 with warnings.catch_warnings():
@@ -92,7 +93,8 @@ _UNQUOTED = {ord(mark): None for mark in '"\\$\n'}  # repo2docker does not quote
 
 async def fetch(repo: Repo, into: Path) -> None:
     """Check out `repo` into `into` and print the log. Raises as `check_out` does."""
-    fetching = check_out(repo, into, GitAccess(), time.monotonic() + _FETCH_SECONDS)
+    rules = make_rules(*(os.environ.get(name, "").split() for name in (GIT_HOSTS, GIT_NETWORKS)))
+    fetching = check_out(repo, into, GitAccess(addresses=rules), time.monotonic() + _FETCH_SECONDS)
     async with aclosing(fetching) as lines:
         async for line in lines:
             sys.stdout.write(f"{line}\n")

@@ -48,6 +48,7 @@ def configure(c: Any) -> None:
     binder.ask_first = False
     binder.drain_seconds = float(_DRAIN_SECONDS)
     _configure_repositories(binder, values.binder.repositories)
+    binder.internal_networks = list(values.site.git_networks)
     binder.kube_builds, binder.build_shares = build_settings(values), _shares(values)
     binder.notice, binder.about = values.binder.notice, list(values.binder.about)
     binder.examples = tuple(
@@ -62,6 +63,7 @@ def _configure_repositories(binder: Any, repositories: RepositoryValues) -> None
     binder.github_address, binder.gitlab_address = repositories.github, repositories.gitlab
     binder.gist_address, binder.secret_gists = repositories.gist, repositories.secret_gists
     binder.github_api_address = repositories.github_api
+    binder.internal_hosts = list(repositories.internal_hosts)
     binder.github_token_file = str(GITHUB_TOKEN) if repositories.github_token_secret else ""
 
 

@@ -76,6 +76,8 @@ class KubeSettings(_Part):
     traefik_port: int = 80
     launch_roles: tuple[LaunchRole, ...] = ()
     builds_namespace: str
+    git_networks: tuple[str, ...] = ()
+    """The private networks of git servers that links may name."""
     priority_classes: PriorityClasses = PriorityClasses()
     builder_image: str
     pull_policy: str = "IfNotPresent"
@@ -101,6 +103,7 @@ class RepositoryValues(_Part):
     github_api: str = "https://api.github.com"
     github_token_secret: str = ""
     gitlab: str = HOSTS["gl"].url
+    internal_hosts: tuple[str, ...] = ()
 
 
 class BinderValues(_Part):
