@@ -16,8 +16,8 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,9 @@ STREAM_BYTES = 64 << 20
 STREAM_LINES = 500_000
 CAPTURE_BYTES = 1 << 20
 """The maximum output of a command that is returned complete, unless its caller expects more."""
+
+REQUEST_BYTES = 4096
+"""The maximum input of a command: a pipe holds it, so nobody waits until the command reads it."""
 
 _INHERITED = (
     *("PATH", "LANG", "TZ", STATE_DIR),
@@ -67,6 +70,8 @@ class Command:
     timeout_seconds: float
     memory_bytes: int | None = None
     """The limit of its address space, which holds from its first instruction; only Linux enforces it."""
+    request: bytes = b""
+    """Its standard input, at most `REQUEST_BYTES`."""
     launched: bool = False
     """Whether a launcher ends all its descendants, also those that detached and have no mark; only on Linux."""
 
@@ -179,15 +184,32 @@ def _argv(command: Command) -> tuple[str, ...]:
 
 
 async def _start(command: Command, stderr: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *_argv(command),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=stderr,
-        env=dict(command.env),
-        cwd=command.cwd,
-        start_new_session=True,
-    )
+    with _request(command) as stdin:
+        return await asyncio.create_subprocess_exec(
+            *_argv(command),
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env=dict(command.env),
+            cwd=command.cwd,
+            start_new_session=True,
+        )
+
+
+@contextmanager
+def _request(command: Command) -> Iterator[int]:
+    """Yield the standard input that the command starts with."""
+    if not command.request:
+        yield asyncio.subprocess.DEVNULL
+        return
+    assert len(command.request) <= REQUEST_BYTES
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, command.request)
+        os.close(writer)
+        yield reader
+    finally:
+        os.close(reader)
 
 
 async def _kill(process: asyncio.subprocess.Process, command: Command) -> None:

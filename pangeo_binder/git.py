@@ -165,7 +165,19 @@ class Git:
 
         Raises HostUnavailable if the repository does not answer in time, and RepoTooLarge if it answers too much.
         """
-        command = self.command(*args, cwd=cwd, timeout_seconds=self.access.timeout_seconds)
+        return await self._capture(self.command(*args, cwd=cwd, timeout_seconds=self.access.timeout_seconds), max_bytes)
+
+    async def ask_local(self, request: bytes, max_bytes: int) -> Captured:
+        """Send a request of the protocol's version 2 to the repository, which is local; limits as in `run`.
+
+        One git answers it. A client, such as ls-remote, is a second one, and starts the first by a shell.
+        """
+        args = ("upload-pack", "--stateless-rpc", "--", self.url.removeprefix("file://"))
+        command = self.command(*args, cwd=Path("/"), timeout_seconds=self.access.timeout_seconds)
+        env = {**command.env, "GIT_PROTOCOL": "version=2"}
+        return await self._capture(replace(command, env=env, request=request), max_bytes)
+
+    async def _capture(self, command: Command, max_bytes: int) -> Captured:
         try:
             ended = await capture(replace(command, memory_bytes=_MEMORY_BYTES), max_bytes)
         except CommandTimedOut:

@@ -1,9 +1,9 @@
-"""Reserves free ports of this machine, and checks whether a process listens on a port.
+"""Reserves free ports of this machine.
 
 A server listens seconds after its port was chosen. In that time the kernel may give any port of the ephemeral range to
 a connection, so ports are chosen below that range, and a socket keeps each from other launches. This includes the ports
-of the stack's services, which need the same ones after a crash. Runs in the hub of the local profile and in the process
-that starts a stack.
+of the stack's services, which need the same ones after a crash. Who listens on a port is found by `listeners`. Runs in
+the hub of the local profile and in the process that starts a stack.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import psutil
 
 _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _LOWEST, _NODE_PORTS, _EPHEMERAL = 20000, 30000, 32768
@@ -88,31 +86,3 @@ def _ephemeral_from() -> int:
     with suppress(OSError, ValueError, IndexError):
         return int(_RANGE_FILE.read_text().split()[0])
     return _EPHEMERAL
-
-
-def listens(pid: int, port: int) -> bool:
-    """Return whether the process `pid` or one of its descendants listens on `port`."""
-    with suppress(psutil.Error):
-        return any(_listens_itself(each, port) for each in _descendants(psutil.Process(pid)))
-    return False
-
-
-def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:
-    """Yield the process and its descendants, as far as they are needed: psutil reads every process for the children."""
-    yield process
-    if sys.platform != "linux":
-        yield from process.children(recursive=True)
-        return
-    for each in Path(f"/proc/{process.pid}/task").glob("*/children"):
-        with suppress(OSError, psutil.Error):
-            for child in each.read_text().split():
-                yield from _descendants(psutil.Process(int(child)))
-
-
-def _listens_itself(process: psutil.Process, port: int) -> bool:
-    with suppress(psutil.Error):
-        for kind in ("tcp4", "tcp6"):  # the second only if needed: psutil reads all connections of the machine
-            found = process.net_connections(kind)
-            if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found):
-                return True
-    return False

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from ..command import Captured
-from ..git import Git, GitAccess
+from ..errors import RepoTooLarge
+from ..git import Git, GitAccess, is_local
 
 LISTING_BYTES = 8 << 20
 """How much of a listing is read: about 100,000 refs."""
 _MESSAGE_CHARACTERS = 16_384
 """How much of git's messages is read: a server may send any number of them."""
 _OWN = ("refs/heads/", "refs/tags/")
+_LENGTH, _PEELED = 4, "peeled:"
+_SHORT_CHARACTERS = 16_384
 # git follows redirects of its first request and prints the target; LC_ALL=C makes that message English
 _REDIRECT = re.compile(r"^warning: redirecting to (https?://\S+)$", re.MULTILINE)
 
@@ -46,13 +51,24 @@ async def list_refs(url: str, access: GitAccess, ref: str = "") -> Listing:
     """
     git = await Git(url, access).reach()
     served = ""
+    if ref and access.allow_local and is_local(url):
+        with suppress(RepoTooLarge):
+            answered = await git.ask_local(_request(ref), LISTING_BYTES)
+            if not answered.code:
+                return await _read(_answer, answered)
+        # ls-remote says what is wrong; it also filters the names, reads bundles, and knows other kinds of ids
     listed = await git.run(*_command(ref), "--", url, *_patterns(ref), max_bytes=LISTING_BYTES)
     if listed.code and (moved := await git.redirected(listed.err[:_MESSAGE_CHARACTERS])):
         served = moved.url
         listed = await moved.run(*_command(ref), "--", served, *_patterns(ref), max_bytes=LISTING_BYTES)
     if listed.code:
         raise git.read_error(listed.err[:_MESSAGE_CHARACTERS])
-    return await asyncio.to_thread(_listing, listed, served)
+    return await _read(partial(_listing, served=served), listed)
+
+
+async def _read(read: Callable[[Captured], Listing], ended: Captured) -> Listing:
+    """Return the listing in what git printed; a long one takes longer than others should wait."""
+    return read(ended) if len(ended.out) < _SHORT_CHARACTERS else await asyncio.to_thread(read, ended)
 
 
 def _listing(listed: Captured, served: str) -> Listing:
@@ -65,8 +81,35 @@ def _listing(listed: Captured, served: str) -> Listing:
     return Listing(commits, frozenset(ids), redirects[-1] if redirects else served)
 
 
+def _request(ref: str) -> bytes:
+    """Return the request for what `ref` may mean: https://git-scm.com/docs/protocol-v2, `ls-refs`."""
+    names = (ref,) if _is_full(ref) else tuple(f"{start}{ref}" for start in _OWN)
+    wanted = b"".join(_packet(f"ref-prefix {name}") for name in names)
+    return _packet("command=ls-refs") + b"0001" + _packet("peel") + wanted + b"0000"
+
+
+def _packet(text: str) -> bytes:
+    line = f"{text}\n".encode()
+    return b"%04x" % (len(line) + _LENGTH) + line
+
+
+def _answer(answered: Captured) -> Listing:
+    """Return the listing in an answer, whose lines begin with their length: `<id> <name> peeled:<commit>`."""
+    commits, ids = {}, set()
+    for each in answered.out.split("\n")[:-1]:
+        id_, name, *attributes = each[_LENGTH:].split()
+        peeled = [word.removeprefix(_PEELED) for word in attributes if word.startswith(_PEELED)]
+        commits[name] = peeled[0] if peeled else id_
+        ids |= {id_, *peeled}
+    return Listing(commits, frozenset(ids), "")
+
+
+def _is_full(ref: str) -> bool:
+    return ref == "HEAD" or ref.startswith("refs/")
+
+
 def _command(ref: str) -> tuple[str, ...]:
-    return ("ls-remote",) if ref == "HEAD" or ref.startswith("refs/") else ("ls-remote", "--heads", "--tags")
+    return ("ls-remote",) if _is_full(ref) else ("ls-remote", "--heads", "--tags")
 
 
 def _patterns(ref: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from pangeo_binder.local.control_group import end_group, launch_group, make_stack_group, members, stack_group
-from pangeo_binder.local.lineage import descendants, hold_lifeline, lifeline_of
+from pangeo_binder.local.launcher import descendants
+from pangeo_binder.local.lineage import hold_lifeline, lifeline_of, with_launcher
 from pangeo_binder.local.processes import LAUNCH, STATE_DIR, end_all, end_marked, end_services, launched
 from tests.stack.escaped import Escaped
 from tests.stack.local import until
@@ -99,6 +100,16 @@ def test_an_escaped_process_ends_with_its_command_and_the_status_is_passed_on(
 ) -> None:
     assert launcher.start(f"{escaped.command}; {shell}").wait(20) == status
     assert not escaped.runs()
+
+
+def test_a_launcher_imports_few_modules() -> None:
+    """One starts with each server, scheduler and worker; these modules take longer to import than all it needs."""
+    modules = "import sys; print(*sys.modules)"
+    python, *options, run, folder = with_launcher([], "", None)[:-2]
+    run = f"{run.replace('; main(*sys.argv[2:])', '')}; {modules}"
+    found = subprocess.run([python, *options, run, folder], capture_output=True, text=True, timeout=20, check=True)
+    assert "launcher" in found.stdout.split()
+    assert not {"enum", "re", "threading", "pathlib", "contextlib", "site"} & set(found.stdout.split())
 
 
 def test_a_command_that_does_not_exist_ends_with_a_status(launcher: Launcher) -> None:

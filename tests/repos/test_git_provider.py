@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -110,6 +111,35 @@ async def test_resolves_every_kind_of_ref(repository):
     for name, commit in wanted.items():
         provider, ref = local(repository, name)
         assert (await provider.resolve(ref)).revision == commit, name
+
+
+async def test_one_git_looks_up_a_ref_of_this_machine(repository, tmp_path, monkeypatch):
+    """A look-up is a launch's longest step of our own, and ls-remote is a git, a shell and another git."""
+    log, program = tmp_path / "log", tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexec {shutil.which("git")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    for name in ("HEAD", "main", "v2", "refs/heads/dev"):
+        for url in (repository, f"file://{repository}"):
+            provider, ref = local(url, name)
+            assert (await provider.resolve(ref)).revision
+    ran = log.read_text().splitlines()
+    assert len(ran) == 8 and all("upload-pack" in each and "ls-remote" not in each for each in ran)
+
+
+async def test_a_local_repository_that_upload_pack_does_not_answer_for_is_read(repository, tmp_path):
+    """Its object ids are of another kind, or it is a bundle; git's client reads both."""
+    other, bundle = tmp_path / "other", tmp_path / "sea.bundle"
+    git("init", "-q", "-b", "main", "--object-format=sha256", str(other), cwd=tmp_path)
+    git("commit", "-q", "--allow-empty", "-m", "first", cwd=other)
+    git("bundle", "create", "-q", str(bundle), "main", cwd=repository)
+    for url, commit in (
+        (other, git("rev-parse", "main", cwd=other)),
+        (bundle, git("rev-parse", "main", cwd=repository)),
+    ):
+        provider, ref = local(url, "main")
+        assert (await provider.resolve(ref)).revision == commit
 
 
 async def test_names_the_branches_when_there_is_no_such_ref(repository):

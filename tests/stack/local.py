@@ -45,8 +45,8 @@ def command_of(process: psutil.Process) -> str:
 
 
 def is_launcher(command: str) -> bool:
-    """Return whether `command` is a launcher's (`pangeo_binder/local/lineage.py`), which also contains its child's."""
-    return "/local/lineage.py " in command
+    """Return whether `command` is a launcher's (`pangeo_binder/local/launcher.py`), which also contains its child's."""
+    return "from launcher import main" in command
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from traitlets import Unicode
 
 from ...errors import SpawnFailed
 from ...local.layer import USER, home_of, launch_environment, layer_of, make_layer, script_command
+from ...local.listeners import listens
 from ...local.own import make_writable
-from ...local.ports import listens, reserved_port
+from ...local.ports import reserved_port
 from ...local.processes import STATE_DIR, end_marked, is_running, launched
 from ...model import Launch
 from ..spawner import LaunchSpawnerMixin, Refused, growing_pauses
