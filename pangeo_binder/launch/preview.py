@@ -92,7 +92,7 @@ class Previews:
 
     async def _fetch(self, repo: Repo, path: str, folder: Path) -> Path:
         """Fetch the file into `folder`, without the repository's other files if its host supports that."""
-        git, limits = Git(repo.ref.url, self._access), self._limits
+        git, limits = await Git(repo.ref.url, self._access).reach(), self._limits
         await git.run("init", "-q", "--bare", cwd=folder)
         await git.run("config", "remote.origin.url", repo.ref.url, cwd=folder)
         fetch = ("-c", "transfer.unpackLimit=1", "fetch", "-q", "--depth=1", "--filter=blob:none", "--no-tags")

@@ -11,7 +11,7 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tornado.web import HTTPError, RequestHandler
@@ -198,7 +198,7 @@ class BaseHandler(RequestHandler):
     @property
     def language(self) -> str:
         """The code of this page's language; a link of the page's foot chooses another, which a cookie keeps."""
-        asked, languages = self.get_query_argument(_LANGUAGE, ""), self.shared.languages
+        asked, languages = self._queried.get(_LANGUAGE, ""), self.shared.languages
         if asked in languages:
             self.set_cookie(
                 _LANGUAGE_COOKIE, asked, path=self.shared.context.base_url, expires_days=365, samesite="Lax"
@@ -209,8 +209,13 @@ class BaseHandler(RequestHandler):
 
     def _in_language(self, code: str) -> str:
         """Return the query of this page's address in the language with the code `code`; others' queries hold tokens."""
-        kept = [(name, self.get_query_argument(name, "", strip=False)) for name in OPENS]
-        return f"?{urlencode([*(pair for pair in kept if pair[1]), (_LANGUAGE, code)])}"
+        kept = {name: value for name, value in self._queried.items() if name in OPENS}
+        return f"?{urlencode(kept | {_LANGUAGE: code})}"
+
+    @property
+    def _queried(self) -> dict[str, str]:
+        """The query's arguments; unlike Tornado's own methods, this reads any bytes, as the page of an error must."""
+        return dict(parse_qsl(self.request.query))
 
     def log_exception(self, *exc_info: Any) -> None:
         """Do nothing: `to_user_error` logs the error under the id that the user sees."""

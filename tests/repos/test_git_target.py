@@ -13,7 +13,7 @@ import pytest
 
 from pangeo_binder.addresses import PUBLIC, AddressRules, is_public, make_rules
 from pangeo_binder.builders.checkout import check_out
-from pangeo_binder.errors import BuildFailed, RepoNotFound
+from pangeo_binder.errors import BuildFailed, HostUnavailable, RepoNotFound
 from pangeo_binder.git import Git, GitAccess
 from pangeo_binder.git_target import TargetRefused, parse_target
 from pangeo_binder.model import Repo, RepoRef
@@ -131,7 +131,7 @@ async def test_git_contacts_the_checked_addresses_only(servers: Servers, host: s
     "host", ["127.0.0.1", "localhost", "internal.example", "metadata.example", "[::1]", "[::ffff:127.0.0.1]"]
 )
 async def test_git_does_not_contact_a_private_address(servers: Servers, host: str) -> None:
-    with pytest.raises(RepoNotFound, match="cannot be reached from this binder"):
+    with pytest.raises(HostUnavailable, match="cannot be reached from this binder"):
         await list_refs(servers.url(host), ACCESS)
     assert servers.contacted == set()
 
@@ -141,9 +141,9 @@ async def test_git_does_not_contact_a_private_address(servers: Servers, host: st
 )
 async def test_a_redirect_leads_to_no_private_address(servers: Servers, host: str) -> None:
     for url in (servers.url("public.example", f"to/{host}/git/sea"), servers.url("127.0.0.2", f"to/{host}/git/sea")):
-        with pytest.raises(RepoNotFound, match="cannot be reached from this binder"):
+        with pytest.raises(HostUnavailable, match="cannot be reached from this binder"):
             await list_refs(url, ACCESS)
-        with pytest.raises(RepoNotFound, match="cannot be reached from this binder"):
+        with pytest.raises(HostUnavailable, match="cannot be reached from this binder"):
             await fetched(url, "a" * 40, servers.folder / quote(url, safe=""))
     assert servers.contacted == {"127.0.0.2"}
 
@@ -221,7 +221,7 @@ async def test_ssh_connects_to_the_checked_address() -> None:
     assert command.env["GIT_SSH_COMMAND"].endswith(" -oHostName=127.0.0.2 -oHostKeyAlias=public.example")
     assert command.env["GIT_ALLOW_PROTOCOL"] == "ssh"
     for url in ("git@internal.example:org/sea.git", "ssh://git@127.0.0.1/org/sea.git"):
-        with pytest.raises(RepoNotFound):
+        with pytest.raises(HostUnavailable):
             await Git(url, ACCESS).reach()
 
 
@@ -230,7 +230,7 @@ async def test_the_operator_names_private_hosts(servers: Servers) -> None:
         provider = GitProvider(addresses=rules)
         spec = f"{quote(servers.url('localhost'), safe='')}/main"
         assert (await provider.resolve(provider.parse(spec))).revision
-    with pytest.raises(RepoNotFound):
+    with pytest.raises(HostUnavailable):
         await list_refs(servers.url("127.0.0.1"), GitAccess(addresses=make_rules(["localhost"])))
 
 
@@ -239,13 +239,13 @@ async def test_a_host_of_short_links_may_be_private(servers: Servers) -> None:
     make_repository(servers.folder / "org" / "sea", {})
     assert (await provider.resolve(provider.parse("org/sea/main"))).revision
     redirecting = GitHubProvider(servers.url("localhost", "to/127.0.0.1/git"))
-    with pytest.raises(RepoNotFound):
+    with pytest.raises(HostUnavailable):
         await redirecting.resolve(redirecting.parse("org/sea/main"))
 
 
 async def test_with_a_proxy_names_may_be_unknown_here(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     url = servers.url("unknown.invalid")
-    with pytest.raises(RepoNotFound):
+    with pytest.raises(HostUnavailable):
         await list_refs(url, ACCESS)
     monkeypatch.setenv("http_proxy", servers.url("127.0.0.1", ""))
     # the proxy answers, although as a simple server it does not know the path

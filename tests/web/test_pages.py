@@ -145,7 +145,7 @@ async def test_previews_of_links_name_the_repository(web: WebApp, http: aiohttp.
         page = await response.text()
     shown = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]*)">', page))
     assert shown["title"] == "Launch sea&lt;img&gt;"
-    assert shown["description"].startswith("Open https://example.org/sea&lt;img&gt; at a&amp;b&#34;c as a running")
+    assert shown["description"].startswith("https://example.org/sea&lt;img&gt; at a&amp;b&#34;c: a running notebook")
     assert shown["image"].startswith(f"{url}/static/social.png?v=")
     async with http.get(shown["image"]) as response:
         assert response.status == 200 and response.content_type == "image/png"
