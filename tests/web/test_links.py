@@ -1,0 +1,180 @@
+"""Run the table of links through the pages, the commands, and the form in a browser."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from click.testing import CliRunner, Result
+
+from pangeo_binder.cli.badge import badge
+from pangeo_binder.cli.explain import explain
+from pangeo_binder.cli.launch import _addresses
+from pangeo_binder.cli.reporef import read_repo
+from pangeo_binder.errors import RepoNotFound, UserError
+from pangeo_binder.git import Git, GitAccess
+from pangeo_binder.repos.registry import make_providers
+from tests.web.links import BAD, BAD_FILES, BAD_PATHS, GOOD, INTERNAL, OLD, PASTED, Means
+from tests.web.webapp import SmallLaunch, WebApp, exactly
+
+HUB = "http://hub.example"
+
+
+def test_the_table_is_large() -> None:
+    assert len(GOOD) + len(OLD) + len(BAD) + len(BAD_PATHS) + 2 * len(BAD_FILES) + len(INTERNAL) + len(PASTED) > 500
+
+
+@pytest.fixture
+def url(web: WebApp) -> str:
+    """The address of a binder with all kinds of repositories."""
+    return web.start(SmallLaunch([]), providers=make_providers())
+
+
+async def page(http: aiohttp.ClientSession, address: str) -> tuple[int, str]:
+    """Return the status and the text of a page; `address` goes out as it is written."""
+    async with http.get(exactly(address), allow_redirects=False) as response:
+        assert not response.headers.get("Location")
+        return response.status, await response.text()
+
+
+async def test_pages_read_good_links(url: str, http: aiohttp.ClientSession) -> None:
+    for link, means in GOOD.items():
+        status, text = await page(http, f"{url}/v2/{link}")
+        opens = re.search(r'data-urlpath="([^"]*)"', text)
+        assert status == 200 and opens and html.unescape(opens[1]) == means.opens, link
+        assert f">{html.escape(means.url)}<" in text and f"at <code>{html.escape(means.ref)}</code>" in text, link
+
+
+async def test_pages_refuse_bad_links(url: str, http: aiohttp.ClientSession) -> None:
+    for link in BAD:
+        status, text = await page(http, f"{url}/v2/{link}")
+        assert status in (400, 404) and "data-stream" not in text and "secret" not in text, link
+
+
+async def test_pages_lead_out_of_no_session(url: str, http: aiohttp.ClientSession) -> None:
+    queries = [f"urlpath={path}" for path in BAD_PATHS]
+    queries += [f"{name}={path}" for name in ("labpath", "filepath") for path in BAD_FILES]
+    for query in queries:
+        status, text = await page(http, f"{url}/v2/gh/org/repo/main?{query}")
+        assert status == 400 and "data-stream" not in text, query
+
+
+async def test_old_links_redirect_to_new_ones(url: str, http: aiohttp.ClientSession) -> None:
+    for link, new in OLD.items():
+        async with http.get(exactly(f"{url}/repo/{link}"), allow_redirects=False) as response:
+            assert response.status == 302 and response.headers["Location"] == f"/v2/{new}", link
+
+
+def run(command: Any, *arguments: str) -> Result:
+    result = CliRunner().invoke(command, list(arguments))
+    assert result.exit_code == 0 or isinstance(result.exception, UserError | SystemExit), result.exception
+    return result
+
+
+def test_commands_read_good_links() -> None:
+    for link, means in GOOD.items():
+        stream, path = _addresses(f"{HUB}/v2/{link}", "", "", "")
+        assert stream == f"{HUB}/build/{link.partition('?')[0]}" and path == means.opens, link
+        named = read_repo(f"{HUB}/v2/{link}")
+        assert Means(named.repo.provider, named.repo.url, named.repo.ref, means.opens) == means, link
+        # the binder reads the rewritten link in the same way
+        stream, path = _addresses(f"{HUB}/v2/{link}", "", HUB, "")
+        assert _meaning(stream) == means[:3] and path == means.opens, link
+        shown = named.link(HUB)
+        assert _meaning(shown) == means[:3] and _addresses(shown, "", "", "")[1] == means.opens, link
+
+
+def _meaning(address: str) -> tuple[str, str, str]:
+    _, _, kind, spec = address.removeprefix(HUB).partition("?")[0].split("/", 3)
+    provider = next(each for each in make_providers() if each.name == kind)
+    ref = provider.parse(spec)
+    return ref.provider, ref.url, ref.ref
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty current directory, because the commands also read folders."""
+    monkeypatch.chdir(tmp_path)
+    yield
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_commands_refuse_bad_links() -> None:
+    local = {link for link in BAD if link.startswith(("git/file%3A%2F%2F", "git/%2F"))}  # folders are the user's own
+    for link in BAD:
+        if link in local:
+            continue
+        for command, options in ((badge, ("--hub", HUB)), (explain, ())):
+            for text in (link, f"{HUB}/v2/{link}"):
+                result = run(command, *options, "--", text)
+                assert result.exit_code == 1 and not result.stdout and "secret" not in str(result.exception), (
+                    command.name,
+                    text,
+                )
+        with pytest.raises(UserError):
+            _addresses(f"{HUB}/v2/{link}", "", HUB, "")
+
+
+def test_commands_lead_out_of_no_session() -> None:
+    queries = [f"urlpath={path}" for path in BAD_PATHS]
+    queries += [f"{name}={path}" for name in ("labpath", "filepath") for path in BAD_FILES]
+    for query in queries:
+        link = f"{HUB}/v2/gh/org/repo/main?{query}"
+        for hub in ("", HUB):
+            with pytest.raises(UserError):
+                _addresses(link, "", hub, "")
+        assert run(badge, "--hub", HUB, "--", link).exit_code == 1, query
+    for path in ("//evil.example", "\\\\evil.example", "http:evil", "javascript:x", "../hub", "a\tb", "\n//evil"):
+        assert run(badge, "--hub", HUB, "--urlpath", path, "gh/org/repo").exit_code == 1, path
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_commands_read_pasted_addresses() -> None:
+    for text, link in PASTED.items():
+        result = run(badge, "--hub", HUB, "--", text)
+        target = re.search(r"\]\(([^)]*)\)$", result.stdout.strip())
+        assert (target[1] if target else "") == (f"{HUB}/v2/{link}" if link else ""), text
+        explained = run(explain, "--", text)
+        assert (explained.exit_code == 0) is bool(link), text
+        if link and "/v2/" not in text:
+            assert _addresses(text, "", HUB, "")[0] == f"{HUB}/build/{link.partition('?')[0]}", text
+
+
+async def test_git_contacts_no_private_network() -> None:
+    for address in INTERNAL:
+        with pytest.raises(RepoNotFound, match="cannot be reached from this binder"):
+            await Git(address, GitAccess()).reach()
+
+
+@pytest.mark.browser
+async def test_the_form_reads_pasted_addresses(url: str, chromium: Any) -> None:
+    script = """async (texts) => {
+        const form = document.getElementById("maker");
+        const made = [];
+        for (const text of texts) {
+            form.reset();
+            form.elements.repo.value = text;
+            form.elements.repo.dispatchEvent(new Event("change", { bubbles: true }));
+            made.push(document.getElementById("made-url").value);
+        }
+        return made;
+    }"""
+    context = await chromium.new_context()
+    try:
+        tab = await context.new_page()
+        await tab.goto(url)
+        made = await tab.evaluate(script, list(PASTED))
+    finally:
+        await context.close()
+    wrong = {
+        text: (found, link)
+        for (text, link), found in zip(PASTED.items(), made, strict=True)
+        if found != (f"{url}/v2/{link}" if link else "")
+    }
+    assert not wrong, json.dumps(wrong, indent=1)
