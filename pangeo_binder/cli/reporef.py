@@ -76,6 +76,8 @@ def read_repo(text: str, ref: str = "") -> Named:
     found = None if is_other else read_address(text, forms)
     if found is None and kind not in providers and must_be_known(text):
         raise BadLink("The address does not name a repository of a known kind.", _HINT)
+    if found is None and kind in providers and not forms[kind].default_ref:
+        return Named(providers[kind].parse(text.partition("/")[2]))
     if found is None:
         return Named(_typed(text, ref))
     form = forms[found.kind]

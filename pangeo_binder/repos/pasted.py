@@ -110,7 +110,7 @@ def must_be_known(text: str) -> bool:
 
 
 def read_address(text: str, forms: Mapping[str, ProviderForm]) -> Pasted | None:
-    """Return what `text` names, or None if it is no address. `forms` are those of the kinds, by their names."""
+    """Return what `text` names, or None if that is not an address. `forms` are those of the kinds, by their names."""
     if _SNIPPET.search(text):
         target = _BADGE_TARGET.search(text)
         text = target[0].replace("&amp;", "&") if target else ""

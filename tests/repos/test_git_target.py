@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import pytest
 
 from pangeo_binder.addresses import PUBLIC, AddressRules, is_public, make_rules
 from pangeo_binder.builders.checkout import check_out
-from pangeo_binder.errors import BuildFailed, RepoNotFound
+from pangeo_binder.errors import BuildFailed, HostUnavailable, RepoNotFound
 from pangeo_binder.git import Git, GitAccess
 from pangeo_binder.git_target import TargetRefused, parse_target
 from pangeo_binder.model import Repo, RepoRef
@@ -255,6 +256,30 @@ async def test_with_a_proxy_names_may_be_unknown_here(servers: Servers, monkeypa
     monkeypatch.setenv("no_proxy", "unknown.invalid")
     reached = await Git(url, ACCESS).reach()
     assert reached.targets[0].addresses == ("192.0.2.1",)
+
+
+async def test_an_old_git_which_ignores_the_addresses_is_not_used(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pangeo_binder.git._LEAST_VERSION", (99, 0))
+    with pytest.raises(HostUnavailable, match="cannot read repositories"):
+        await list_refs(servers.url("public.example"), ACCESS)
+    assert servers.contacted == set()
+
+
+class IPv6Server(ThreadingHTTPServer):
+    """Server on IPv6's loopback."""
+
+    address_family = socket.AF_INET6
+
+
+async def test_an_address_of_ipv6_in_a_url(servers: Servers) -> None:
+    (server := IPv6Server(("::1", 0), Recorder)).contacted = set()  # type: ignore[attr-defined]
+    with serving(server):
+        url = f"http://[::1]:{server.server_port}/git/sea"
+        assert (await list_refs(url, GitAccess(addresses=make_rules(networks=["::1/128"])))).commits
+        with pytest.raises(RepoNotFound):
+            await list_refs(url, ACCESS)
 
 
 def test_a_users_own_machine_has_no_such_rules() -> None:

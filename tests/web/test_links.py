@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import aiohttp
 import pytest
@@ -19,6 +20,8 @@ from pangeo_binder.cli.launch import _addresses
 from pangeo_binder.cli.reporef import read_repo
 from pangeo_binder.errors import RepoNotFound, UserError
 from pangeo_binder.git import Git, GitAccess
+from pangeo_binder.repos.base import ProviderForm
+from pangeo_binder.repos.pasted import read_address, repository_in
 from pangeo_binder.repos.registry import make_providers
 from tests.web.links import BAD, BAD_FILES, BAD_PATHS, GOOD, INTERNAL, OLD, PASTED, Means
 from tests.web.webapp import SmallLaunch, WebApp, exactly
@@ -152,6 +155,84 @@ async def test_git_contacts_no_private_network() -> None:
             await Git(address, GitAccess()).reach()
 
 
+ARCHIVES = {
+    "zenodo": ProviderForm(
+        "Zenodo",
+        "10.5281/zenodo.3242074",
+        default_ref="",
+        detect=r"^(?:(?:doi:|https?://doi\.org/)?(?<repo>10\.5281/zenodo\.\d+)|https?://zenodo\.org/records?/\d+.*)$",
+    ),
+    "doi": ProviderForm(
+        "DOI", "10.1/x", default_ref="", detect=r"^(?:doi:|https?://(?:dx\.)?doi\.org/)?(?<repo>10\..+)$"
+    ),
+}
+ARCHIVED = {
+    "10.5281/zenodo.3242074": ("zenodo", "10.5281/zenodo.3242074"),
+    "doi:10.5281/zenodo.3242074": ("zenodo", "10.5281/zenodo.3242074"),
+    "https://doi.org/10.5281/zenodo.3242074": ("zenodo", "10.5281/zenodo.3242074"),
+    "https://zenodo.org/records/3242074": ("zenodo", "https://zenodo.org/records/3242074"),
+    "https://zenodo.org/record/3242074#x": ("zenodo", "https://zenodo.org/record/3242074#x"),
+    "https://dx.doi.org/10.7910/DVN/TJCLKP": ("doi", "10.7910/DVN/TJCLKP"),
+    "10.6084/m9.figshare.9782777.v3": ("doi", "10.6084/m9.figshare.9782777.v3"),
+    "https://mybinder.org/v2/zenodo/10.5281/zenodo.3242074/": ("zenodo", "10.5281/zenodo.3242074"),
+    "https://mybinder.org/v2/zenodo/10.5281/zenodo.3242074/?labpath=a.ipynb": ("zenodo", "10.5281/zenodo.3242074"),
+    "https://github.com/org/repo": ("gh", "org/repo"),
+    "https://gitlab.com/10.5281/zenodo.1": ("gl", "10.5281/zenodo.1"),
+}
+"""Addresses of records, which kinds without refs detect."""
+
+
+def test_kinds_without_refs_detect_records() -> None:
+    forms = {provider.name: provider.form for provider in make_providers()} | ARCHIVES
+    for text, (kind, repo) in ARCHIVED.items():
+        found = read_address(text, forms)
+        assert found and (found.kind, repository_in(found.repo, forms[found.kind])) == (kind, repo), text
+
+
+@pytest.mark.browser
+async def test_the_form_detects_records(url: str, chromium: Any) -> None:
+    forms = [(provider.name, provider.form) for provider in make_providers()] + list(ARCHIVES.items())
+    kinds = [
+        {"id": name, "detect": form.detect, "pattern": form.pattern, "ref": form.default_ref, "encode": form.url_encode}
+        for name, form in forms
+    ]
+    script = """async ([texts, kinds]) => {
+        const { read } = await import("/static/address.js");
+        return texts.map((text) => {
+            const found = read(text, kinds);
+            const { detect } = kinds.find(({ id }) => id === found?.kind) ?? {};
+            return [found?.kind, found?.repo.match(new RegExp(detect))?.groups?.repo ?? found?.repo];
+        });
+    }"""
+    found = await evaluated(chromium, url, script, [list(ARCHIVED), kinds])
+    assert dict(zip(ARCHIVED, map(tuple, found), strict=True)) == ARCHIVED
+
+
+@pytest.mark.browser
+async def test_the_browser_opens_the_path_unchanged_and_inside_the_session(url: str, chromium: Any) -> None:
+    good = sorted({means.opens for means in GOOD.values()})
+    bad = [unquote(path, errors="replace") for path in (*BAD_PATHS, *BAD_FILES)]
+    script = """async (paths) => {
+        const { inside, serverOf } = await import("/static/enter.js");
+        return paths.map((path) => inside(serverOf("/user/x"), path).href);
+    }"""
+    session = f"{url}/user/x/"
+    opened = await evaluated(chromium, url, script, [*good, *bad])
+    assert [unquote(each.removeprefix(session)) for each in opened[: len(good)]] == [unquote(path) for path in good]
+    assert all(each.startswith(session) for each in opened)
+
+
+async def evaluated(chromium: Any, url: str, script: str, given: Any) -> Any:
+    """Return what `script` returns for `given` on the landing page."""
+    context = await chromium.new_context()
+    try:
+        tab = await context.new_page()
+        await tab.goto(url)
+        return await tab.evaluate(script, given)
+    finally:
+        await context.close()
+
+
 @pytest.mark.browser
 async def test_the_form_reads_pasted_addresses(url: str, chromium: Any) -> None:
     script = """async (texts) => {
@@ -165,13 +246,7 @@ async def test_the_form_reads_pasted_addresses(url: str, chromium: Any) -> None:
         }
         return made;
     }"""
-    context = await chromium.new_context()
-    try:
-        tab = await context.new_page()
-        await tab.goto(url)
-        made = await tab.evaluate(script, list(PASTED))
-    finally:
-        await context.close()
+    made = await evaluated(chromium, url, script, list(PASTED))
     wrong = {
         text: (found, link)
         for (text, link), found in zip(PASTED.items(), made, strict=True)
