@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 
 from pangeo_binder.cli.badge import badge
 from pangeo_binder.cli.explain import explain
-from pangeo_binder.cli.launch import _addresses
+from pangeo_binder.cli.launch import LaunchFailed, _addresses, _print_event
 from pangeo_binder.cli.reporef import read_repo
+from pangeo_binder.cli.terminal import make_console
 from pangeo_binder.errors import RepoNotFound, UserError
 from pangeo_binder.git import Git, GitAccess
 from pangeo_binder.repos.base import ProviderForm
@@ -253,3 +254,16 @@ async def test_the_form_reads_pasted_addresses(url: str, chromium: Any) -> None:
         if found != (f"{url}/v2/{link}" if link else "")
     }
     assert not wrong, json.dumps(wrong, indent=1)
+
+
+def test_a_link_is_launched_at_its_own_binder_unless_another_is_named() -> None:
+    link = "https://mybinder.org/v2/gh/org/repo/dev?labpath=a.ipynb"
+    assert _addresses(link, "", "", "") == ("https://mybinder.org/build/gh/org/repo/dev", "lab/tree/a.ipynb")
+    assert _addresses(link, "", HUB, "") == (f"{HUB}/build/gh/org/repo/dev", "lab/tree/a.ipynb")
+    assert _addresses(link, "HEAD", "", "")[0] == "https://mybinder.org/build/gh/org/repo/HEAD"
+
+
+def test_the_command_says_how_to_launch_the_default_branch() -> None:
+    event = {"phase": "failed", "message": "No branch.\n", "hint": "Its branches are: dev.", "reason": "ref_not_found"}
+    with pytest.raises(LaunchFailed, match="branches are: dev. Or launch its default branch with --ref HEAD"):
+        _print_event(make_console(stderr=True), event)
