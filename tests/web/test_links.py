@@ -265,5 +265,5 @@ def test_a_link_is_launched_at_its_own_binder_unless_another_is_named() -> None:
 
 def test_the_command_says_how_to_launch_the_default_branch() -> None:
     event = {"phase": "failed", "message": "No branch.\n", "hint": "Its branches are: dev.", "reason": "ref_not_found"}
-    with pytest.raises(LaunchFailed, match="branches are: dev. Or launch its default branch with --ref HEAD"):
+    with pytest.raises(LaunchFailed, match=r"branches are: dev\. Or launch its default branch with --ref HEAD"):
         _print_event(make_console(stderr=True), event)
