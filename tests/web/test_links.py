@@ -94,6 +94,16 @@ def test_commands_read_good_links() -> None:
         assert _meaning(shown) == means[:3] and _addresses(shown, "", "", "")[1] == means.opens, link
 
 
+@pytest.mark.usefixtures("elsewhere")
+def test_badge_and_explain_read_good_links() -> None:
+    for link, means in GOOD.items():
+        explained = run(explain, "--", f"{HUB}/v2/{link}")
+        assert explained.exit_code == 0 and f" at {means.ref}\n" in explained.stdout, link
+        target = re.search(r"\]\(([^)]*)\)$", run(badge, "--hub", HUB, "--", f"{HUB}/v2/{link}").stdout.strip())
+        assert target and _meaning(target[1]) == means[:3], link
+        assert _addresses(target[1], "", "", "")[1] == means.opens, link
+
+
 def _meaning(address: str) -> tuple[str, str, str]:
     _, _, kind, spec = address.removeprefix(HUB).partition("?")[0].split("/", 3)
     provider = next(each for each in make_providers() if each.name == kind)
