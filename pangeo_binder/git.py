@@ -70,6 +70,12 @@ class GitAccess:
         return EVERYWHERE if self.allow_local else self.addresses
 
 
+_LEAST_VERSION = (2, 37)  # of http.curloptResolve, see its release notes
+_VERSION = re.compile(r"\d+")
+_found: dict[str, tuple[int, ...]] = {}
+"""The version of git, once it is known."""
+
+
 def is_local(url: str) -> bool:
     """Return whether `url` names a directory of this machine."""
     return url.startswith(("/", "file://"))
@@ -121,6 +127,16 @@ def _protocols(url: str, access: GitAccess, targets: tuple[Target, ...]) -> str:
     return f"file:{network}" if access.allow_local and is_local(url) else network
 
 
+async def _check_version() -> None:
+    """Refuse to use a git that ignores the setting with checked addresses. Raises HostUnavailable."""
+    if "version" not in _found:
+        command = Command(("git", "--version"), inherited(), Path("/"), 30)
+        _found["version"] = tuple(map(int, _VERSION.findall((await capture(command)).out)[:2]))
+    if _found["version"] < _LEAST_VERSION:
+        log.error("git is older than %s, so links are not read", ".".join(map(str, _LEAST_VERSION)))
+        raise HostUnavailable("This binder cannot read repositories.", "Tell its operator that its git is too old.")
+
+
 @dataclass(frozen=True, slots=True)
 class Git:
     """Git, bound to one repository URL. It contacts a server only after `reach`, unless all addresses are allowed."""
@@ -135,10 +151,12 @@ class Git:
         if self.access.rules.everywhere:
             return self
         try:
-            return replace(self, targets=(await find_target(self.url, self.access.rules),))
+            target = await find_target(self.url, self.access.rules)
         except OSError as error:
             log.info("Git may not contact %s: %s", self.url, error)
             raise self.unreachable_error() from None
+        await _check_version()
+        return replace(self, targets=(target,))
 
     async def redirected(self, said: str) -> Git | None:
         """Return git at the URL to which the server redirects, if git's message `said` reports a redirect; else None.

@@ -56,14 +56,14 @@ class Target:
         """Return git's settings by which it contacts no other server by http. See git-config(1) and CURLOPT_RESOLVE."""
         # also keeps dumb servers from naming another server for objects: http-alternates count as redirects
         settings = ("http.followRedirects=false",)
-        if self.protocol == "ssh" or not self.addresses:
+        if self.protocol == "ssh" or not self.addresses or _is_number(self.host):
             return settings
         numbers = ",".join(f"[{each}]" if ":" in each else each for each in self.addresses)
         return (*settings, f"http.curloptResolve={self.host}:{self.port}:{numbers}")
 
     def ssh_options(self) -> str:
         """Return ssh's options by which it contacts the first address; see ssh_config(5)."""
-        return f" -oHostName={self.addresses[0]} -oHostKeyAlias={self.host}" if self.addresses else ""
+        return f" -oHostName={self.addresses[0]} -oHostKeyAlias={self.host.strip('[]')}" if self.addresses else ""
 
 
 def parse_target(url: str) -> Target:
@@ -82,6 +82,10 @@ def _host(text: str) -> str:
     if _NUMERIC.fullmatch(text) and not _PLAIN_IPV4.fullmatch(text):
         raise TargetRefused("an address in a form that programs read differently")
     return text.lower()
+
+
+def _is_number(host: str) -> bool:
+    return host.startswith("[") or _PLAIN_IPV4.fullmatch(host) is not None
 
 
 async def find_target(url: str, rules: AddressRules) -> Target:
@@ -132,7 +136,7 @@ def _check(url: str, rules: AddressRules) -> None:
     host = target.host.strip("[]")
     if target.protocol == "ssh":
         raise TargetRefused("a redirect to another protocol")
-    if (_PLAIN_IPV4.fullmatch(host) or ":" in host) and not rules.trusts(host) and not _allows(host, rules):
+    if _is_number(target.host) and not rules.trusts(host) and not _allows(host, rules):
         raise TargetRefused(f"a redirect to {host}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .reporef import FORMATS, BadgeFormat, badge_text, check_hub, link, local_hub, parse_repo
+from .reporef import FORMATS, BadgeFormat, badge_text, check_hub, local_hub, read_repo
 
 
 @click.command()
@@ -16,7 +16,8 @@ from .reporef import FORMATS, BadgeFormat, badge_text, check_hub, link, local_hu
 def badge(repo: str, ref: str, hub: str, urlpath: str, form: BadgeFormat) -> None:
     """Print the badge that launches REPO, to paste into a README.
 
-    REPO is gh/org/repo, gl/org/repo or git/<quoted address>, each with or without /ref, an address, or a folder.
+    REPO is gh/org/repo, gl/org/repo or git/<quoted address>, each with or without /ref, a folder, or any address that
+    the form on the front page reads: a file on GitHub, a pull request, a gist, a link or badge of another binder.
 
     \b
     Examples:
@@ -24,4 +25,4 @@ def badge(repo: str, ref: str, hub: str, urlpath: str, form: BadgeFormat) -> Non
       pangeo-binder badge https://example.org/org/repo --urlpath lab/tree/index.ipynb --format html
     """
     base = check_hub(hub) if hub else local_hub()
-    click.echo(badge_text(base, link(base, parse_repo(repo, ref), urlpath), form))
+    click.echo(badge_text(base, read_repo(repo, ref).link(base, urlpath), form))

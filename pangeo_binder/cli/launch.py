@@ -48,6 +48,9 @@ class LaunchFailed(UserError):
 def launch(repo: str, ref: str, hub: str, urlpath: str, state_dir: Path, open_page: bool) -> None:
     """Launch REPO, a repository's address or a launch link, and print the server's address.
 
+    A launch link is launched at its own binder, or at the one given with --hub. An address may also be that of a file,
+    a branch or a request on GitHub or GitLab, of a gist, or of a notebook on nbviewer.
+
     The printed address contains the server's token: anyone with the address can use your session. A binder with a
     token of its own takes it from the state directory, from the given address (`?token=`), or with --hub from the
     variable PANGEO_BINDER_TOKEN.
@@ -86,27 +89,26 @@ def _token(repo: str, hub: str, stream: str, state_dir: Path) -> str:
 
     from .reporef import login_token
 
-    given = repo if _is_link(repo) else hub
+    at_link = _is_link(repo) and not hub
+    given = repo if at_link else hub
     in_address = parse_qs(urlsplit(given).query).get("token", [""])[-1]
-    from_environment = "" if _is_link(repo) else os.environ.get("PANGEO_BINDER_TOKEN", "")
+    from_environment = "" if at_link else os.environ.get("PANGEO_BINDER_TOKEN", "")
     return in_address or login_token(stream, state_dir) or from_environment
 
 
 def _addresses(repo: str, ref: str, hub: str, urlpath: str) -> tuple[str, str]:
     """Return the event stream's address and what to open in the session."""
-    from urllib.parse import parse_qs
-
-    from ..web.urlpath import urlpath_of
-    from .reporef import build_link, check_hub, parse_repo
+    from ..web.urlpath import paths_in, urlpath_of
+    from .reporef import build_link, check_hub, read_repo
 
     address, _, query = repo.partition("#")[0].partition("?")
-    if _is_link(repo):
+    if _is_link(repo) and not (hub or ref):
         base, _, spec = address.partition("/v2/")
-        asked = parse_qs(query)
-        in_link = (asked.get(name, [""])[-1] for name in ("urlpath", "labpath", "filepath"))
-        path = urlpath_of(urlpath, "", "") if urlpath else urlpath_of(*in_link)
+        path = urlpath_of(urlpath, "", "") if urlpath else urlpath_of(*paths_in(query))
         return f"{check_hub(base)}/build/{spec}", path
-    return build_link(check_hub(hub), parse_repo(repo, ref)), urlpath_of(urlpath, "", "")
+    base = hub or address.partition("/v2/")[0]
+    named = read_repo(repo, ref)
+    return build_link(check_hub(base), named.repo), urlpath_of(urlpath or named.urlpath, named.labpath, "")
 
 
 def _follow(console: Console, stream: str, token: str) -> dict[str, Any]:
@@ -134,8 +136,10 @@ def _print_event(console: Console, event: dict[str, Any]) -> None:
     """Print an event's message. Raises LaunchFailed if the event is a failure."""
     message = str(event.get("message", "")).rstrip()
     if event["phase"] == "failed":
-        needs_token = event.get("reason") == "login_required"
-        raise LaunchFailed(message, _LOGIN_HINT if needs_token else str(event.get("hint", "")))
+        hint, reason = str(event.get("hint", "")), event.get("reason")
+        if reason == "ref_not_found":
+            hint = f"{hint} Or launch its default branch with --ref HEAD.".strip()
+        raise LaunchFailed(message, _LOGIN_HINT if reason == "login_required" else hint)
     if message:
         console.print(message, markup=False, highlight=False)
 

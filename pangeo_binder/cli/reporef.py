@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -40,13 +41,60 @@ def check_hub(text: str) -> str:
     return text.partition("#")[0].partition("?")[0]
 
 
-def parse_repo(text: str, ref: str = "") -> RepoRef:
-    """Return the repository that `text` names. `ref` overrides a ref in `text`; the default is `HEAD`.
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A repository as a user names it, and what its address opens in the session."""
 
-    Raises BadLink if `text` names no repository.
+    repo: RepoRef
+    urlpath: str = ""
+    labpath: str = ""
+
+    def link(self, base_url: str, urlpath: str = "") -> str:
+        """Return its launch link at the binder `base_url`; `urlpath` wins over the address. Raises BadPath."""
+        from ..web.urlpath import urlpath_of
+
+        opens = ("urlpath", urlpath or self.urlpath) if urlpath or self.urlpath else ("labpath", self.labpath)
+        urlpath_of(urlpath or self.urlpath, self.labpath, "")
+        query = f"?{opens[0]}={quote(opens[1], safe='')}" if opens[1] else ""
+        return f"{link(base_url, self.repo)}{query}"
+
+
+def read_repo(text: str, ref: str = "") -> Named:
+    """Return what `text` names: a repository in the forms of links, a folder, or any address that the form reads too.
+
+    `ref` overrides a ref in `text`; the default is `HEAD`. Raises BadLink if `text` names no repository.
     """
-    kind, repository, written_ref = _split(text.strip())
+    from ..repos.pasted import is_address, must_be_known, read_address, repository_in
+    from ..repos.registry import make_providers
+    from ..web.urlpath import paths_in
+
+    text = text.strip()
+    providers = {provider.name: provider for provider in make_providers(allow_local=True)}
+    forms = {name: provider.form for name, provider in providers.items()}
+    kind = text.partition("/")[0]
+    is_other = kind in providers or not is_address(text) or (":" not in text and _folder(text) is not None)
+    found = None if is_other else read_address(text, forms)
+    if found is None and kind not in providers and must_be_known(text):
+        raise BadLink("The address does not name a repository of a known kind.", _HINT)
+    if found is None and kind in providers and not forms[kind].default_ref:
+        return Named(providers[kind].parse(text.partition("/")[2]))
+    if found is None:
+        return Named(_typed(text, ref))
+    form = forms[found.kind]
+    repository = quote(repository_in(found.repo, form), safe="" if form.url_encode else "/")
+    spec = f"{repository}/{quote(ref or found.ref or form.default_ref, safe='/')}" if form.default_ref else repository
+    urlpath, labpath, filepath = paths_in(found.query)
+    return Named(providers[found.kind].parse(spec), urlpath, labpath or filepath or found.path)
+
+
+def _typed(text: str, ref: str) -> RepoRef:
+    kind, repository, written_ref = _split(text)
     return _provider(kind).parse(f"{repository}/{quote(ref or written_ref or 'HEAD', safe='/')}")
+
+
+def parse_repo(text: str, ref: str = "") -> RepoRef:
+    """Return the repository that `text` names, as `read_repo` does. Raises BadLink."""
+    return read_repo(text, ref).repo
 
 
 def link(base_url: str, repo: RepoRef, urlpath: str = "") -> str:
@@ -128,11 +176,20 @@ def _split(text: str) -> tuple[str, str, str]:
     elif "://" in text or ":" in kind:
         url, ref = text, ""
     else:
-        folder = Path(text).expanduser()
-        if not text or not folder.is_dir():
+        folder = _folder(text)
+        if folder is None:
             raise BadLink(f"`{text}` is neither a repository's address nor a folder on this machine.", _HINT)
-        url, ref = str(folder.resolve()), ""
+        url, ref = str(folder), ""
     return "git", quote(url, safe=""), ref
+
+
+def _folder(text: str) -> Path | None:
+    """Return the folder of this machine that `text` names; None if there is none."""
+    try:
+        folder = Path(text).expanduser()
+        return folder.resolve() if text and folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # a name too long, an unknown user, or a null character
+        return None
 
 
 def _split_hosted(kind: str, text: str) -> tuple[str, str]:

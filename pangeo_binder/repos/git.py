@@ -36,6 +36,8 @@ _LOCAL_FORM_PATTERN = rf"{_FORM_PATTERN}|^(file://)?/."
 _REF = re.compile(r"(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))\w[\w./+@=#,!%-]*(?<![./])")
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"(?=.*[0-9])[0-9a-f]{7,39}")
+_TWICE = re.compile(r"%(?:2F|3A)", re.IGNORECASE)
+"""A slash or colon that is still quoted: some badges are quoted twice."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443", "ssh": ":22"}
 
 _LINK_HINT = "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
@@ -55,7 +57,8 @@ class GitRefs(Provider):
 
     def read_ref(self, quoted: str) -> str:
         """Return the ref that a link's quoted last part names, or `HEAD` if it is empty. Raises BadLink."""
-        ref = unquote(quoted).strip("/") or "HEAD"
+        ref = unquote(quoted)
+        ref = (unquote(ref) if _TWICE.search(ref) else ref).strip("/") or "HEAD"
         if len(ref) > 255 or not _REF.fullmatch(ref):
             raise BadLink("The link's branch, tag or commit is not a valid git name.", self.link_hint)
         return ref
@@ -118,7 +121,9 @@ class GitProvider(GitRefs):
     def parse(self, spec: str) -> RepoRef:
         quoted_url, _, quoted_ref = spec.partition("/")
         ref = self.read_ref(quoted_ref)
-        return RepoRef(self.name, _validate(unquote(quoted_url), self._access), ref)
+        url = unquote(quoted_url)
+        url = unquote(url) if "://" not in url and _TWICE.search(url) else url
+        return RepoRef(self.name, _validate(url, self._access), ref)
 
 
 def _validate(url: str, access: GitAccess) -> str:

@@ -50,7 +50,7 @@ class GitLabProvider(GitRefs):
 
     def parse(self, spec: str) -> RepoRef:
         quoted_project, _, quoted_ref = spec.partition("/")
-        project = unquote(quoted_project).strip("/").removesuffix(".git")
+        project = unquote(unquote(quoted_project)).strip("/").removesuffix(".git")  # some badges are quoted twice
         if not _PROJECT.fullmatch(project):
             raise BadLink("The link does not name a GitLab project.", self.link_hint)
         return RepoRef(self.name, self._host.url(project), self.read_ref(quoted_ref))

@@ -25,7 +25,7 @@ from .failure import to_user_error
 from .language import Language, choose, read_languages
 from .limits import Caller, LimitChecker, host_of, network_of
 from .login import PARAMETER, Login, LoginRequired, without_token
-from .urlpath import OPENS
+from .urlpath import OPENS, BadPath, paths_in
 
 _LINK_CHARACTERS = 8192
 """The maximum length of a link: room for a URL of 2,048 characters, each of them percent-encoded, and a ref."""
@@ -209,8 +209,11 @@ class BaseHandler(RequestHandler):
 
     def _in_language(self, code: str) -> str:
         """Return the query of this page's address in the language with the code `code`; others' queries hold tokens."""
-        kept = {name: value for name, value in self._queried.items() if name in OPENS}
-        return f"?{urlencode(kept | {_LANGUAGE: code})}"
+        try:
+            paths = dict(zip(OPENS, paths_in(self.request.query), strict=True))
+        except BadPath:  # this is then the page that says so
+            paths = {}
+        return f"?{urlencode({name: path for name, path in paths.items() if path} | {_LANGUAGE: code})}"
 
     @property
     def _queried(self) -> dict[str, str]:

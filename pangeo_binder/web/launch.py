@@ -13,7 +13,7 @@ from ..model import RepoRef
 from ..repos.base import Provider
 from ..repos.registry import provider_for
 from .handler import CONTENT_SECURITY_POLICY, BaseHandler
-from .urlpath import OPENS, notebook_of, urlpath_of
+from .urlpath import notebook_of, paths_in, urlpath_of
 
 
 class LaunchPage(BaseHandler):
@@ -25,7 +25,7 @@ class LaunchPage(BaseHandler):
         id_, spec = self.link("v2/")
         provider = provider_for(self.shared.context.providers, id_)
         ref = provider.parse(spec)
-        urlpath = urlpath_of(*self._asked().values())
+        urlpath = urlpath_of(*paths_in(self.request.query))
         build_token = self.shared.limits.issue(id_, spec)
         token = urlencode({"build_token": build_token})
         stream = f"{self.shared.context.base_url}build/{id_}/{spec}?{token}"
@@ -38,15 +38,12 @@ class LaunchPage(BaseHandler):
         shown["preview"] = self._preview_of(f"{id_}/{spec}", notebook_of(urlpath), build_token)
         self.page("launch.html", **shown, stream=stream, ask=self._must_ask(ref))
 
-    def _asked(self) -> dict[str, str]:
-        """Return the parameters of the link that say what to open; empty if absent."""
-        return {name: self.get_query_argument(name, "", strip=False) for name in OPENS}
-
     def _default_branch(self, provider: Provider, ref: RepoRef) -> str:
         """Return the same link for the default branch, which the page offers if the ref is missing; or ''."""
         if ref.ref == "HEAD" or not provider.form.default_ref:
             return ""
-        query = urlencode({name: value for name, value in self._asked().items() if value}, quote_via=quote)
+        asked = zip(("urlpath", "labpath", "filepath"), paths_in(self.request.query), strict=True)
+        query = urlencode([each for each in asked if each[1]], safe="", quote_via=quote)
         spec = provider.spec(replace(ref, ref="HEAD"))
         return f"{self.shared.context.base_url}v2/{provider.name}/{spec}{'?' if query else ''}{query}"
 

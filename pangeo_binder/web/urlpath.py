@@ -8,7 +8,7 @@ https://mybinder.readthedocs.io/en/latest/howto/user_interface.html
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_plus
 
 from ..errors import UserError
 
@@ -19,6 +19,9 @@ MAX_CHARACTERS = 4096
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 # the pages of JupyterLab, Notebook 7 and Voilà
 _NOTEBOOK = re.compile(r"(?:(?:lab|doc)(?:/workspaces/[^/]+)?/tree|notebooks|tree|voila/render)/(.+\.ipynb)")
+_TWICE = re.compile(r"%(?:2F|3F)", re.IGNORECASE)
+_OURS = re.compile(r"&(?:ask|token|lang)=[^&#]*")
+"""Parameters of the launch page, not of the path."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -50,11 +53,42 @@ def notebook_of(urlpath: str) -> str:
     return unquote(found[1]) if found else ""
 
 
+def paths_in(query: str) -> tuple[str, str, str]:
+    """Return `urlpath`, `labpath` and `filepath` of a link's query, which is quoted; each is empty if absent.
+
+    The first of a name counts, as in URLSearchParams. Raises BadPath if one is not UTF-8.
+    """
+    first: dict[str, str] = {}
+    rest = query
+    while rest:
+        part, _, after = rest.partition("&")
+        name, _, quoted = part.partition("=")
+        if name == "urlpath" and "?" in quoted and name not in first:
+            # a path with a query of its own that is not quoted, as in old badges: the rest of the link belongs to it
+            first[name] = _OURS.sub("", rest.partition("=")[2])
+            break
+        first.setdefault(name, _unquoted(quoted))
+        rest = after
+    return first.get("urlpath", ""), first.get("labpath", ""), first.get("filepath", "")
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return unquote_plus(text, errors="strict")
+    except UnicodeDecodeError:
+        raise BadPath("The path to open is not valid UTF-8.", "Check where the link comes from.") from None
+
+
+def _quoted_once(path: str) -> str:
+    """Return `path` without the second quoting that some badges have: then it holds `%2F` or `%3F` instead of `/`."""
+    return unquote(path) if _TWICE.search(path) and not {"/", "?"} & set(path) else path
+
+
 def urlpath_of(urlpath: str, labpath: str, filepath: str) -> str:
     """Return the path to open: `urlpath` wins, then `labpath`, then `filepath`, else JupyterLab. Raises BadPath."""
     if urlpath:
-        return validate(urlpath) or DEFAULT
-    file = labpath or filepath
+        return validate(_quoted_once(urlpath)) or DEFAULT
+    file = _quoted_once(labpath or filepath)
     if not file:
         return DEFAULT
     validate(file.replace(":", "_"))  # a file name may contain a colon: browsers never read it as a scheme here

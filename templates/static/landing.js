@@ -1,5 +1,5 @@
 // Update the launch link and its badges while the user fills in the form.
-import { read } from "./address.js";
+import { isAddress, read } from "./address.js";
 import { copy } from "./copy.js";
 import { gettext } from "./texts.js";
 
@@ -13,7 +13,7 @@ const provider = () => kindOf(field("provider").selectedOptions[0]);
 // Fill the other fields from the address of a file, a request or a launch link, and choose its kind of repository.
 function fill() {
   const text = field("repo").value.trim();
-  if (!text.includes(":")) return;
+  if (!isAddress(text)) return;
   const found = read(text, [...field("provider").options].map(kindOf));
   if (!found || (new RegExp(provider().pattern).test(text) && found.repo === text)) return;
   field("provider").value = found.kind;

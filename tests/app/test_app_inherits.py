@@ -25,6 +25,7 @@ from traitlets.config import Config
 from pangeo_binder import __version__
 from pangeo_binder.app import PangeoBinderHub
 from pangeo_binder.deploy.local.values import free_port
+from pangeo_binder.repos.registry import provider_for
 from pangeo_binder.web.handler import BaseHandler
 from pangeo_binder.web.limits import Limits
 
@@ -197,3 +198,16 @@ async def test_no_query_is_logged(started: Callable[[], PangeoBinderHub], caplog
         for path in ("/versions?secret=s3cret", "/nothing?secret=s3cret", "/v2/git/x/main?urlpath=s3cret"):
             await get(app, path)
     assert "/nothing" in caplog.text and "s3cret" not in caplog.text
+
+
+async def test_links_and_builds_reach_the_private_hosts_that_the_operator_names(
+    config: Config, started: Callable[[], PangeoBinderHub]
+) -> None:
+    config.PangeoBinderHub.internal_hosts = ["git.example.org"]
+    config.PangeoBinderHub.internal_networks = ["10.2.0.0/28"]
+    config.PangeoBinderHub.gitlab_address = "https://gitlab.example.org"
+    app = started()
+    built = app._builder.settings.git.addresses  # type: ignore[attr-defined]
+    for rules in (built, provider_for(app._providers, "git")._access.addresses):  # type: ignore[attr-defined]
+        assert {"git.example.org", "gitlab.example.org"} < rules.hosts and not rules.everywhere
+        assert rules.allows("10.2.0.7") and not rules.allows("10.3.0.7")

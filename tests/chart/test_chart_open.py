@@ -53,7 +53,7 @@ def test_a_release_with_the_default_values_has_nothing_unsafe_and_says_what_is_o
     [
         (("registry.pushSecret=", "registry.allowAnonymousPush=true"), "UNSAFE: the registry takes images without"),
         (("networkPolicies.apiServer.networks={10.0.0.0/8}",), "10.0.0.0/8 is wide: links can probe these ports"),
-        (("networkPolicies.gitNetworks={10.20.0.7/32}",), "The binder reaches every port of 10.20.0.7/32"),
+        (("networkPolicies.gitNetworks={10.20.0.7/32}",), "Builds and the binder reach every port of 10.20.0.7/32"),
         (("registry.networks={10.20.0.0/28}",), "Builds and the binder reach every port of 10.20.0.0/28"),
         (("registry.namespace=registry",), "reach every pod of the namespace registry"),
         (("launches.internet=false",), "Launches do not reach the internet."),

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from traitlets.config import Config
 
+from pangeo_binder.addresses import make_rules
 from pangeo_binder.deploy.kube import values as kube_values
+from pangeo_binder.deploy.kube.binder import configure_repositories
 from pangeo_binder.deploy.kube.values import KubeValues, read_values
 from pangeo_binder.hub.kube.settings import INTERNET_PORTS
 from pangeo_binder.policy.load import load_policy
@@ -198,6 +201,21 @@ def test_the_binder_reaches_git_servers_of_the_internet_and_of_the_operator(helm
     assert api == ("192.0.2.1/32", [], [443, 6443]) and tuple(ports) == INTERNET_PORTS
     opened = _binders_blocks(helm.template(*common, "-f", tmp_path / "more.yaml"))[:-1]
     assert opened == [("10.3.0.1/32", [], [8443]), ("10.1.0.0/28", [], []), ("10.2.0.0/28", [], [])]
+
+
+def test_private_git_servers_are_those_that_the_operator_names(helm: Helm, tmp_path: Path) -> None:
+    named = ("binder.repositories.internalHosts={git.example.org}", "networkPolicies.gitNetworks={10.2.0.0/28}")
+    for settings, hosts, networks in (((), set(), ()), (named, {"git.example.org"}, ("10.2.0.0/28",))):
+        manifests = helm.template("-f", EXAMPLES[0], *(word for setting in settings for word in ("--set", setting)))
+        (tmp_path / "values.yaml").write_text(one(manifests, "ConfigMap", "pangeo-binder")["data"]["values.yaml"])
+        binder = Config().PangeoBinderHub
+        configure_repositories(binder, read_values(tmp_path))
+        rules = make_rules(binder.internal_hosts, binder.internal_networks)
+        assert rules.hosts == hosts and not rules.everywhere
+        assert tuple(map(str, rules.networks)) == networks
+        policy = one(manifests, "NetworkPolicy", "builds")["spec"]
+        blocks = [peer["ipBlock"]["cidr"] for peer in _peers(policy) if "ipBlock" in peer]
+        assert [block for block in blocks if block in networks] == list(networks)
 
 
 def _internet(manifests: Manifests, policy: str) -> tuple[list[str], list[int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ import pytest
 
 from pangeo_binder.addresses import PUBLIC, AddressRules, is_public, make_rules
 from pangeo_binder.builders.checkout import check_out
-from pangeo_binder.errors import BuildFailed, HostUnavailable, RepoNotFound
+from pangeo_binder.errors import BuildFailed, HostUnavailable, RepoNotFound, UserError
 from pangeo_binder.git import Git, GitAccess
 from pangeo_binder.git_target import TargetRefused, parse_target
 from pangeo_binder.model import Repo, RepoRef
@@ -85,11 +87,16 @@ ACCESS = GitAccess(addresses=RULES)
 
 
 class Recorder(GitHandler):
-    """Handler that records which addresses were contacted."""
+    """Handler that records which addresses were contacted; it serves plain files below `/static/`."""
 
     def do_GET(self) -> None:
         self.server.contacted.add(self.connection.getsockname()[0])
+        self.server.paths.add(self.path.partition("?")[0])
         super().do_GET()
+
+    def translate_path(self, path: str) -> str:
+        name = path.partition("?")[0].removeprefix("/static/")
+        return str(Path(os.environ["GIT_PROJECT_ROOT"]) / name) if name != path else super().translate_path(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,7 @@ class Servers:
 
     port: int
     contacted: set[str]
+    paths: set[str]
     folder: Path
 
     def url(self, host: str, path: str = "git/sea") -> str:
@@ -113,9 +121,9 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers
     monkeypatch.setenv("GIT_PROJECT_ROOT", str(tmp_path))
     monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
     server = ThreadingHTTPServer(("0.0.0.0", 0), Recorder)
-    server.contacted = set()  # type: ignore[attr-defined]
+    server.contacted, server.paths = set(), set()  # type: ignore[attr-defined]
     with serving(server):
-        found = Servers(server.server_port, server.contacted, tmp_path)  # type: ignore[attr-defined]
+        found = Servers(server.server_port, server.contacted, server.paths, tmp_path)  # type: ignore[attr-defined]
         found.add("sea", {"readme.md": "sea\n"})
         yield found
 
@@ -209,6 +217,21 @@ async def test_submodules_are_fetched_from_no_private_address(servers: Servers, 
     assert servers.contacted == {"127.0.0.2"}
 
 
+async def test_a_server_without_gits_protocol_sends_git_to_no_other_server(servers: Servers) -> None:
+    """Such a server may name another one for missing objects, see gitrepository-layout(5), `http-alternates`."""
+    bare = servers.folder / "dumb"
+    git("clone", "-q", "--bare", "--no-hardlinks", str(servers.folder / "sea"), str(bare), cwd=servers.folder)
+    git("update-server-info", cwd=bare)
+    commit = git("rev-parse", "HEAD", cwd=bare)
+    (bare / "objects" / commit[:2] / commit[2:]).unlink()
+    (bare / "objects" / "info").mkdir(exist_ok=True)
+    (bare / "objects" / "info" / "http-alternates").write_text(servers.url("127.0.0.1", "static/sea/.git/objects/"))
+    with pytest.raises(UserError):
+        await fetched(servers.url("public.example", "static/dumb"), commit, servers.folder / "into")
+    assert "/static/dumb/objects/info/http-alternates" in servers.paths
+    assert servers.contacted == {"127.0.0.2"}
+
+
 async def test_git_contacts_no_server_that_was_not_checked(servers: Servers) -> None:
     unchecked = await Git(servers.url("127.0.0.2"), ACCESS).run("ls-remote", "--", servers.url("127.0.0.2"))
     assert "transport 'http' not allowed" in unchecked.err
@@ -255,6 +278,31 @@ async def test_with_a_proxy_names_may_be_unknown_here(servers: Servers, monkeypa
     monkeypatch.setenv("no_proxy", "unknown.invalid")
     reached = await Git(url, ACCESS).reach()
     assert reached.targets[0].addresses == ("192.0.2.1",)
+
+
+async def test_an_old_git_which_ignores_the_addresses_is_not_used(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pangeo_binder.git._LEAST_VERSION", (99, 0))
+    with pytest.raises(HostUnavailable, match="cannot read repositories"):
+        await list_refs(servers.url("public.example"), ACCESS)
+    assert servers.contacted == set()
+
+
+class IPv6Server(ThreadingHTTPServer):
+    """Server on IPv6's loopback."""
+
+    address_family = socket.AF_INET6
+
+
+async def test_an_address_of_ipv6_in_a_url(servers: Servers) -> None:
+    server = IPv6Server(("::1", 0), Recorder)
+    server.contacted, server.paths = set(), set()  # type: ignore[attr-defined]
+    with serving(server):
+        url = f"http://[::1]:{server.server_port}/git/sea"
+        assert (await list_refs(url, GitAccess(addresses=make_rules(networks=["::1/128"])))).commits
+        with pytest.raises(RepoNotFound):
+            await list_refs(url, ACCESS)
 
 
 def test_a_users_own_machine_has_no_such_rules() -> None:

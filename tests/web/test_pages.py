@@ -161,7 +161,7 @@ async def test_previews_of_links_name_the_repository(web: WebApp, http: aiohttp.
         (LINK + "?urlpath=//evil.example", 400, "must stay inside"),
         (LINK + "?urlpath=https://evil.example/", 400, "must stay inside"),
         (LINK + "?labpath=../../hub", 400, "must stay inside"),
-        (LINK + "?urlpath=%ff", 400, "cannot be answered"),
+        (LINK + "?urlpath=%ff", 400, "not valid UTF-8"),
         ("/repo/org/name", 404, "old form"),
         ("/v2/git", 404, "no page"),
         ("/static/../base.html", 404, "no page"),

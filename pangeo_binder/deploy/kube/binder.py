@@ -18,7 +18,6 @@ from .values import (
     REGISTRY_LOGIN,
     STATE,
     KubeValues,
-    RepositoryValues,
     read_secret,
     read_values,
     size_bytes,
@@ -47,8 +46,7 @@ def configure(c: Any) -> None:
     binder.limits = _limits(values, keys[0])
     binder.ask_first = False
     binder.drain_seconds = float(_DRAIN_SECONDS)
-    _configure_repositories(binder, values.binder.repositories)
-    binder.internal_networks = list(values.site.git_networks)
+    configure_repositories(binder, values)
     binder.kube_builds, binder.build_shares = build_settings(values), _shares(values)
     binder.notice, binder.about = values.binder.notice, list(values.binder.about)
     binder.examples = tuple(
@@ -59,11 +57,14 @@ def configure(c: Any) -> None:
     binder.log_level = values.log_level
 
 
-def _configure_repositories(binder: Any, repositories: RepositoryValues) -> None:
+def configure_repositories(binder: Any, values: KubeValues) -> None:
+    """Configure the hosts of repositories, and which private ones links may name."""
+    repositories = values.binder.repositories
     binder.github_address, binder.gitlab_address = repositories.github, repositories.gitlab
     binder.gist_address, binder.secret_gists = repositories.gist, repositories.secret_gists
     binder.github_api_address = repositories.github_api
     binder.internal_hosts = list(repositories.internal_hosts)
+    binder.internal_networks = list(values.site.git_networks)
     binder.github_token_file = str(GITHUB_TOKEN) if repositories.github_token_secret else ""
 
 
