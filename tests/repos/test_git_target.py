@@ -301,7 +301,7 @@ async def test_an_address_of_ipv6_in_a_url(servers: Servers) -> None:
     with serving(server):
         url = f"http://[::1]:{server.server_port}/git/sea"
         assert (await list_refs(url, GitAccess(addresses=make_rules(networks=["::1/128"])))).commits
-        with pytest.raises(RepoNotFound):
+        with pytest.raises(HostUnavailable):
             await list_refs(url, ACCESS)
 
 

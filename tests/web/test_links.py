@@ -19,7 +19,7 @@ from pangeo_binder.cli.explain import explain
 from pangeo_binder.cli.launch import LaunchFailed, _addresses, _print_event
 from pangeo_binder.cli.reporef import read_repo
 from pangeo_binder.cli.terminal import make_console
-from pangeo_binder.errors import RepoNotFound, UserError
+from pangeo_binder.errors import HostUnavailable, UserError
 from pangeo_binder.git import Git, GitAccess
 from pangeo_binder.repos.base import ProviderForm
 from pangeo_binder.repos.pasted import read_address, repository_in
@@ -162,7 +162,7 @@ def test_commands_read_pasted_addresses() -> None:
 
 async def test_git_contacts_no_private_network() -> None:
     for address in INTERNAL:
-        with pytest.raises(RepoNotFound, match="cannot be reached from this binder"):
+        with pytest.raises(HostUnavailable, match="cannot be reached from this binder"):
             await Git(address, GitAccess()).reach()
 
 
