@@ -134,9 +134,7 @@ def test_everything_of_a_killed_server_is_removed(stack: LocalStack, escaped: tu
     assert not of_kernel.runs()
 
 
-@pytest.mark.parametrize(
-    "word", ["jupyterhub -f", "traefik --", "pangeo_binder.app", "pangeo_binder.deploy.local.storage"]
-)
+@pytest.mark.parametrize("word", ["jupyterhub -f", "traefik --"])
 def test_a_launch_during_a_restart_says_what_happened_and_its_page_continues(stack: LocalStack, word: str) -> None:
     """It succeeds, or ends with a sentence and a hint, or its connection breaks; the same link then works again."""
     victim, phases, last = stack.service(word), list[str](), {"phase": ""}
