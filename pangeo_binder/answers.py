@@ -29,6 +29,12 @@ class AnswerTooLarge(AnswerInvalid):
     """An answer is larger than allowed."""
 
 
+def is_no_answer(error: BaseException) -> bool:
+    """Return whether a request failed because the service did not answer; an answer with an error is one."""
+    answered = (AnswerInvalid, aiohttp.ClientResponseError)
+    return isinstance(error, (aiohttp.ClientError, TimeoutError)) and not isinstance(error, answered)
+
+
 async def read_bytes(response: aiohttp.ClientResponse, max_bytes: int = MAX_BYTES) -> bytes:
     """Return the body of `response`. Raises AnswerTooLarge; the connection is then not used again."""
     parts, size = [], 0

@@ -30,7 +30,7 @@ BUILDS_WAITING = Gauge("pangeo_binder_builds_waiting", "Builds that wait for a s
 BUILD_FOLLOWERS = Gauge("pangeo_binder_build_followers", "Launches that follow a running build.")
 PEERS_REFUSED = Gauge(
     "pangeo_binder_peers_refused",
-    "Services that have stopped answering and are not called now: hub, registry, repository_host.",
+    "Services that do not answer and are not called now: hub, registry, repository_host, storage, gateway.",
     ["kind"],
 )
 PEER_CALLS = Counter(

@@ -2,7 +2,7 @@
 
 A peer is one service by its kind and address. After a few calls in a row without an answer, the others are refused at
 once instead of waiting for the same timeout; then one call at a time tries whether the peer answers again. Used by the
-binder. Not for time limits, which each client has, nor for how many calls run at a time (`launch.lookups`).
+binder and the hub. Not for time limits, which each client has, nor for how many calls run at a time (`launch.lookups`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class PeerKind(StrEnum):
     HUB = "hub"
     REGISTRY = "registry"
     REPOSITORY_HOST = "repository_host"
+    STORAGE = "storage"
+    GATEWAY = "gateway"
 
 
 @dataclass(frozen=True, slots=True)

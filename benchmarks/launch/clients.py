@@ -20,6 +20,7 @@ import aiohttp
 from pangeo_binder.model import Environment, RepoRef
 
 from .plainhub import PlainHub
+from .repositories import STEP
 from .stack import MeasuredStack
 
 _TIMEOUT = aiohttp.ClientTimeout(total=300)
@@ -33,6 +34,8 @@ class Run:
     """Until the server was ready."""
     phases: dict[str, float] = field(default_factory=dict)
     events: int = 0
+    steps: int = 0
+    """How many of them are lines that a build of `repositories.files` prints."""
     user: str = ""
     plain: bool = False
     """Whether it runs at the unmodified JupyterHub."""
@@ -52,16 +55,25 @@ class Clients:
         self._hub = stack.values.hub_api
         self._headers = {"Authorization": f"token {stack.binder_token}"}
 
-    async def through_binder(self, ref: RepoRef, until: str = "ready") -> Run:
-        """Launch as a launch page does, and leave at the phase `until`."""
+    async def through_binder(
+        self, ref: RepoRef, until: str = "ready", run: Run | None = None, network: str = ""
+    ) -> Run:
+        """Launch as a launch page does, and leave at the phase `until`.
+
+        `run` shows how far it is; `network` is an address that the proxy would have seen.
+        """
         url = f"{self._stack.binder_url}build/{ref.provider}/{quote(ref.url, safe='')}/{ref.ref}"
-        run, started = Run(), time.perf_counter()
-        async with self._session.get(url, headers={"Accept": "text/event-stream", **self._stack.login}) as stream:
+        run, started = run or Run(), time.perf_counter()
+        headers = {"Accept": "text/event-stream", **self._stack.login}
+        if network:
+            headers["X-Forwarded-For"] = network
+        async with self._session.get(url, headers=headers) as stream:
             async for line in stream.content:
                 if not line.startswith(b"data:"):
                     continue
                 event = json.loads(line[5:])
                 run.events += 1
+                run.steps += event["message"].startswith(STEP)
                 run.phases.setdefault(event["phase"], time.perf_counter() - started)
                 if event["phase"] == "failed":
                     raise LaunchError(event["message"])

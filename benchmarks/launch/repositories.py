@@ -32,6 +32,10 @@ _SERVER = Path(__file__).with_name("server.py")
 _SHEBANG = f"#!{Path(sys.executable).resolve()} -IS\n"  # isolated and without site: three times as fast
 
 
+STEP = "Step "
+"""The beginning of each line that a build of `files` prints."""
+
+
 def server_program() -> str:
     """Return the trivial server as an executable file's text."""
     return _SHEBANG + _SERVER.read_text()
@@ -50,7 +54,7 @@ def files(slow_seconds: float = 0, log_lines: int = 0, log_seconds: float = 5) -
             "#!/usr/bin/env python3\n"
             "import time\n"
             f"for line in range({log_lines}):\n"
-            f"    print(f'Step {{line + 1}}/{log_lines}: a line as builds print them, of usual length', flush=True)\n"
+            f"    print(f'{STEP}{{line + 1}}/{log_lines}: a line as builds print them, of usual length', flush=True)\n"
             f"    time.sleep({log_seconds / log_lines})\n"
         )
     return found

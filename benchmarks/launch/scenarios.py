@@ -14,7 +14,7 @@ import psutil
 from pangeo_binder.model import Environment, RepoRef
 
 from .clients import Clients, Run
-from .stack import SLOW_SECONDS, MeasuredStack
+from .stack import LOG_LINES, SLOW_SECONDS, MeasuredStack
 from .table import Series, Table, rows
 
 STAGES = ("resolve", "admit", "build", "ticket", "start")
@@ -163,8 +163,9 @@ async def shared_build(bench: Bench, n: int) -> Table:
         "events per client": [run.events for run in runs],
     }
     events = sum(run.events for run in runs)
+    whole = sum(run.steps == LOG_LINES for run in runs)
     notes = (
-        f"builds started: {builds:.0f}",
+        f"builds started: {builds:.0f}; {whole} of {n} clients saw all {LOG_LINES} lines",
         f"processor of the binder: {used:.2f} s for {events} events, {used / events * 1e6:.0f} µs each",
         bench.memory,
     )

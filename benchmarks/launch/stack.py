@@ -25,7 +25,9 @@ from tests.stack.local import LocalStack
 from .repositories import builder, commit_of, files, make_repository, put_environment
 
 SLOW_SECONDS = 30.0
-_LOG_LINES = 500
+TEN_SECONDS = 10.0
+_WEDGED_SECONDS = 3600.0
+LOG_LINES = 500
 _IDLE_SECONDS = 180
 
 _POLICY = """
@@ -63,6 +65,10 @@ class Repositories:
     """Built; its tier has neither Dask nor storage."""
     slow: RepoRef
     """As `bare`, with a server that listens after `SLOW_SECONDS`."""
+    ten: RepoRef
+    """As `slow`, after `TEN_SECONDS`."""
+    wedged: RepoRef
+    """As `slow`, but it never listens while a benchmark runs."""
     stored: RepoRef
     """As `bare`, in a tier with scratch storage."""
     full: RepoRef
@@ -153,9 +159,11 @@ def _repositories(folder: Path) -> Repositories:
     return Repositories(
         bare=make_repository(folder / "bare", files()),
         slow=make_repository(folder / "slow", files(slow_seconds=SLOW_SECONDS)),
+        ten=make_repository(folder / "ten", files(slow_seconds=TEN_SECONDS)),
+        wedged=make_repository(folder / "wedged", files(slow_seconds=_WEDGED_SECONDS)),
         stored=make_repository(folder / "stored", files()),
         full=make_repository(folder / "full", files()),
-        logging=make_repository(folder / "logging", files(log_lines=_LOG_LINES)),
+        logging=make_repository(folder / "logging", files(log_lines=LOG_LINES)),
     )
 
 
@@ -163,7 +171,8 @@ def _prepare_cache(state: Path, repositories: Repositories) -> None:
     """Put environments into the binder's cache, also the example's, which the binder would build at its start."""
     make_repositories(state / "examples")
     example = RepoRef("git", example_repositories(state / "examples")[0].url, "HEAD")
-    for ref in (repositories.bare, repositories.slow, repositories.stored, example):
+    built = (repositories.bare, repositories.slow, repositories.ten, repositories.wedged, repositories.stored)
+    for ref in (*built, example):
         put_environment(ref, state / "cache")
 
 

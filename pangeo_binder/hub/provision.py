@@ -19,9 +19,10 @@ from typing import Any, ClassVar
 import aiohttp
 
 from .. import metrics
-from ..answers import read_object
+from ..answers import is_no_answer, read_object
 from ..errors import DaskUnavailable, StorageUnavailable, UserError
 from ..model import Launch, to_wire
+from ..peers import Peering, PeerKind, Peers
 from .connections import Connections
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class Provisioner:
         self._storage_service = storage
         self._clusters = clusters
         self._connections = Connections()
+        self._peers = Peers(Peering(PeerKind.STORAGE, is_no_answer, lambda _: _no_storage()))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Provisioner:
         """Return the same object, because traitlets copies configuration values and connections are shared."""
@@ -160,14 +162,17 @@ class Provisioner:
             "expires_at": time.time() + launch.grant.server.max_age_seconds,
         }
         url, headers = self._credentials_request(launch)
-        try:
+
+        async def issue() -> dict[str, str]:
             async with self._connections.http.put(url, json=body, headers=headers, raise_for_status=True) as response:
-                environment = (await read_object(response))["environment"]
+                found: dict[str, str] = (await read_object(response))["environment"]
+                return found
+
+        try:
+            environment = await self._peers.call(issue, self._storage_service.url, repeat=True)
         except (aiohttp.ClientError, TimeoutError, KeyError) as error:
             log.error("No storage for launch %s: %s", launch.id, type(error).__name__)
-            raise StorageUnavailable(
-                "The storage service did not provide scratch storage for this launch.", "Try again in a minute."
-            ) from None
+            raise _no_storage() from None
         await store(environment)
         return Provisioned(storage=MappingProxyType(environment))
 
@@ -207,3 +212,9 @@ class Provisioner:
             metrics.CULLED.labels(component, "left_to_the_reaper").inc()
         else:
             metrics.CULLED.labels(component, "released").inc()
+
+
+def _no_storage() -> StorageUnavailable:
+    return StorageUnavailable(
+        "The storage service did not provide scratch storage for this launch.", "Try again in a minute."
+    )

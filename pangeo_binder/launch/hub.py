@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from ..answers import AnswerInvalid, AnswerTooLarge, parse_json, read_bytes, read_lines, read_object
+from ..answers import AnswerInvalid, AnswerTooLarge, is_no_answer, parse_json, read_bytes, read_lines, read_object
 from ..command import LINE_CHARACTERS
 from ..errors import HubStarting, HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
 from ..model import Launch, Server, from_wire, to_wire
@@ -82,7 +82,7 @@ class Hub:
         self._token = token
         self._ticket_keys = ticket_keys
         self._session: aiohttp.ClientSession | None = None
-        peering = Peering(PeerKind.HUB, _is_away, lambda _: _away(), seconds=_FORGOTTEN_SECONDS)
+        peering = Peering(PeerKind.HUB, is_no_answer, lambda _: _away(), seconds=_FORGOTTEN_SECONDS)
         self._peers = Peers(peering)
 
     @property
@@ -265,11 +265,6 @@ class Hub:
         except (KeyError, TicketInvalid):
             return None
         return Server(launch, model["ready"], model["url"], model["started"] or "", model["last_activity"] or "")
-
-
-def _is_away(error: BaseException) -> bool:
-    """Return whether `error` means that the hub did not answer; by an error of its own it answers."""
-    return isinstance(error, (aiohttp.ClientError, TimeoutError)) and not isinstance(error, AnswerInvalid)
 
 
 def _away() -> HubUnavailable:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
+import aiohttp
 import pytest
 
-from pangeo_binder import metrics
+from pangeo_binder import metrics, peers
 from pangeo_binder.errors import DaskUnavailable, StorageUnavailable
+from pangeo_binder.hub import connections
 from pangeo_binder.hub.dask.gateway import GatewayClusters, GatewayService
 from pangeo_binder.hub.provision import Cluster, Clusters, Provisioned, Provisioner, StorageService
 from pangeo_binder.model import (
@@ -142,3 +145,32 @@ async def test_no_cluster_is_made_before_the_launch_has_its_storage():
 async def test_a_launch_continues_without_a_gateway_that_is_away(gateway):
     given = await provisioner(gateway).provision(LAUNCH, "token")
     assert given.notes == (GatewayClusters.without,) and given.environment["DASK_GATEWAY__ADDRESS"] == NOWHERE
+
+
+async def test_services_that_hang_hold_up_few_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After five calls without an answer, launches end or continue at once."""
+    asked = 0
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr(connections, "_SERVICE_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
+    monkeypatch.setattr(peers, "_QUICK_SECONDS", 0.05)
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    clusters = GatewayClusters(GatewayService(url, "launches-token", {}))
+    client = Provisioner(StorageService(url, "issue-token"), clusters)
+    stored = replace(LAUNCH, grant=replace(GRANT, dask=None, storage=StorageGrant(2**30, 3600)))
+    for _ in range(8):
+        with pytest.raises(StorageUnavailable, match="did not provide scratch storage"):
+            await client.provision(stored, "token")
+    assert asked == 5
+    for _ in range(8):
+        assert (await client.provision(LAUNCH, "token")).notes == (GatewayClusters.without,)
+    assert asked == 10
+    await client.close()
+    server.close()
+    await server.wait_closed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -131,3 +132,29 @@ def test_everything_of_a_killed_server_is_removed(stack: LocalStack, escaped: tu
         stack.running("jupyter-lab", session.id)[0].send_signal(signal.SIGKILL)
         session.wait_gone(30)
     assert not of_kernel.runs()
+
+
+@pytest.mark.parametrize("word", ["jupyterhub -f", "traefik --"])
+def test_a_launch_during_a_restart_says_what_happened_and_its_page_continues(stack: LocalStack, word: str) -> None:
+    """It succeeds, or ends with a sentence and a hint, or its connection breaks; the same link then works again."""
+    victim, phases, last = stack.service(word), list[str](), {"phase": ""}
+    with suppress(OSError, ValueError):  # the connection breaks with its binder, which the hub restarts with itself
+        for last in stack.events(stack.example("minimal")):
+            phases.append(last["phase"])
+            if phases.count("launching") == 1 and last["phase"] == "launching":
+                victim.send_signal(signal.SIGKILL)
+    assert "launching" in phases
+    assert last["phase"] != "failed" or (last["hint"] and "internal error" not in last["message"]), last
+    until("the stack is healthy", stack.is_healthy, 60)
+
+    def ready() -> Session | None:
+        with suppress(OSError, ValueError):
+            event = stack.last_event(stack.example("minimal"))
+            return Session(stack, event) if event["phase"] == "ready" else None
+        return None
+
+    session = until("the page continues", ready, 120)
+    assert session.request("api/status").status == 200
+    session.stop()
+    if last["phase"] == "ready":
+        Session(stack, last).stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pangeo_binder.builders.recipe import Recipe, from_json
-from pangeo_binder.launch.lookups import AT_ONCE, SharedLookups
+from pangeo_binder.launch.lookups import AT_ONCE, PER_HOST, PER_PROVIDER, SharedLookups
 from pangeo_binder.model import RepoRef
 from pangeo_binder.repos.git import GitProvider
 from tests.repos.gitrepo import git
@@ -61,11 +61,16 @@ class SlowProvider(GitProvider):
         return "0" * 40
 
 
-async def test_lookups_have_a_concurrency_limit() -> None:
+@pytest.mark.parametrize(
+    ("hosts", "kinds", "most"), [(1, 1, PER_HOST), (1000, 1, PER_PROVIDER), (1000, 3, AT_ONCE), (0, 1, AT_ONCE)]
+)
+async def test_lookups_have_a_concurrency_limit(hosts: int, kinds: int, most: int) -> None:
+    """In total, for a kind of links, and for a host; folders of this machine have none."""
     provider, lookups = SlowProvider(), SharedLookups()
-    refs = [RepoRef("git", f"https://example.org/{number}", "HEAD") for number in range(10 * AT_ONCE)]
+    urls = [f"https://{number % hosts}.example.org/{number}" if hosts else f"/{number}" for number in range(320)]
+    refs = [RepoRef(f"kind-{number % kinds}", url, "HEAD") for number, url in enumerate(urls)]
     found = await asyncio.gather(*(lookups.resolve(provider, ref) for ref in refs))
-    assert (len(found), provider.most) == (len(refs), AT_ONCE)
+    assert (len(found), provider.most) == (len(refs), most)
 
 
 @pytest.fixture(scope="module")

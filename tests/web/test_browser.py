@@ -342,6 +342,19 @@ async def test_the_page_reconnects_a_broken_stream(web: WebApp, watch: Callable[
     assert len(launch.clicks) == 2
 
 
+async def test_the_page_of_a_service_that_restarts_continues(web: WebApp, watch: Callable[..., Any]) -> None:
+    """It is refused with 503 while the service stops."""
+    restarts, launch = [True], waiting(Event(Phase.BUILDING, "one\n"))
+    url = web.start(launch, is_stopping=lambda: restarts[0])
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    await expect(seen.page.get_by_role("status").first).to_have_text("The connection was lost. Reconnecting.")
+    assert not launch.clicks
+    restarts.clear()
+    restarts.append(False)
+    await expect(seen.page.get_by_role("status").first).to_contain_text("Building", timeout=20_000)
+
+
 async def test_an_ended_session_offers_its_link_again(web: WebApp, watch: Callable[..., Any]) -> None:
     url = web.start(SmallLaunch(good_events("/user/gone/")))
     seen = await watch()

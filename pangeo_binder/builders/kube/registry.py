@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 
 import aiohttp
 
-from ...answers import AnswerInvalid, parse_json, read_bytes, read_object
+from ...answers import AnswerInvalid, is_no_answer, parse_json, read_bytes, read_object
 from ...errors import BuildFailed
 from ...peers import Peering, PeerKind, Peers
 
@@ -224,8 +224,7 @@ class Registry:
 
 def _is_away(error: BaseException) -> bool:
     """Return whether `error` means that the registry did not answer, or only with an error of its own."""
-    away = (_OutOfOrder, aiohttp.ClientError, TimeoutError, OSError)
-    return isinstance(error, away) and not isinstance(error, AnswerInvalid)
+    return isinstance(error, _OutOfOrder) or is_no_answer(error)
 
 
 def _unavailable(words: str) -> RegistryUnavailable:

@@ -14,9 +14,10 @@ from urllib.parse import quote
 
 import aiohttp
 
-from ...answers import read_object
+from ...answers import is_no_answer, read_object
 from ...errors import DaskUnavailable
 from ...model import Launch
+from ...peers import Peering, PeerKind, Peers
 from ..connections import Connections
 from ..provision import Cluster, Clusters
 
@@ -47,6 +48,7 @@ class GatewayClusters(Clusters):
     def __init__(self, service: GatewayService) -> None:
         self._service = service
         self._connections = Connections()
+        self._peers = Peers(Peering(PeerKind.GATEWAY, is_no_answer, lambda _: _no_cluster()))
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -57,14 +59,16 @@ class GatewayClusters(Clusters):
         """Request a cluster with the server's own token, so that it belongs to the launch. Raises DaskUnavailable."""
         url, headers = self._url("clusters", ""), _as(server_token)
         body: dict[str, dict[str, str]] = {"cluster_options": {}}
-        try:
+
+        async def make() -> str:
             async with self._connections.http.post(url, json=body, headers=headers, raise_for_status=True) as made:
-                name = str((await read_object(made))["name"])
+                return str((await read_object(made))["name"])
+
+        try:
+            name = await self._peers.call(make, self._service.url)  # not repeated, because it may be made twice
         except (aiohttp.ClientError, TimeoutError, KeyError) as error:
             log.error("No Dask cluster for launch %s: %s", launch.id, type(error).__name__)
-            raise DaskUnavailable(
-                "dask-gateway did not give this launch its cluster.", "Try again in a minute."
-            ) from None
+            raise _no_cluster() from None
         return Cluster(name, MappingProxyType({"DASK_GATEWAY_CLUSTER": name}))
 
     async def settle(self, launch: Launch, cluster: str, server_token: str) -> None:
@@ -112,6 +116,10 @@ class GatewayClusters(Clusters):
 
     def _url(self, *parts: str) -> str:
         return "/".join((f"{self._service.url}/api/v1", *parts))
+
+
+def _no_cluster() -> DaskUnavailable:
+    return DaskUnavailable("dask-gateway did not give this launch its cluster.", "Try again in a minute.")
 
 
 def _as(token: str) -> dict[str, str]:
