@@ -29,8 +29,8 @@ _GIVE_UP_SECONDS = 10.0
 """A process of another user, for example by `sudo`, cannot be ended; the launcher must not wait for it forever."""
 
 
-def descendants(ancestor: int) -> set[int]:
-    """Return the process ids of all descendants of a process, zombies included."""
+def descendants(*ancestors: int) -> set[int]:
+    """Return the process ids of all descendants of processes, zombies included."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdigit():
@@ -42,7 +42,7 @@ def descendants(ancestor: int) -> set[int]:
             # the second field, the name, may contain anything: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
             children.setdefault(int(line.rpartition(b")")[2].split()[1]), []).append(int(name))
     found: set[int] = set()
-    newest = [ancestor]
+    newest = [*ancestors]
     while newest:
         newest = [child for parent in newest for child in children.get(parent, ()) if child not in found]
         found.update(newest)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import psutil
 
 from .control_group import end_group, launch_group, members, stack_group
+from .launcher import descendants
 from .lineage import with_launcher
 
 STATE_DIR = "PANGEO_BINDER_STATE_DIR"
@@ -34,7 +36,7 @@ def launched(command: list[str], state_dir: str, launch_id: str) -> list[str]:
 def _marked(state_dir: str, wanted: Callable[[dict[str, str]], bool]) -> _Found:
     """Return this user's other processes of the stack at `state_dir` whose environment satisfies `wanted`."""
     found = set()
-    for process in psutil.process_iter():
+    for process in _mentioning(state_dir):
         try:
             if process.pid == os.getpid() or process.uids().real != os.getuid():
                 continue
@@ -46,18 +48,45 @@ def _marked(state_dir: str, wanted: Callable[[dict[str, str]], bool]) -> _Found:
     return found
 
 
+def _mentioning(state_dir: str) -> Iterable[psutil.Process]:
+    """Return at least the processes whose environment has `state_dir`.
+
+    Every stop of a server looks for them, twice. psutil reads several files of each process of the machine.
+    """
+    if sys.platform != "linux":
+        return psutil.process_iter()
+    pids = []
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names suffice
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
+                if os.fsencode(state_dir) in file.read():
+                    pids.append(int(name))
+    return _processes(pids)
+
+
 def _with_descendants(found: _Found) -> _Found:
     """Return `found` and all descendants, which may have no marks."""
+    ids = descendants(*(process.pid for process in found)) if sys.platform == "linux" else {os.getpid()}
+    if os.getpid() not in ids:  # else, as when `up` runs in a session's terminal, this process's children stay
+        return found | {process for process in _processes(ids) if not _is_zombie(process)}
     children = defaultdict(list)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+            if not _is_zombie(process) and process.pid != os.getpid():
                 children[process.ppid()].append(process)
     newest, every = found, set(found)
     while newest:
         newest = {child for parent in newest for child in children[parent.pid]} - every
         every |= newest
     return every
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    """Return whether a process has ended."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True
 
 
 def _processes(pids: Iterable[int]) -> _Found:
