@@ -137,7 +137,7 @@ class SmallHub:
         for ticket in self.servers.values():
             with suppress(TicketInvalid):
                 launch = read(ticket, KEYS)
-                running[launch.id] = takes(launch.grant, launch.network)
+                running[launch.id] = takes(launch.grant, launch.network, launch.person)
         return running
 
     def _model(self, user: str, ticket: str) -> dict[str, Any]:

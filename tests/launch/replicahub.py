@@ -87,7 +87,7 @@ class FileSpawner(LaunchSpawnerMixin, Spawner):
 
     async def start(self) -> tuple[str, int]:
         assert self.launch is not None
-        self._file.write_text(json.dumps(takes(self.launch.grant, self.launch.network)))
+        self._file.write_text(json.dumps(takes(self.launch.grant, self.launch.network, self.launch.person)))
         self._log("+")
         return "127.0.0.1", await self._listen()
 

@@ -54,6 +54,8 @@ def _hub(c: Any, values: KubeValues) -> None:
     # the binder answers everything but the hub's own pages, servers' addresses of ended sessions included
     c.JupyterHub.hub_routespec = f"{values.session_domain}/hub/"
     c.Proxy.extra_routes = {"/": values.address("binder", 80)}
+    # a person has a server for each launch; how many, says the policy
+    c.JupyterHub.allow_named_servers = True
     if values.session_domain:
         _give_each_session_its_host(c, values)
     # nobody logs in unless the operator configures it; without this the hub warns at every start
@@ -159,7 +161,7 @@ def _gateway_environment(values: KubeValues) -> dict[str, str]:
 
 
 def _services(values: KubeValues) -> list[dict[str, Any]]:
-    culler = [sys.executable, "-m", "jupyterhub_idle_culler", f"--config={CONFIG / 'culler.py'}"]
+    culler = [sys.executable, "-m", "pangeo_binder.hub.cull", f"--config={CONFIG / 'culler.py'}"]
     services: list[dict[str, Any]] = [
         {"name": "binder", "api_token": read_secret("binder-token"), "display": False},
         {"name": "storage", "api_token": read_secret("storage-token"), "display": False},

@@ -54,6 +54,8 @@ def _hub(c: Any, values: LocalValues) -> None:
     # answer a start request at once: launches follow the progress of the spawn instead
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
     c.JupyterHub.cleanup_servers = True
+    # a person has a server for each launch; how many, says the policy
+    c.JupyterHub.allow_named_servers = True
     # its default of 100 is one for everybody, so a repository whose servers never start would block all others; every
     # start needs a seat, so the policy's total bounds this already, and its rules bound each repository
     c.JupyterHub.concurrent_spawn_limit = 0
@@ -129,7 +131,7 @@ def _services(values: LocalValues) -> list[dict[str, Any]]:
     commands = {
         GATEWAY: [python, "-m", "pangeo_binder.gateway.server", "-f", config_file("gateway", values)],
         "binder": [python, "-m", "pangeo_binder.app", "-f", config_file("binder", values)],
-        "culler": [python, "-m", "jupyterhub_idle_culler", f"--config={config_file('culler', values)}"],
+        "culler": [python, "-m", "pangeo_binder.hub.cull", f"--config={config_file('culler', values)}"],
     }
     environment = service_environment(values)
     managed: list[dict[str, Any]] = [
