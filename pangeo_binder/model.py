@@ -45,15 +45,7 @@ class Click:
 
     def hub_url_of(self, label: str) -> str:
         """Return the public address of the proxy for the session whose host begins with `label`, a DNS label."""
-        if not self.session_domain:
-            return self.hub_url
-        scheme, _, rest = self.hub_url.partition("://")
-        return f"{scheme}://{label}.{self.session_domain}/{rest.partition('/')[2]}"
-
-    def server_url(self, launch: Launch) -> str:
-        """Return the public address of the launch's server; ends in a slash."""
-        path = "/".join(quote(part, safe="@") for part in ("user", launch.user, launch.server) if part)
-        return f"{self.hub_url_of(launch.host_label)}{path}/"
+        return _at_own_host(self.hub_url, self.session_domain, label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +268,20 @@ class Launch:
         if isinstance(self.environment, ContainerImage):
             raise _wrong_kind(self.environment.kind)
         return self.environment
+
+
+def _at_own_host(hub_url: str, session_domain: str, label: str) -> str:
+    if not session_domain:
+        return hub_url
+    scheme, _, rest = hub_url.partition("://")
+    return f"{scheme}://{label}.{session_domain}/{rest.partition('/')[2]}"
+
+
+def server_address(hub_url: str, session_domain: str, launch: Launch) -> str:
+    """Return the public address of the launch's server; ends in a slash. `hub_url` is the proxy's, with a slash."""
+    # JupyterHub's own way to write names in its routes: jupyterhub.utils.url_escape_path
+    path = "/".join(quote(part, safe="@~") for part in ("user", launch.user, launch.server) if part)
+    return f"{_at_own_host(hub_url, session_domain, launch.host_label)}{path}/"
 
 
 def _wrong_kind(kind: str) -> SpawnFailed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+BINDER = "binder"
 GATEWAY = "dask-gateway"
 LAUNCHES = "launches"
 """The service as which the hub itself ends a launch's clusters."""
@@ -20,6 +21,7 @@ CUSTOM_SCOPES = {ADMISSION_SCOPE: {"description": "Reserve, renew and release se
 """As `JupyterHub.custom_scopes` takes them; `admission_api` defines them."""
 
 _GATEWAY_ACCESS = f"access:services!service={GATEWAY}"
+_BINDER_ACCESS = f"access:services!service={BINDER}"
 
 USER_SCOPES = ("users:activity!user", "access:servers!user", "read:users:name!user", "read:users:groups!user")
 """Not the stock `self`, which would let a user restart a server with options other than the ticket's."""
@@ -29,7 +31,7 @@ SERVER_TOKEN_SCOPES = ["users:activity!user", "access:servers!server", _GATEWAY_
 
 _SERVICES: dict[str, tuple[str, ...]] = {
     # creating users has no smaller scope than admin:users
-    "binder": ("admin:users", "start:servers", "delete:servers", "read:servers", "list:users", ADMISSION_SCOPE),
+    BINDER: ("admin:users", "start:servers", "delete:servers", "read:servers", "list:users", ADMISSION_SCOPE),
     GATEWAY: ("read:users:name", "read:servers", "admin:server_state"),
     "storage": ("read:users:name", "read:servers"),
     "culler": (
@@ -48,12 +50,13 @@ _SERVICES: dict[str, tuple[str, ...]] = {
 _ON_KUBERNETES: dict[str, tuple[str, ...]] = {NAMESPACES: ("read:users:name", "read:servers")}
 
 
-def roles(on_kubernetes: bool = False) -> list[dict[str, Any]]:
+def roles(on_kubernetes: bool = False, logins: bool = False) -> list[dict[str, Any]]:
     """Return all roles in the form of `JupyterHub.load_roles`; they replace the stock role `user`.
 
-    The hub knows only configured services, so roles of Kubernetes' own services come only with `on_kubernetes`.
+    The hub knows only configured services, so roles of Kubernetes' own services come only with `on_kubernetes`. With
+    `logins`, people may sign in to the binder.
     """
-    user = {"name": "user", "scopes": [*USER_SCOPES, _GATEWAY_ACCESS]}
+    user = {"name": "user", "scopes": [*USER_SCOPES, _GATEWAY_ACCESS, *([_BINDER_ACCESS] if logins else [])]}
     return [user] + [
         {"name": f"pangeo-binder-{service}", "services": [service], "scopes": list(scopes)}
         for service, scopes in {**_SERVICES, **(_ON_KUBERNETES if on_kubernetes else {})}.items()

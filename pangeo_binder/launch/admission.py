@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +21,7 @@ from ..events import Event, Phase
 from ..model import Environment, Grant, Launch, Repo
 from ..names import new_launch_id, server_name, user_name
 from ..policy.counters import Full, Renewal, Reservation, parts_of
-from ..policy.match import Question, Terms, depends_on_provenance, gains_by_login, terms
+from ..policy.match import Question, Terms, depends_on_provenance, gains_by_login, left_to, terms
 from ..policy.model import Policy
 from .hub import Renewed
 from .queue import Queue
@@ -112,6 +112,10 @@ class Admission:
     def gains_by_login(self, question: Question) -> bool:
         """Return whether somebody without a login might get another answer with one."""
         return gains_by_login(self._policy, question)
+
+    def seats_of(self, person: str, launches: Sequence[Launch]) -> list[str]:
+        """Return sentences on what the limits leave to a person with the running `launches`."""
+        return left_to(self._policy, person, launches)
 
     def check(self, question: Question) -> Grant:
         """Return what a launch would be granted, without a seat. Raises NotAllowed if a rule denies it."""

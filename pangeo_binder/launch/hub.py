@@ -11,7 +11,8 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from ..command import LINE_CHARACTERS
 from ..errors import HubStarting, HubUnavailable, SpawnFailed, TicketInvalid, UserError, refusal_from
 from ..model import Launch, Server, from_wire, to_wire
 from ..policy.counters import Full, Renewal, Reservation
-from ..ticket import read
+from ..ticket import read, token_of
 
 T = TypeVar("T")
 
@@ -68,6 +69,27 @@ class Renewed:
     """The launches that no longer hold a seat."""
     servers: dict[str, int]
     """How many servers start, run or stop, by tier."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnServer:
+    """A server of one person, for that person."""
+
+    launch: Launch
+    ready: bool
+    started: str
+    """When it started, in ISO 8601."""
+    last_activity: str
+    token: str = field(repr=False)
+    """The server's own token."""
+
+    @property
+    def ends(self) -> str:
+        """When it ends at the latest, in ISO 8601; empty while it starts."""
+        if not self.started:
+            return ""
+        age = timedelta(seconds=self.launch.grant.server.max_age_seconds)
+        return (datetime.fromisoformat(self.started) + age).isoformat()
 
 
 class Hub:
@@ -244,16 +266,23 @@ class Hub:
             offset += max(1, limit - _OVERLAP)
         raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN)
 
-    async def servers_of(self, person: str) -> list[Server]:
+    async def servers_of(self, person: str) -> list[OwnServer]:
         """Return the servers of one person's launches, the newest first. Raises HubUnavailable."""
         status, model = await self._answer("GET", _user_path(person), ok=(200, 404))
         if status == _MISSING:
             return []
         if not isinstance(model, dict):
             raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN)
-        servers = [found for each in (model.get("servers") or {}).values() if (found := self._server(each))]
+        servers = [found for each in (model.get("servers") or {}).values() if (found := self._own_server(each))]
         own = [server for server in servers if server.launch.person == person]
         return sorted(own, key=lambda server: server.started, reverse=True)
+
+    def _own_server(self, model: dict[str, Any]) -> OwnServer | None:
+        server = self._server(model)
+        if server is None:
+            return None
+        token = token_of(model["user_options"]["ticket"], self._ticket_keys)
+        return OwnServer(server.launch, server.ready, server.started, server.last_activity, token)
 
     async def environments_in_use(self) -> set[str]:
         """Return the ids of the environments of all servers."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from .. import metrics
 from ..errors import LoginNeeded, NotAllowed, PangeoBinderError, RefNotFound, UserError
 from ..events import Event, Phase
-from ..model import Click, Launch, Repo, RepoRef
+from ..model import Click, Launch, Repo, RepoRef, server_address
 from ..policy.match import Question
 from ..policy.request import narrow
 from ..repos.base import Provenance, Provider
@@ -204,7 +204,7 @@ class Pipeline:
             log.warning("A server that nobody waits for was left to the culler: %s", type(task.exception()).__name__)
 
     def _ready(self, launch: Launch, click: Click) -> Event:
-        url = click.server_url(launch)
+        url = server_address(click.hub_url, click.session_domain, launch)
         token = server_token(self._with.ticket_keys[0], launch.id)
         return Event(Phase.READY, f"Server running at {url}\n", launch=launch, url=url, token=token)
 

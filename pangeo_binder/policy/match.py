@@ -7,15 +7,15 @@ whose rule is no longer in the policy counts for the totals only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import assert_never
 
 from ..errors import NotAllowed, QuotaExceeded
-from ..model import Grant, RepoRef
+from ..model import Grant, Launch, RepoRef
 from .address import Address, address_of
-from .counters import TOTAL, Full, Limit, dask_cores_key, network_key, rule_key, servers_key, takes, user_key
+from .counters import TOTAL, Full, Limit, add, dask_cores_key, network_key, rule_key, servers_key, takes, user_key
 from .model import Policy, Rule
 
 LOGGED_IN = "logged-in"
@@ -95,6 +95,17 @@ def match(policy: Policy, question: Question) -> Grant | Denial:
 def depends_on_provenance(policy: Policy, question: Question) -> bool:
     """Return whether the answer would be another if the commit were not the repository's own."""
     return _first(policy, question) != _first(policy, replace(question, foreign_reason="?"))
+
+
+def left_to(policy: Policy, person: str, launches: Iterable[Launch]) -> list[str]:
+    """Return a sentence for each rule with a limit for each person, by which one of the person's `launches` runs."""
+    used = add({}, (takes(launch.grant, launch.network, person) for launch in launches))
+    sentences = []
+    for rule in policy.rules:
+        taken = round(sum(used.get(user_key(rule_key(identity), person), 0) for identity in rule.identities))
+        if rule.per_user is not None and taken:
+            sentences.append(f"{taken} of the {rule.per_user} that you may have at a time {_whose(rule)}.")
+    return sentences
 
 
 def gains_by_login(policy: Policy, question: Question) -> bool:

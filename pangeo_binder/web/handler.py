@@ -11,18 +11,20 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tornado.web import HTTPError, RequestHandler
 
-from ..errors import BadLink, UserError
+from ..errors import BadLink, LoginNeeded, UserError
 from ..model import RepoRef
 from ..repos.registry import provider_for
 from ..resources import resource
-from .context import WebContext
+from .context import People, WebContext
 from .failure import to_user_error
 from .limits import Caller, LimitChecker, host_of, network_of
 from .login import PARAMETER, Login, LoginRequired, without_token
+from .signin import SignedIn, SignIn
 
 _LINK_CHARACTERS = 8192
 """The maximum length of a link: room for a URL of 2,048 characters, each of them percent-encoded, and a ref."""
@@ -52,6 +54,7 @@ class Shared:
         self.context = context
         self.limits = LimitChecker(context.limits)
         self.login = Login(context.login_token)
+        self.signin = SignIn(context.people) if context.people is not None else None
         self._templates = Environment(
             loader=FileSystemLoader(resource("templates")),
             autoescape=True,
@@ -96,6 +99,12 @@ class BaseHandler(RequestHandler):
     """Whether banned networks also get an answer (monitoring, badges on other sites' pages)."""
     needs_login = True
     """Whether the token is needed, if this binder has one."""
+    needs_person = True
+    """Whether only people who signed in get an answer, if this binder wants everybody to."""
+    must_sign_in = False
+    """Whether only people who signed in get an answer, whatever this binder wants of others."""
+    signed: SignedIn | None = None
+    """Who sent the request, if that person signed in."""
     asks_after_login = False
     """Whether the page asks its user before it does something, if the user came by the form for the token."""
 
@@ -112,12 +121,49 @@ class BaseHandler(RequestHandler):
         self.set_header("X-Frame-Options", "DENY")
         self.set_header("Cache-Control", "no-cache")
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         self.shared.limits.check_host(self.request.host)
         if not self.open_to_all:
             self.shared.limits.check_network(self.caller.address)
         if self.needs_login:
             self._log_in()
+        if not self._finished:
+            await self._identify()
+
+    async def _identify(self) -> None:
+        """Find out who sent the request, and have a browser sign in if that is needed. Raises LoginNeeded."""
+        signin = self.shared.signin
+        if signin is None or not self.needs_login:
+            return
+        self.signed = await signin.of(self.request)
+        if self.signed is not None or not (self.must_sign_in or (signin.is_required and self.needs_person)):
+            return
+        if self.request.method != "GET" or self.wants_json:
+            raise LoginNeeded("This service needs a login.", "Sign in, or send a JupyterHub token.")
+        self.redirect(self.login_address, status=HTTPStatus.SEE_OTHER)
+
+    @property
+    def login_address(self) -> str:
+        """The address at which a person signs in and then returns to this page."""
+        return f"{self.shared.context.base_url}login?{urlencode({'next': self.request.uri})}"
+
+    @property
+    def people(self) -> People:
+        """What this binder needs for logins; only for handlers that a binder without logins does not have."""
+        assert self.shared.context.people is not None
+        return self.shared.context.people
+
+    @property
+    def signin(self) -> SignIn:
+        """The logins of this binder; see `people`."""
+        assert self.shared.signin is not None
+        return self.shared.signin
+
+    def allow_forms_to_sessions(self) -> None:
+        """Let the page's forms send a session's token to the session's own host."""
+        if self.session_domain:
+            own, sessions = "form-action 'self'", f"form-action 'self' *.{self.session_domain}"
+            self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY.replace(own, sessions))
 
     def _log_in(self) -> None:
         """Answer a request that contains the token with a cookie and a redirect; raise LoginRequired without login."""
@@ -176,7 +222,8 @@ class BaseHandler(RequestHandler):
     def page(self, template: str, **values: Any) -> None:
         """Answer with the page rendered from `template` with `values`."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(self.shared.render(template, **values))
+        logins = self.shared.signin is not None
+        self.finish(self.shared.render(template, signed=self.signed, logins=logins, login=self.login_address, **values))
 
     def log_exception(self, *exc_info: Any) -> None:
         """Do nothing: `to_user_error` logs the error under the id that the user sees."""

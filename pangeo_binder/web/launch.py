@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlencode
 from ..errors import BadLink
 from ..model import RepoRef
 from ..repos.registry import provider_for
-from .handler import CONTENT_SECURITY_POLICY, BaseHandler
+from .handler import BaseHandler
 from .urlpath import urlpath_of
 
 
@@ -25,12 +25,12 @@ class LaunchPage(BaseHandler):
         ref = provider.parse(spec)
         names = ("urlpath", "labpath", "filepath")
         urlpath = urlpath_of(*(self.get_query_argument(name, "", strip=False) for name in names))
-        token = urlencode({"build_token": self.shared.limits.issue(id_, spec)})
+        token = urlencode(
+            {"build_token": self.shared.limits.issue(id_, spec, self.signed.person.name if self.signed else "")}
+        )
         stream = f"{self.shared.context.base_url}build/{id_}/{spec}?{token}"
         self.set_header("Cache-Control", "no-store")  # a cached page would have an expired build token
-        if self.session_domain:  # the page sends the session's token by a form, to the session's own host
-            own, sessions = "form-action 'self'", f"form-action 'self' *.{self.session_domain}"
-            self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY.replace(own, sessions))
+        self.allow_forms_to_sessions()
         self.page("launch.html", provider=provider, ref=ref, urlpath=urlpath, stream=stream, ask=self._must_ask(ref))
 
     def _must_ask(self, ref: RepoRef) -> bool:

@@ -44,6 +44,7 @@ def configure(c: Any) -> None:
     binder.queue_seconds = float(values.binder.queue_seconds)
     binder.limits = _limits(values, keys[0])
     binder.ask_first = False
+    binder.auth, binder.https_only = values.binder.auth, values.binder.https
     _configure_repositories(binder, values.binder.repositories)
     binder.kube_builds, binder.build_shares = build_settings(values), _shares(values)
     binder.notice, binder.about = values.binder.notice, list(values.binder.about)

@@ -17,9 +17,10 @@ from ...hub.kube.host_proxy import HostRoutingProxy
 from ...hub.kube.launch_objects import LaunchObjects
 from ...hub.kube.settings import Allowances, Binding, KubeSettings, Neighbours, Ports
 from ...hub.kube.spawner import KubeLaunchSpawner
+from ...hub.logins import CLIENT, configure_logins
 from ...hub.provision import Clusters, Provisioner, StorageService
 from ...hub.request_limits import limit_requests
-from ...hub.roles import GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...hub.roles import BINDER, GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...kube.api import KubeApi
 from ...kube.placement import Placement
 from .values import (
@@ -44,7 +45,10 @@ def configure(c: Any) -> None:
     _hub(c, values)
     _spawner(c, values)
     c.JupyterHub.services = [*c.JupyterHub.get("services", ()), *_services(values)]
-    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", ()), *roles(on_kubernetes=True)]
+    logins = values.binder.auth != "none"
+    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", ()), *roles(on_kubernetes=True, logins=logins)]
+    if logins:
+        configure_logins(c)
 
 
 def _hub(c: Any, values: KubeValues) -> None:
@@ -162,8 +166,9 @@ def _gateway_environment(values: KubeValues) -> dict[str, str]:
 
 def _services(values: KubeValues) -> list[dict[str, Any]]:
     culler = [sys.executable, "-m", "pangeo_binder.hub.cull", f"--config={CONFIG / 'culler.py'}"]
+    client = CLIENT if values.binder.auth != "none" else {}
     services: list[dict[str, Any]] = [
-        {"name": "binder", "api_token": read_secret("binder-token"), "display": False},
+        {"name": BINDER, "api_token": read_secret("binder-token"), "display": False, **client},
         {"name": "storage", "api_token": read_secret("storage-token"), "display": False},
         {"name": "culler", "command": culler, "display": False},
         {"name": LAUNCHES, "api_token": read_secret("launches-token"), "display": False},

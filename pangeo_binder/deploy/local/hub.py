@@ -14,9 +14,10 @@ from ...hub.dask.gateway import GatewayClusters, GatewayService
 from ...hub.local.database import DATABASE_OPTIONS
 from ...hub.local.proxy import WatchedTraefikProxy
 from ...hub.local.spawner import LocalLaunchSpawner
+from ...hub.logins import CLIENT, configure_logins
 from ...hub.provision import Provisioner, StorageService
 from ...hub.request_limits import limit_requests
-from ...hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...hub.roles import BINDER, GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR
 from ...loopback import LOOPBACK, LOOPBACK_NAMES
@@ -37,7 +38,9 @@ def configure(c: Any, state_dir: str) -> None:
     _proxy(c, values)
     _spawner(c, values)
     c.JupyterHub.services = _services(values)
-    c.JupyterHub.load_roles = roles()
+    c.JupyterHub.load_roles = roles(logins=values.options.auth != "none")
+    if values.options.auth != "none":
+        configure_logins(c)
 
 
 def _hub(c: Any, values: LocalValues) -> None:
@@ -141,6 +144,8 @@ def _services(values: LocalValues) -> list[dict[str, Any]]:
     for service in managed:
         if service["name"] == GATEWAY:
             service["url"] = gateway_url
+        if service["name"] == BINDER and values.options.auth != "none":
+            service.update(CLIENT)
     return [
         *managed,
         {"name": "storage", "api_token": values.secrets.storage_service_token},
@@ -157,10 +162,12 @@ def service_environment(values: LocalValues) -> dict[str, str]:
 
 
 def config_file(process: str, values: LocalValues) -> str:
-    """Write the two-line configuration file of the hub or a service, and return its path."""
+    """Write the short configuration file of the hub or a service, and return its path."""
     path = values.folder("config") / f"{process}_config.py"
+    more = f"load_subconfig({values.options.authenticator!r})  # noqa: F821\n"
     path.write_text(
         f"from pangeo_binder.deploy.local.{process} import configure\n"
         f"configure(get_config(), {str(values.state_dir)!r})  # noqa: F821\n"
+        + (more if process == "hub" and values.options.authenticator else "")
     )
     return str(path)
