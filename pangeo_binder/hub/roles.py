@@ -21,7 +21,8 @@ CUSTOM_SCOPES = {ADMISSION_SCOPE: {"description": "Reserve, renew and release se
 """As `JupyterHub.custom_scopes` takes them; `admission_api` defines them."""
 
 _GATEWAY_ACCESS = f"access:services!service={GATEWAY}"
-_BINDER_ACCESS = f"access:services!service={BINDER}"
+_LOGIN_SCOPES = (f"access:services!service={BINDER}", "tokens!user")
+"""What people need to use the binder, in a browser and with tokens that they make for their programs."""
 
 USER_SCOPES = ("users:activity!user", "access:servers!user", "read:users:name!user", "read:users:groups!user")
 """Not the stock `self`, which would let a user restart a server with options other than the ticket's."""
@@ -56,7 +57,7 @@ def roles(on_kubernetes: bool = False, logins: bool = False) -> list[dict[str, A
     The hub knows only configured services, so roles of Kubernetes' own services come only with `on_kubernetes`. With
     `logins`, people may sign in to the binder.
     """
-    user = {"name": "user", "scopes": [*USER_SCOPES, _GATEWAY_ACCESS, *([_BINDER_ACCESS] if logins else [])]}
+    user = {"name": "user", "scopes": [*USER_SCOPES, _GATEWAY_ACCESS, *(_LOGIN_SCOPES if logins else ())]}
     return [user] + [
         {"name": f"pangeo-binder-{service}", "services": [service], "scopes": list(scopes)}
         for service, scopes in {**_SERVICES, **(_ON_KUBERNETES if on_kubernetes else {})}.items()

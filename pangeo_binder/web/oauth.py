@@ -102,7 +102,7 @@ class HubLogin:
         """
         if not token or len(token) > _TOKEN_CHARACTERS or not token.isascii() or not token.isprintable():
             return None
-        key, now = hashlib.sha256(token.encode()).digest(), time.monotonic()
+        key, now = _key(token), time.monotonic()
         until, found = self._known.get(key, (0.0, None))
         if until > now:
             return found
@@ -115,6 +115,10 @@ class HubLogin:
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return found
+
+    def forget(self, token: str) -> None:
+        """Ask the hub about this token again when it is used next."""
+        self._known.pop(_key(token), None)
 
     def _person_of(self, model: dict[str, Any]) -> Person | None:
         scopes, name, groups = model.get("scopes") or (), model.get("name"), model.get("groups") or ()
@@ -137,3 +141,7 @@ class HubLogin:
         except (aiohttp.ClientError, TimeoutError) as error:
             log.error("JupyterHub did not answer a login: %s", type(error).__name__)
             raise HubUnavailable("JupyterHub does not answer.", _AGAIN) from None
+
+
+def _key(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

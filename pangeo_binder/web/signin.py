@@ -76,6 +76,9 @@ class SignIn:
 
     def end(self, handler: RequestHandler) -> str:
         """Remove the cookie, and return the hub's address that ends its own login."""
+        login = self._seals.open_login(_value(handler.request.cookies.get(self.cookie_name)))
+        if login is not None:
+            self._hub.forget(login.token)
         handler.clear_cookie(self.cookie_name, path="/", secure=self._https)
         return self._hub.logout_address
 

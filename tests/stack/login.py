@@ -23,8 +23,9 @@ tiers:
   small: {server: {cpu: 1, memory: 1G, idle: 10m, max_age: 1h}, dask: none, storage: none}
   large: {server: {cpu: 2, memory: 2G, idle: 20m, max_age: 2h}, dask: none, storage: none}
 rules:
-  - {repo: "*/members", deny: "Only members of the staff may launch this.", user: nobody}
-  - {name: people, repo: "*", user: logged-in, tier: large, per_user: 2}
+  - {name: staff, repo: "*", group: staff, tier: large, per_user: 2}
+  - {repo: "*", user: bea, deny: "Bea may launch nothing here."}
+  - {repo: "*closed", deny: "Only the staff may launch this."}
   - {repo: "*", tier: small}
 """
 _AUTHENTICATOR = """
@@ -75,7 +76,7 @@ def main() -> None:
     given = parser.parse_args()
     hub, provider = f"http://127.0.0.1:{given.port}/", f"http://127.0.0.1:{given.provider_port}/"
     authenticator = str(_authenticator(given.state_dir.parent, hub, provider))
-    options = LocalOptions(auth=given.auth, authenticator=authenticator, token=False)
+    options = LocalOptions(auth=given.auth, authenticator=authenticator, token=False, queue_seconds=0)
     command = [sys.executable, "-m", "tests.stack.provider", str(given.provider_port), f"{hub}hub/oauth_callback"]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
