@@ -49,7 +49,7 @@ class LogoutPage(BaseHandler):
     async def post(self) -> None:
         self.set_header("Cache-Control", "no-store")
         given = self.get_body_argument(CSRF, "")
-        self.signin.check_form(self.signed, given, cross_site=self.caller.cross_site)
+        self.signin.check_form(self.signed, given, cross_site=self.is_foreign_form)
         self.redirect(self.signin.end(self), status=HTTPStatus.SEE_OTHER)
 
     def get(self) -> None:

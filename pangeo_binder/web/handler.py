@@ -200,6 +200,17 @@ class BaseHandler(RequestHandler):
         )
 
     @property
+    def is_foreign_form(self) -> bool:
+        """Whether the browser says that a form comes from a page of another host.
+
+        Our own forms have the Origin `null`, because our pages have the referrer policy `no-referrer`:
+        https://fetch.spec.whatwg.org/#append-a-request-origin-header
+        """
+        headers = self.request.headers
+        foreign = headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site")
+        return foreign or (self.caller.cross_site and headers.get("Origin", "") != "null")
+
+    @property
     def network(self) -> str:
         """The client's network, for which rules count launches."""
         return network_of(self.caller.address)

@@ -60,6 +60,6 @@ class StopSession(_SessionsHandler):
     """Form that stops one session."""
 
     async def post(self, launch_id: str) -> None:
-        self.signin.check_form(self.signed, self.get_body_argument(CSRF, ""), cross_site=self.caller.cross_site)
+        self.signin.check_form(self.signed, self.get_body_argument(CSRF, ""), cross_site=self.is_foreign_form)
         await self.people.stop((await self.own(launch_id)).launch)
         self.redirect(f"{self.shared.context.base_url}sessions", status=HTTPStatus.SEE_OTHER)
