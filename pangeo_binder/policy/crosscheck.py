@@ -128,7 +128,8 @@ def _check_identities(parts: Parts) -> Iterator[Finding]:
         if rule.name is not None and (first := names.setdefault(rule.name, index)) != index:
             yield Finding(("rules", index, "name"), f"Rule {first + 1} has the name `{rule.name}` already.")
         if (first := contents.setdefault(rule.content, index)) != index:
-            text = f"This rule never matches, because rule {first + 1} has the same `repo`, `user` and `group` and comes first."
+            same = f"rule {first + 1} has the same `repo`, `user` and `group` and comes first"
+            text = f"This rule never matches, because {same}."
             yield Finding(("rules", index), text)
 
 

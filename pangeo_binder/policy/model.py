@@ -239,8 +239,8 @@ class Rule(Part):
     def content(self) -> str:
         """A hash of what the rule says: for whom it is, and what they get. No rule's name looks like it.
 
-        The limits (`servers`, `per_network`, `per_user`, `dask_cores`) are left out: after a change of a limit, the launches that
-        run already have to count for it.
+        The limits (`servers`, `per_network`, `per_user`, `dask_cores`) are left out: after a change of a limit, the
+        launches that run already have to count for it.
         """
         patterns = sorted({str(pattern.address or pattern.text.casefold()) for pattern in self.repo})
         group = [] if self.group is None else [self.group]  # a rule without a group keeps its hash of earlier versions
