@@ -55,9 +55,7 @@ def test_the_values_document_is_what_python_reads(example: Path, helm: Helm, tmp
 
 
 @pytest.mark.parametrize(("kind", "auth", "rules"), [("github", "offered", 3), ("oidc", "required", 3)])
-def test_an_example_of_logins_adds_to_any_cluster(
-    kind: str, auth: str, rules: int, helm: Helm, tmp_path: Path
-) -> None:
+def test_an_example_of_logins_adds_to_any_cluster(kind: str, auth: str, rules: int, helm: Helm, tmp_path: Path) -> None:
     extra = EXAMPLES[0].parent / "logins" / f"{kind}.yaml"
     manifests = helm.template("-f", EXAMPLES[-1], "-f", extra)
     config = one(manifests, "ConfigMap", "pangeo-binder")["data"]

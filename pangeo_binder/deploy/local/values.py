@@ -93,7 +93,7 @@ class LocalOptions:
     token: bool = True
     """Whether the binder needs the token of this run."""
     auth: Literal["none", "offered", "required"] = "none"
-    """Whether people can sign in, or have to. The tests use it; `up` has no such option, because all run as one user."""
+    """Whether people can sign in, or have to. `up` has no option for it, because all sessions run as one user."""
     authenticator: str = ""
     """A file with the configuration of JupyterHub's authenticator, read after our own."""
 
