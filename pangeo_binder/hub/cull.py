@@ -59,7 +59,7 @@ def leftovers(user: dict[str, Any], oldest: datetime) -> list[str]:
         stopped = (name for name, server in servers.items() if name and server["stopped"] and _is_old(server, oldest))
         return [f"{path}/servers/{quote(name, safe='')}" for name in stopped]
     if all(server["stopped"] for server in servers.values()) and _is_old(user, oldest):
-        return [path]
+        return [f"/pangeo-binder{path}"]
     return []
 
 

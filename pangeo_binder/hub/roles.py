@@ -17,8 +17,13 @@ STATUS = "status"
 """The service as which the command `status` lists servers and clusters."""
 
 ADMISSION_SCOPE = "custom:pangeo-binder:admission"
-CUSTOM_SCOPES = {ADMISSION_SCOPE: {"description": "Reserve, renew and release seats for launches."}}
-"""As `JupyterHub.custom_scopes` takes them; `admission_api` defines them."""
+MAKE_USERS_SCOPE, DELETE_USERS_SCOPE = (f"custom:pangeo-binder:{what}-anonymous-users" for what in ("make", "delete"))
+CUSTOM_SCOPES = {
+    ADMISSION_SCOPE: {"description": "Reserve, renew and release seats for launches."},
+    MAKE_USERS_SCOPE: {"description": "Make users of anonymous launches."},
+    DELETE_USERS_SCOPE: {"description": "Delete users of anonymous launches."},
+}
+"""As `JupyterHub.custom_scopes` takes them; `admission_api` and `user_api` define them."""
 
 _GATEWAY_ACCESS = f"access:services!service={GATEWAY}"
 _LOGIN_SCOPES = (f"access:services!service={BINDER}", "tokens!user")
@@ -31,8 +36,17 @@ SERVER_TOKEN_SCOPES = ["users:activity!user", "access:servers!server", _GATEWAY_
 """`access:servers!server=user/name` also identifies the launch that sends a request to the gateway."""
 
 _SERVICES: dict[str, tuple[str, ...]] = {
-    # creating users has no smaller scope than admin:users
-    BINDER: ("admin:users", "start:servers", "delete:servers", "read:servers", "list:users", ADMISSION_SCOPE),
+    # not admin:users or delete:users, which would be for people's accounts too
+    BINDER: (
+        "start:servers",
+        "delete:servers",
+        "read:servers",
+        "list:users",
+        "read:users:name",
+        ADMISSION_SCOPE,
+        MAKE_USERS_SCOPE,
+        DELETE_USERS_SCOPE,
+    ),
     GATEWAY: ("read:users:name", "read:servers", "admin:server_state"),
     "storage": ("read:users:name", "read:servers"),
     "culler": (
@@ -41,7 +55,7 @@ _SERVICES: dict[str, tuple[str, ...]] = {
         "read:servers",
         "admin:server_state",
         "delete:servers",
-        "delete:users",
+        DELETE_USERS_SCOPE,
     ),
     LAUNCHES: (_GATEWAY_ACCESS,),
     STATUS: ("list:users", "read:users:activity", "read:servers", _GATEWAY_ACCESS),

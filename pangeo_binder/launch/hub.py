@@ -187,7 +187,7 @@ class Hub:
         """
         timeout = aiohttp.ClientTimeout(total=_START_SECONDS)
         if not launch.person:
-            await self._call("POST", _user_path(launch.user), ok=(201, 409), timeout=timeout)
+            await self._call("POST", _anonymous_path(launch.user), ok=(201, 409), timeout=timeout)
         asked = self._http.post(f"{self._api_url}{_server_path(launch)}", json={"ticket": ticket}, timeout=timeout)
         async with asked as response:
             if response.status not in (201, 202, _BUSY):
@@ -238,7 +238,7 @@ class Hub:
                 status, _ = await self._answer("DELETE", server, ok=(202, 204, 400, 404), json={"remove": True})
                 return status != _STOPPING
             await self._call("DELETE", server, ok=(202, 204, 400, 404))
-            status, _ = await self._answer("DELETE", _user_path(launch.user), ok=(204, 400, 404))
+            status, _ = await self._answer("DELETE", _anonymous_path(launch.user), ok=(204, 400, 404))
         except HubUnavailable:
             return False
         return status != _STOPPING
@@ -298,6 +298,11 @@ class Hub:
 
 def _user_path(user: str) -> str:
     return f"/users/{quote(user, safe='')}"
+
+
+def _anonymous_path(user: str) -> str:
+    """Return the path at which the hub makes and deletes users of anonymous launches."""
+    return f"/pangeo-binder{_user_path(user)}"
 
 
 def _server_path(launch: Launch) -> str:

@@ -15,7 +15,7 @@ from pangeo_binder.hub.cull import leftovers
 from pangeo_binder.launch.hub import Hub
 from pangeo_binder.model import Launch
 from pangeo_binder.names import is_anonymous_user, new_launch_id, server_name, user_name
-from tests.hub.hubprocess import HubProcess, NewLaunch
+from tests.hub.hubprocess import ACCOUNTS, HubProcess, NewLaunch
 from tests.stack.local import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -24,12 +24,10 @@ NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def people(hub: HubProcess) -> tuple[str, str]:
-    """Two accounts, as authenticators make them."""
-    names = ("ada@example.org", "eve")
-    for name in names:
-        assert hub.ask("binder", "POST", f"/users/{name}").status == 201
-    return names
+def people(hub: HubProcess) -> tuple[str, ...]:
+    """Two accounts that the hub has from its start."""
+    assert all(hub.ask("binder", "GET", f"/users/{name}").status == 200 for name in ACCOUNTS)
+    return ACCOUNTS
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def servers(hub: HubProcess, person: str) -> dict[str, Any]:
 
 
 async def test_a_person_has_several_servers_and_keeps_the_account(
-    hub: HubProcess, client: Hub, new_launch: NewLaunch, people: tuple[str, str]
+    hub: HubProcess, client: Hub, new_launch: NewLaunch, people: tuple[str, ...]
 ) -> None:
     first, second = of(people[0], new_launch()), of(people[0], new_launch())
     for launch in (first, second):
@@ -66,7 +64,7 @@ async def test_a_person_has_several_servers_and_keeps_the_account(
 
 
 async def test_a_failed_start_keeps_the_account(
-    hub: HubProcess, client: Hub, new_launch: NewLaunch, people: tuple[str, str]
+    hub: HubProcess, client: Hub, new_launch: NewLaunch, people: tuple[str, ...]
 ) -> None:
     launch = of(people[0], new_launch())
     broken = replace(launch, environment=replace(launch.environment, start=("sh", "-c", "exit 3")))
@@ -84,7 +82,7 @@ async def test_an_account_that_was_deleted_is_not_made_again(hub: HubProcess, ne
 
 
 async def test_a_ticket_starts_no_server_of_another_person(
-    hub: HubProcess, new_launch: NewLaunch, people: tuple[str, str]
+    hub: HubProcess, new_launch: NewLaunch, people: tuple[str, ...]
 ) -> None:
     adas = of(people[0], new_launch())
     stolen = replace(adas, user=people[1])
@@ -94,12 +92,23 @@ async def test_a_ticket_starts_no_server_of_another_person(
 
 
 async def test_a_persons_default_server_and_a_second_one_of_a_launchs_user_are_refused(
-    hub: HubProcess, new_launch: NewLaunch, people: tuple[str, str]
+    hub: HubProcess, new_launch: NewLaunch, people: tuple[str, ...]
 ) -> None:
     launch = new_launch()
     for wrong in (replace(launch, user=people[1]), replace(launch, server=server_name("sea", launch.id))):
         with pytest.raises(TicketInvalid, match="People have named servers"):
             await hub.launch(wrong, hub.ticket(wrong))
+
+
+@pytest.mark.parametrize("who", ["binder", "culler"])
+@pytest.mark.parametrize("path", ["/users/{}", "/pangeo-binder/users/{}"])
+def test_no_service_of_ours_makes_changes_or_deletes_an_account(
+    hub: HubProcess, people: tuple[str, ...], who: str, path: str
+) -> None:
+    for method, name in (("DELETE", people[1]), ("POST", "mallory"), ("PATCH", people[1])):
+        assert hub.ask(who, method, path.format(name), {"admin": True}).status in (403, 404, 405), method
+    assert hub.ask("binder", "GET", f"/users/{people[1]}").status == 200
+    assert hub.ask("binder", "GET", "/users/mallory").status == 404
 
 
 def model(name: str, age: timedelta, **stopped: bool) -> dict[str, Any]:
@@ -115,7 +124,7 @@ ANONYMOUS = user_name("sea", "abcdefghijkl")
 @pytest.mark.parametrize(
     ("user", "left"),
     [
-        (model(ANONYMOUS, OLD), [f"/users/{ANONYMOUS}"]),
+        (model(ANONYMOUS, OLD), [f"/pangeo-binder/users/{ANONYMOUS}"]),
         (model(ANONYMOUS, YOUNG), []),
         ({**model(ANONYMOUS, OLD), "servers": {"": {"stopped": False}}}, []),
         (model("ada", OLD), []),

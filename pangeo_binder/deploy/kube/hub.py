@@ -21,6 +21,7 @@ from ...hub.logins import CLIENT, configure_logins
 from ...hub.provision import Clusters, Provisioner, StorageService
 from ...hub.request_limits import limit_requests
 from ...hub.roles import BINDER, GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...hub.user_api import user_handlers
 from ...kube.api import KubeApi
 from ...kube.placement import Placement
 from .values import (
@@ -80,7 +81,11 @@ def _spawner(c: Any, values: KubeValues) -> None:
     spawner.allow_origins = values.binder.cors_allow_origin.split()
     # how many binders there are is not known here: they may be scaled at any time
     spawner.admissions = AdmissionTable()
-    c.JupyterHub.extra_handlers = [*c.JupyterHub.get("extra_handlers", ()), *handlers(spawner.admissions)]
+    c.JupyterHub.extra_handlers = [
+        *c.JupyterHub.get("extra_handlers", ()),
+        *handlers(spawner.admissions),
+        *user_handlers(),
+    ]
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
     storage = StorageService(values.storage_admin_url, read_secret("issue-token"))
     spawner.provisioner = Provisioner(storage, _clusters(values))

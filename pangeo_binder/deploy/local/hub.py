@@ -18,6 +18,7 @@ from ...hub.logins import CLIENT, configure_logins
 from ...hub.provision import Provisioner, StorageService
 from ...hub.request_limits import limit_requests
 from ...hub.roles import BINDER, GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...hub.user_api import user_handlers
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR
 from ...loopback import LOOPBACK, LOOPBACK_NAMES
@@ -103,7 +104,7 @@ def _spawner(c: Any, values: LocalValues) -> None:
     spawner.logs = str(values.folder("logs/servers"))
     spawner.allow_origins = list(values.options.allow_origins)
     spawner.admissions = AdmissionTable(binders=1)
-    c.JupyterHub.extra_handlers = handlers(spawner.admissions)
+    c.JupyterHub.extra_handlers = [*handlers(spawner.admissions), *user_handlers()]
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
     storage = StorageService(values.storage_admin_url, values.secrets.storage_hub_token)
     spawner.provisioner = Provisioner(storage, GatewayClusters(_gateway_service(values)))
