@@ -6,6 +6,7 @@ configuration names and its life cycle. All handlers are ours.
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from binderhub.app import BinderHub
 from tornado.ioloop import IOLoop
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Dict, Float, Instance, Int, List, Tuple, Unicode, observe
+from traitlets import Bool, Dict, Enum, Float, Instance, Int, List, Tuple, Unicode, default, observe
 from traitlets.utils.bunch import Bunch
 
 from .addresses import make_rules
@@ -32,9 +33,10 @@ from .launch.turns import BuildShares
 from .policy.load import default_policy, load_policy
 from .repos.github_api import GitHubApiSettings
 from .repos.registry import RepositoryHosts, make_providers
-from .web.context import WebContext
+from .web.context import People, WebContext
 from .web.health import HealthChecks
 from .web.limits import Limits
+from .web.oauth import OAuthSettings
 from .web.routes import routes
 from .web.server import make_server
 from .web.versions import installed_versions
@@ -85,6 +87,15 @@ class PangeoBinderHub(BinderHub):
     hosts = List(Unicode(), help="Host names the binder answers to, without ports; empty for any.", config=True)
     ask_first = Bool(False, help="Whether to ask before a launch from another site's page.", config=True)
     login_token = Unicode("", help="The token without which no page answers; empty if none is needed.", config=True)
+    auth = Enum(
+        ("none", "offered", "required"),
+        "none",
+        help="Whether people can sign in with JupyterHub, or have to. `auth_enabled` of BinderHub means `required`.",
+        config=True,
+    )
+    oauth_client_id = Unicode(help="The id of the binder's service as a client of the hub.", config=True)
+    oauth_redirect_uri = Unicode(help="The address to which the hub returns after a login.", config=True)
+    https_only = Bool(False, help="Whether browsers reach the binder by https alone, for its cookies.", config=True)
     notice = Unicode("", help="A sentence shown at the top of every page.", config=True)
     about = List(Unicode(), help="Sentences on the page `about`, such as this binder's limits.", config=True)
     examples = Tuple(help="Examples on the landing page; the binder builds the first at its start.", config=True)
@@ -98,6 +109,16 @@ class PangeoBinderHub(BinderHub):
     limits = Instance(Limits, help="Rate, build tokens, banned networks.", allow_none=True, config=True)
     line_seconds = AnyTrait(help="The old name of queue_seconds.", config=True)
     door = AnyTrait(help="The old name of limits.", config=True)
+
+    @default("oauth_client_id")
+    def _oauth_client_id(self) -> str:
+        return os.environ.get("JUPYTERHUB_CLIENT_ID", "service-binder")
+
+    @default("oauth_redirect_uri")
+    def _oauth_redirect_uri(self) -> str:
+        # for services that it starts itself, JupyterHub sets a name without any path
+        given = os.environ.get("JUPYTERHUB_OAUTH_CALLBACK_URL", "")
+        return given if "/" in given else f"{self.base_url}oauth_callback"
 
     @observe(*_RENAMED)
     def _read_old_name(self, change: Bunch) -> None:
@@ -130,6 +151,7 @@ class PangeoBinderHub(BinderHub):
                 builds=self._builds,
                 hub=self._hub,
                 ticket_keys=self.ticket_keys,
+                logins=self._has_logins,
             )
         )
         self._draining = Draining(self._pipeline.run)
@@ -182,6 +204,30 @@ class PangeoBinderHub(BinderHub):
             notice=self.notice,
             about=tuple(self.about),
             files=self._builder.files,
+            people=self._people() if self._has_logins else None,
+        )
+
+    @property
+    def _has_logins(self) -> bool:
+        return self.auth != "none" or bool(self.auth_enabled)
+
+    def _people(self) -> People:
+        oauth = OAuthSettings(
+            api_url=self.hub_api_url.rstrip("/"),
+            hub_url=f"{self.public_hub_url}hub/",
+            service=os.environ.get("JUPYTERHUB_SERVICE_NAME", "binder"),
+            client_id=self.oauth_client_id,
+            redirect_uri=self.oauth_redirect_uri,
+            secret=self.hub_api_token,
+        )
+        return People(
+            oauth=oauth,
+            keys=tuple(self.ticket_keys),
+            sessions=self._hub.servers_of,
+            stop=self._hub.stop,
+            seats=self._admission.seats_of,
+            is_required=self.auth != "offered",
+            https=self.https_only,
         )
 
     def start(self, run_loop: bool = True) -> None:

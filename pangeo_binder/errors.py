@@ -75,6 +75,12 @@ class NotAllowed(UserError):
     status, reason = 403, "not_allowed"
 
 
+class LoginNeeded(UserError):
+    """The policy denies this launch to somebody without a login, and may allow it to somebody with one."""
+
+    status, reason = 403, "login_needed"
+
+
 class QuotaExceeded(UserError):
     """The policy allows this launch, but a shared limit is exhausted."""
 

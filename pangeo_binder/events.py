@@ -52,6 +52,8 @@ class Event:
     """With READY: the server's own token; a secret, never logged."""
     position: int = 0
     """With WAITING: the position in the queue, from 1."""
+    login: bool = False
+    """With WAITING: whether somebody who signs in might get more than this launch will."""
 
     def __repr__(self) -> str:
         return f"Event({self.phase}, {self.message!r})"
@@ -84,6 +86,7 @@ def wire(event: Event) -> dict[str, Any]:
         "hint": event.hint,
         "reason": event.reason,
         "position": event.position,
+        "login": event.login,
     }
     body.update({key: value for key, value in optional.items() if value})
     if event.grant is not None:

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import quote
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from .errors import SpawnFailed
+from .names import is_anonymous_user
 
 T = TypeVar("T")
 
@@ -34,17 +36,16 @@ class Click:
     """The public address of the binder as this user reaches it. Ends in a slash."""
     user: str | None = None
     """The user name; None for an anonymous launch."""
+    groups: tuple[str, ...] = ()
+    """The groups that JupyterHub has the user in."""
     session_domain: str = ""
     """The host (and port) below which each session has its own; empty if all have the proxy's."""
     build_only: bool = False
     """Whether only the environment is wanted: no seat is taken and no server started."""
 
-    def hub_url_of(self, user: str) -> str:
-        """Return the public address of the proxy for `user`'s servers; an anonymous user's name is a DNS label."""
-        if not self.session_domain:
-            return self.hub_url
-        scheme, _, rest = self.hub_url.partition("://")
-        return f"{scheme}://{user}.{self.session_domain}/{rest.partition('/')[2]}"
+    def hub_url_of(self, label: str) -> str:
+        """Return the public address of the proxy for the session whose host begins with `label`, a DNS label."""
+        return _at_own_host(self.hub_url, self.session_domain, label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +246,16 @@ class Launch:
     link: Link = Link()
 
     @property
+    def person(self) -> str:
+        """The login name of the person who launched; empty for an anonymous launch."""
+        return "" if is_anonymous_user(self.user) else self.user
+
+    @property
+    def host_label(self) -> str:
+        """The first label of the session's own host: sessions of one person have different origins."""
+        return self.server or self.user
+
+    @property
     def image(self) -> str:
         """The reference of the launch's image. Raises SpawnFailed if the environment is not an image."""
         if isinstance(self.environment, ContainerImage):
@@ -257,6 +268,20 @@ class Launch:
         if isinstance(self.environment, ContainerImage):
             raise _wrong_kind(self.environment.kind)
         return self.environment
+
+
+def _at_own_host(hub_url: str, session_domain: str, label: str) -> str:
+    if not session_domain:
+        return hub_url
+    scheme, _, rest = hub_url.partition("://")
+    return f"{scheme}://{label}.{session_domain}/{rest.partition('/')[2]}"
+
+
+def server_address(hub_url: str, session_domain: str, launch: Launch) -> str:
+    """Return the public address of the launch's server; ends in a slash. `hub_url` is the proxy's, with a slash."""
+    # JupyterHub's own way to write names in its routes: jupyterhub.utils.url_escape_path
+    path = "/".join(quote(part, safe="@~") for part in ("user", launch.user, launch.server) if part)
+    return f"{_at_own_host(hub_url, session_domain, launch.host_label)}{path}/"
 
 
 def _wrong_kind(kind: str) -> SpawnFailed:

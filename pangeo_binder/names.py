@@ -37,9 +37,32 @@ def slug(text: str) -> str:
     return words[:_SLUG_LENGTH].strip("-") or "repo"
 
 
+_ANONYMOUS = "anonymous-"
+_SERVER = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{_SLUG_LENGTH - 2}}}[a-z0-9])?-{_LAUNCH_ID.pattern}")
+_ANONYMOUS_USER = re.compile(rf"{_ANONYMOUS}{_SERVER.pattern}")
+
+
 def user_name(repo_name: str, launch_id: str) -> str:
     """Return the hub user name of an anonymous launch: readable, and unique because the launch id is."""
+    return f"{_ANONYMOUS}{server_name(repo_name, launch_id)}"
+
+
+def is_anonymous_user(user: str) -> bool:
+    """Return whether the hub's user `user` was made for one anonymous launch, and is deleted after it.
+
+    The hub refuses logins whose names have this form, so no person's account is ever deleted.
+    """
+    return _ANONYMOUS_USER.fullmatch(user) is not None
+
+
+def server_name(repo_name: str, launch_id: str) -> str:
+    """Return the name of a person's server: readable, unique as the launch id, and a DNS label for its host."""
     return f"{slug(repo_name)}-{launch_id}"
+
+
+def is_server_name(text: str) -> bool:
+    """Return whether `text` has the form of a person's server's name."""
+    return _SERVER.fullmatch(text) is not None
 
 
 def environment_id(*parts: str) -> str:

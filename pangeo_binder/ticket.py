@@ -75,6 +75,12 @@ def read(ticket: str, keys: list[str]) -> Launch:
     return _launch(_open(ticket, keys)[1])
 
 
+def token_of(ticket: str, keys: list[str]) -> str:
+    """Return the token of the server that a ticket of any age started. Raises TicketInvalid."""
+    key, body = _open(ticket, keys)
+    return server_token(key, _launch(body).id)
+
+
 class TicketVerifier:
     """Verifier that accepts each ticket once; the hub process has one instance.
 

@@ -106,7 +106,8 @@ class Clients:
 
     async def _start(self, run: Run, options: dict[str, str]) -> Run:
         (user, headers), started = self._api(run), time.perf_counter()
-        async with self._session.post(user, headers=headers, raise_for_status=True):
+        made = user if run.plain else user.replace("/users/", "/pangeo-binder/users/")
+        async with self._session.post(made, headers=headers, raise_for_status=True):
             run.phases["user"] = time.perf_counter() - started
         async with self._session.post(f"{user}/server", json=options, headers=headers) as response:
             if response.status not in (201, 202):

@@ -25,9 +25,10 @@ class BadNetwork(UserError):
 @click.command()
 @click.argument("repo")
 @click.option("--user", help="The login of who launches.  [default: nobody is logged in]")
+@click.option("--group", "groups", multiple=True, help="A group of that login; repeatable.")
 @click.option("--network", default="", help="The network it is launched from, as rules count it: 203.0.113.7.")
 @click.option("--policy", type=click.Path(path_type=Path), help="The policy file.  [default: the one `up` uses]")
-def explain(repo: str, user: str | None, network: str, policy: Path | None) -> None:
+def explain(repo: str, user: str | None, groups: tuple[str, ...], network: str, policy: Path | None) -> None:
     """Explain what a launch of REPO would get, by which rule of the policy, and why.
 
     REPO is gh/org/repo, gl/org/repo, git/<quoted address>, each with /ref or without, an address, or a folder.
@@ -46,7 +47,7 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
 
     ref, network = parse_repo(repo), _counted(network)
     loaded = load_policy(policy) if policy else default_policy()
-    question = Question(ref, user, network)
+    question = Question(ref, user, network, groups=groups)
     answer = match(loaded, question)
     rows = [("Repository", f"{canonical(ref)} at {ref.ref}")]
     if isinstance(answer, Denial):
@@ -133,5 +134,6 @@ def _limits(rule: Rule, network: str) -> str:
     whose = f"your network ({network})" if network else "each network"
     limits = [f"{_count(rule.servers, 'server')} at a time"] if rule.servers else []
     limits += [f"{_count(rule.per_network, 'server')} from {whose}"] if rule.per_network else []
+    limits += [f"{_count(rule.per_user, 'server')} for each login"] if rule.per_user else []
     limits += [f"{_count(rule.dask_cores, 'Dask core')} at a time"] if rule.dask_cores else []
     return f"shared by all its launches: {', '.join(limits)}" if limits else "with no limits of its own"

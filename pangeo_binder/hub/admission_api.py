@@ -77,7 +77,7 @@ class AdmissionsHandler(_TableHandler):
         self.finish(json.dumps({"lost": lost, "servers": servers}))
 
     def _running(self) -> dict[str, dict[str, float]]:
-        return {launch.id: takes(launch.grant, launch.network) for launch in self._launches()}
+        return {launch.id: takes(launch.grant, launch.network, launch.person) for launch in self._launches()}
 
     def _launches(self) -> list[Launch]:
         """Return the launches of all servers that start, run or stop: the hub has every such spawner in memory."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+BINDER = "binder"
 GATEWAY = "dask-gateway"
 LAUNCHES = "launches"
 """The service as which the hub itself ends a launch's clusters."""
@@ -16,10 +17,17 @@ STATUS = "status"
 """The service as which the command `status` lists servers and clusters."""
 
 ADMISSION_SCOPE = "custom:pangeo-binder:admission"
-CUSTOM_SCOPES = {ADMISSION_SCOPE: {"description": "Reserve, renew and release seats for launches."}}
-"""As `JupyterHub.custom_scopes` takes them; `admission_api` defines them."""
+MAKE_USERS_SCOPE, DELETE_USERS_SCOPE = (f"custom:pangeo-binder:{what}-anonymous-users" for what in ("make", "delete"))
+CUSTOM_SCOPES = {
+    ADMISSION_SCOPE: {"description": "Reserve, renew and release seats for launches."},
+    MAKE_USERS_SCOPE: {"description": "Make users of anonymous launches."},
+    DELETE_USERS_SCOPE: {"description": "Delete users of anonymous launches."},
+}
+"""As `JupyterHub.custom_scopes` takes them; `admission_api` and `user_api` define them."""
 
 _GATEWAY_ACCESS = f"access:services!service={GATEWAY}"
+_LOGIN_SCOPES = (f"access:services!service={BINDER}", "tokens!user")
+"""What people need to use the binder, in a browser and with tokens that they make for their programs."""
 
 USER_SCOPES = ("users:activity!user", "access:servers!user", "read:users:name!user", "read:users:groups!user")
 """Not the stock `self`, which would let a user restart a server with options other than the ticket's."""
@@ -28,8 +36,17 @@ SERVER_TOKEN_SCOPES = ["users:activity!user", "access:servers!server", _GATEWAY_
 """`access:servers!server=user/name` also identifies the launch that sends a request to the gateway."""
 
 _SERVICES: dict[str, tuple[str, ...]] = {
-    # creating users has no smaller scope than admin:users
-    "binder": ("admin:users", "start:servers", "delete:servers", "read:servers", "list:users", ADMISSION_SCOPE),
+    # not admin:users or delete:users, which would be for people's accounts too
+    BINDER: (
+        "start:servers",
+        "delete:servers",
+        "read:servers",
+        "list:users",
+        "read:users:name",
+        ADMISSION_SCOPE,
+        MAKE_USERS_SCOPE,
+        DELETE_USERS_SCOPE,
+    ),
     GATEWAY: ("read:users:name", "read:servers", "admin:server_state"),
     "storage": ("read:users:name", "read:servers"),
     "culler": (
@@ -38,7 +55,7 @@ _SERVICES: dict[str, tuple[str, ...]] = {
         "read:servers",
         "admin:server_state",
         "delete:servers",
-        "delete:users",
+        DELETE_USERS_SCOPE,
     ),
     LAUNCHES: (_GATEWAY_ACCESS,),
     STATUS: ("list:users", "read:users:activity", "read:servers", _GATEWAY_ACCESS),
@@ -48,12 +65,13 @@ _SERVICES: dict[str, tuple[str, ...]] = {
 _ON_KUBERNETES: dict[str, tuple[str, ...]] = {NAMESPACES: ("read:users:name", "read:servers")}
 
 
-def roles(on_kubernetes: bool = False) -> list[dict[str, Any]]:
+def roles(on_kubernetes: bool = False, logins: bool = False) -> list[dict[str, Any]]:
     """Return all roles in the form of `JupyterHub.load_roles`; they replace the stock role `user`.
 
-    The hub knows only configured services, so roles of Kubernetes' own services come only with `on_kubernetes`.
+    The hub knows only configured services, so roles of Kubernetes' own services come only with `on_kubernetes`. With
+    `logins`, people may sign in to the binder.
     """
-    user = {"name": "user", "scopes": [*USER_SCOPES, _GATEWAY_ACCESS]}
+    user = {"name": "user", "scopes": [*USER_SCOPES, _GATEWAY_ACCESS, *(_LOGIN_SCOPES if logins else ())]}
     return [user] + [
         {"name": f"pangeo-binder-{service}", "services": [service], "scopes": list(scopes)}
         for service, scopes in {**_SERVICES, **(_ON_KUBERNETES if on_kubernetes else {})}.items()

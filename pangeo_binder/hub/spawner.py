@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import maybe_future
-from traitlets import Instance, List, Unicode, default
+from traitlets import Instance, List, Unicode, default, validate
 from traitlets.config import LoggingConfigurable
+from traitlets.utils.bunch import Bunch
 
 from .. import metrics
 from ..errors import SeatLost, TicketInvalid, UserError, refusal_text
 from ..model import STATE_KEY, Launch, launch_of, to_wire
+from ..names import is_anonymous_user, is_server_name
 from ..ticket import TicketVerifier
 from .admissions import EXPIRY_SECONDS, AdmissionTable
 from .provision import Provisioned, Provisioner
@@ -92,6 +94,18 @@ class LaunchSpawnerMixin(_Base):
             raise Refused(error) from None
         await maybe_future(super().run_pre_spawn_hook())
 
+    @validate("proxy_spec")
+    def _each_server_has_its_host(self, proposal: Bunch) -> str:
+        """Return the proxy's route for this server, with a host of its own if users have hosts.
+
+        JupyterHub gives all named servers of a user one host. Repositories are hostile to one another, also if one
+        person launches them, and the browser's only border is the host.
+        """
+        host, slash, path = str(proposal.value).partition("/")
+        if not host or not is_server_name(self.name):
+            return str(proposal.value)
+        return f"{self.name}.{host.partition('.')[2]}{slash}{path}"
+
     @default("apply_user_options")
     def _options_are_tickets(self) -> Callable[[Any, dict[str, Any]], None]:
         """Return a no-op: the pre-spawn hook reads the ticket, and the hub would warn about an unused option."""
@@ -100,6 +114,9 @@ class LaunchSpawnerMixin(_Base):
     def _take_ticket(self) -> None:
         ticket = self.user_options.get("ticket", "")
         verifier = _verifier(tuple(self.ticket_keys))
+        # a person's default server has no host of its own, and a user of one launch has no other server
+        if is_anonymous_user(self.user.name) != (self.name == ""):
+            raise TicketInvalid("People have named servers, and others have none.", "Open the launch link again.")
         verified = verifier.verify(str(ticket), self.user.name, self.name, time.time())
         # a binder that stalled may have lost the seat to another launch; from here on the launch counts as running
         if not self.admissions.claim(verified.launch.id):

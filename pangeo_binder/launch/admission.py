@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,9 +19,9 @@ from .. import metrics
 from ..errors import HubStarting, HubUnavailable, QuotaExceeded, UserError
 from ..events import Event, Phase
 from ..model import Environment, Grant, Launch, Repo
-from ..names import new_launch_id, user_name
+from ..names import new_launch_id, server_name, user_name
 from ..policy.counters import Full, Renewal, Reservation, parts_of
-from ..policy.match import Question, Terms, depends_on_provenance, terms
+from ..policy.match import Question, Terms, depends_on_provenance, gains_by_login, left_to, terms
 from ..policy.model import Policy
 from .hub import Renewed
 from .queue import Queue
@@ -59,6 +59,8 @@ class Seat:
 
     id: str
     user: str
+    server: str
+    """The hub's server name; empty for an anonymous launch, whose user has no other server."""
     repo: Repo
     grant: Grant
     network: str
@@ -67,12 +69,19 @@ class Seat:
 
     def launch(self, environment: Environment, grant: Grant) -> Launch:
         """Return the complete launch, with the `grant` that is left after the repository's own request."""
-        return Launch(self.id, self.user, "", self.repo, environment, grant, self.network)
+        return Launch(self.id, self.user, self.server, self.repo, environment, grant, self.network)
 
 
 def repository_key(question: Question) -> str:
     """Return the repository, as queues and the limits of builds know it; a fork's commits count for themselves."""
     return f"{question.repo.key} {question.foreign_reason}".rstrip()
+
+
+def _names(person: str | None, repo: Repo, launch_id: str) -> tuple[str, str]:
+    """Return the hub's user and server of a launch."""
+    if person is None:
+        return user_name(repo.ref.name, launch_id), ""
+    return person, server_name(repo.ref.name, launch_id)
 
 
 class Admission:
@@ -103,6 +112,14 @@ class Admission:
         """Return whether the policy answers by the repository, so that its commit has to be its own."""
         return depends_on_provenance(self._policy, question)
 
+    def gains_by_login(self, question: Question) -> bool:
+        """Return whether somebody without a login might get another answer with one."""
+        return gains_by_login(self._policy, question)
+
+    def seats_of(self, person: str, launches: Sequence[Launch]) -> list[str]:
+        """Return sentences on what the limits leave to a person with the running `launches`."""
+        return left_to(self._policy, person, launches)
+
     def check(self, question: Question) -> Grant:
         """Return what a launch would be granted, without a seat. Raises NotAllowed if a rule denies it."""
         return terms(self._policy, question).grant
@@ -120,7 +137,8 @@ class Admission:
             async with aclosing(self._wait(key, wanted, asked)) as waiting:
                 async for event in waiting:
                     yield event
-            yield Seat(id_, user_name(repo.ref.name, id_), repo, asked.grant, question.network, key)
+            user, server = _names(question.user, repo, id_)
+            yield Seat(id_, user, server, repo, asked.grant, question.network, key)
         finally:
             self._give_back(id_)
 

@@ -12,7 +12,8 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ from ..errors import HubStarting, HubUnavailable, SpawnFailed, TicketInvalid, Us
 from ..model import Launch, Server, from_wire, to_wire
 from ..peers import Peering, PeerKind, Peers
 from ..policy.counters import Full, Renewal, Reservation
-from ..ticket import read
+from ..ticket import read, token_of
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ _BUSY_SECONDS = 120
 """How long a launch waits for a busy hub; the ticket has to last until it is taken."""
 _BUSY_LOOK_SECONDS = 5
 """How often it asks again; the hub proposes half a minute or more, which is meant for people."""
-_STOPPING = 400
+_STOPPING, _MISSING = 400, 404
 """The hub's answer to the deletion of a user whose server is stopping."""
 _STOP_SECONDS, _STOP_LOOK_SECONDS = 90, 1.0
 """How long, and how often, the stop of a server is repeated. One that ignores signals needs 15 s, and a hub that was
@@ -72,6 +73,27 @@ class Renewed:
     """The launches that no longer hold a seat."""
     servers: dict[str, int]
     """How many servers start, run or stop, by tier."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnServer:
+    """A server of one person, for that person."""
+
+    launch: Launch
+    ready: bool
+    started: str
+    """When it started, in ISO 8601."""
+    last_activity: str
+    token: str = field(repr=False)
+    """The server's own token."""
+
+    @property
+    def ends(self) -> str:
+        """When it ends at the latest, in ISO 8601; empty while it starts."""
+        if not self.started:
+            return ""
+        age = timedelta(seconds=self.launch.grant.server.max_age_seconds)
+        return (datetime.fromisoformat(self.started) + age).isoformat()
 
 
 class Hub:
@@ -154,13 +176,10 @@ class Hub:
 
         Raises SpawnFailed with the hub's reason, TicketInvalid if it refuses the ticket, SeatLost, HubUnavailable.
         """
-        user = quote(launch.user, safe="")
-        server = (
-            f"/users/{user}/server" if not launch.server else f"/users/{user}/servers/{quote(launch.server, safe='')}"
-        )
+        server = _server_path(launch)
         deadline = time.monotonic() + _BUSY_SECONDS
         try:
-            while (status := await self._ask(f"/users/{user}", server, ticket)) == _BUSY:
+            while (status := await self._ask(launch, ticket)) == _BUSY:
                 if time.monotonic() >= deadline:
                     raise HubUnavailable("JupyterHub is starting as many servers as it can.", _AGAIN)
                 yield "Many servers are starting, waiting for this one's turn"
@@ -174,13 +193,17 @@ class Hub:
             log.error("The hub was lost while launch %s started: %s", launch.id, type(error).__name__)
             raise HubUnavailable("JupyterHub was lost while the server started.", _AGAIN) from None
 
-    async def _ask(self, user: str, server: str, ticket: str) -> int:
-        """Make the user if missing, ask for its server, and return 201 (ready), 202 (starting) or `_BUSY`."""
+    async def _ask(self, launch: Launch, ticket: str) -> int:
+        """Ask for the launch's server and return 201 (ready), 202 (starting) or `_BUSY`.
+
+        An anonymous launch's user is made if missing; a person's account is never made here.
+        """
         timeout = aiohttp.ClientTimeout(total=_START_SECONDS)
-        await self._call("POST", user, ok=(201, 409), timeout=timeout)
+        if not launch.person:
+            await self._call("POST", _anonymous_path(launch.user), ok=(201, 409), timeout=timeout)
 
         async def ask() -> int:
-            asked = self._http.post(f"{self._api_url}{server}", json={"ticket": ticket}, timeout=timeout)
+            asked = self._http.post(f"{self._api_url}{_server_path(launch)}", json={"ticket": ticket}, timeout=timeout)
             async with asked as response:
                 if response.status not in (201, 202, _BUSY):
                     raise _refusal(str((await read_object(response)).get("message", "")))
@@ -209,25 +232,30 @@ class Hub:
         raise HubUnavailable("JupyterHub stopped reporting how the server starts.", _AGAIN)
 
     async def stop(self, launch: Launch) -> None:
-        """Stop the launch's server and delete its user, in whatever state they are, without waiting for the culler.
+        """Stop and remove the launch's server, in whatever state it is, without waiting for the culler.
 
-        Raises HubUnavailable if that is not done after many tries.
+        The user of an anonymous launch is deleted, a person's account never. Raises HubUnavailable if that is not done
+        after many tries.
         """
-        user = f"/users/{quote(launch.user, safe='')}"
         deadline = time.monotonic() + _STOP_SECONDS
-        while not await self._is_gone(user):
+        while not await self._is_gone(launch):
             if time.monotonic() >= deadline:
                 raise HubUnavailable("JupyterHub did not stop the server in time.", _AGAIN)
             await asyncio.sleep(_STOP_LOOK_SECONDS)
 
-    async def _is_gone(self, user: str) -> bool:
-        """Ask the hub once to stop the server and to delete the user; return whether it did.
+    async def _is_gone(self, launch: Launch) -> bool:
+        """Ask the hub once to stop and remove the server, with its user if that was made for it; return whether it did.
 
         The hub fails if the server begins to stop by itself meanwhile, and keeps the user of one that is stopping.
         """
+        server = _server_path(launch)
         try:
-            await self._call("DELETE", f"{user}/server", ok=(202, 204, 400, 404))
-            status, _ = await self._answer("DELETE", user, ok=(204, 400, 404))
+            if launch.person:
+                # 202: it is removed once it has stopped
+                status, _ = await self._answer("DELETE", server, ok=(202, 204, 400, 404), json={"remove": True})
+                return status != _STOPPING
+            await self._call("DELETE", server, ok=(202, 204, 400, 404))
+            status, _ = await self._answer("DELETE", _anonymous_path(launch.user), ok=(204, 400, 404))
         except HubUnavailable:
             return False
         return status != _STOPPING
@@ -255,6 +283,24 @@ class Hub:
             offset += max(1, limit - _OVERLAP)
         raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN)
 
+    async def servers_of(self, person: str) -> list[OwnServer]:
+        """Return the servers of one person's launches, the newest first. Raises HubUnavailable."""
+        status, model = await self._answer("GET", _user_path(person), ok=(200, 404))
+        if status == _MISSING:
+            return []
+        if not isinstance(model, dict):
+            raise HubUnavailable("JupyterHub's answer cannot be read.", _AGAIN)
+        servers = [found for each in (model.get("servers") or {}).values() if (found := self._own_server(each))]
+        own = [server for server in servers if server.launch.person == person]
+        return sorted(own, key=lambda server: server.started, reverse=True)
+
+    def _own_server(self, model: dict[str, Any]) -> OwnServer | None:
+        server = self._server(model)
+        if server is None:
+            return None
+        token = token_of(model["user_options"]["ticket"], self._ticket_keys)
+        return OwnServer(server.launch, server.ready, server.started, server.last_activity, token)
+
     async def environments_in_use(self) -> set[str]:
         """Return the ids of the environments of all servers."""
         return {server.launch.environment.id for server in await self.servers()}
@@ -269,6 +315,22 @@ class Hub:
 
 def _away() -> HubUnavailable:
     return HubUnavailable("JupyterHub does not answer.", _AGAIN)
+
+
+def _user_path(user: str) -> str:
+    return f"/users/{quote(user, safe='')}"
+
+
+def _anonymous_path(user: str) -> str:
+    """Return the path at which the hub makes and deletes users of anonymous launches."""
+    return f"/pangeo-binder{_user_path(user)}"
+
+
+def _server_path(launch: Launch) -> str:
+    """Return the path of the launch's server: the default server of its own user, or a named one of a person."""
+    if not launch.server:
+        return f"{_user_path(launch.user)}/server"
+    return f"{_user_path(launch.user)}/servers/{quote(launch.server, safe='')}"
 
 
 def _read(kind: type[T], answer: Any) -> T:

@@ -15,9 +15,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from .. import metrics
-from ..errors import PangeoBinderError, RefNotFound, UserError
+from ..errors import LoginNeeded, NotAllowed, PangeoBinderError, RefNotFound, UserError
 from ..events import Event, Phase
-from ..model import Click, Launch, Repo, RepoRef
+from ..model import Click, Launch, Repo, RepoRef, server_address
 from ..policy.match import Question
 from ..policy.request import narrow
 from ..repos.base import Provenance, Provider
@@ -47,6 +47,8 @@ class Collaborators:
     builds: SharedBuilds
     hub: Hub
     ticket_keys: list[str]
+    logins: bool = False
+    """Whether people can sign in."""
 
 
 class Pipeline:
@@ -109,12 +111,15 @@ class Pipeline:
             yield Event(Phase.WAITING, f"Looking for the commit on the branches and tags of {ref.name}\n")
             provenance = await self._lookups.find_provenance(provider, repo)
         stages.done("resolve")
+        question = _question(repo, click, provenance)
         if click.build_only:
-            async with aclosing(self._build_only(repo, _question(repo, click, provenance))) as building:
+            async with aclosing(self._build_only(repo, question)) as building:
                 async for event in building:
                     yield event
             return
-        async with aclosing(self._with.admission.admit(repo, _question(repo, click, provenance))) as admitting:
+        if self._gains_by_login(question):
+            yield Event(Phase.WAITING, "People who sign in may get more here\n", login=True)
+        async with aclosing(self._admit(repo, question)) as admitting:
             async for step in admitting:
                 if isinstance(step, Event):
                     yield step
@@ -123,6 +128,20 @@ class Pipeline:
                 async with aclosing(self._seated(step, click, stages)) as rest:
                     async for event in rest:
                         yield event
+
+    def _gains_by_login(self, question: Question) -> bool:
+        return self._with.logins and self._with.admission.gains_by_login(question)
+
+    async def _admit(self, repo: Repo, question: Question) -> AsyncGenerator[Event | Seat, None]:
+        """Admit the launch. Raises LoginNeeded in place of NotAllowed if a login may change the answer."""
+        try:
+            async with aclosing(self._with.admission.admit(repo, question)) as admitting:
+                async for step in admitting:
+                    yield step
+        except NotAllowed as error:
+            if not self._gains_by_login(question):
+                raise
+            raise LoginNeeded(error.message, "Sign in: this service may allow it to people with a login.") from None
 
     async def _default_branch(self, provider: Provider, ref: RepoRef, error: RefNotFound) -> Repo:
         """Return the head of the default branch if `ref` is a default branch's old name; else raise `error`."""
@@ -150,6 +169,8 @@ class Pipeline:
                 yield event
         stages.done("build")
         launch = await self._complete(seat, click)
+        who = launch.person or "somebody without a login"
+        log.info("Launch %s of %s for %r gets the tier %s", launch.id, launch.repo.ref.key, who, launch.grant.tier)
         ticket = sign(launch, self._with.ticket_keys, time.time())
         stages.done("ticket")
         async with aclosing(self._start(launch, ticket)) as starting:
@@ -192,8 +213,7 @@ class Pipeline:
             log.warning("A server that nobody waits for was left to the culler: %s", type(task.exception()).__name__)
 
     def _ready(self, launch: Launch, click: Click) -> Event:
-        path = "/".join(part for part in ("user", launch.user, launch.server) if part)
-        url = f"{click.hub_url_of(launch.user)}{path}/"
+        url = server_address(click.hub_url, click.session_domain, launch)
         token = server_token(self._with.ticket_keys[0], launch.id)
         return Event(Phase.READY, f"Server running at {url}\n", launch=launch, url=url, token=token)
 
@@ -216,4 +236,4 @@ def _renamed(ref: RepoRef, now: RepoRef) -> str:
 def _question(repo: Repo, click: Click, provenance: Provenance | None = None) -> Question:
     """Return the question to the policy; without `provenance`, the commit counts as the repository's own."""
     known = provenance or Provenance()
-    return Question(repo.ref, click.user, click.network, foreign_reason=known.foreign_reason, served=known.served)
+    return Question(repo.ref, click.user, click.network, known.foreign_reason, known.served, click.groups)

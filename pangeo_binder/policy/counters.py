@@ -6,6 +6,7 @@ launches take. The keys of counters mean nothing to the hub. Not for which rule 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
@@ -99,15 +100,25 @@ def network_key(owner: str, network: str) -> str:
     return f"{owner}/network/{network}"
 
 
+def user_key(owner: str, user: str) -> str:
+    """Return the counter of servers of `owner` that one person has; a hash, because login names may be long."""
+    return f"{owner}/user/{hashlib.sha256(user.encode()).hexdigest()[:32]}"
+
+
 def rule_key(identity: str) -> str:
     """Return the owner of the counters of a rule."""
     return f"rule/{identity}"
 
 
-def takes(grant: Grant, network: str) -> dict[str, float]:
-    """Return what a launch with `grant` from `network` takes, whether it waits for its server or runs."""
+def takes(grant: Grant, network: str, person: str = "") -> dict[str, float]:
+    """Return what a launch with `grant` from `network` takes, whether it waits for its server or runs.
+
+    `person` is a login name; empty for an anonymous launch.
+    """
     rule = rule_key(grant.rule)
     taken: dict[str, float] = {servers_key(TOTAL): 1, servers_key(rule): 1, network_key(rule, network): 1}
+    if person:
+        taken[user_key(rule, person)] = 1
     if grant.dask is not None:
         taken |= {dask_cores_key(TOTAL): grant.dask.cores, dask_cores_key(rule): grant.dask.cores}
     return taken

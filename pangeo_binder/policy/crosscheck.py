@@ -109,7 +109,7 @@ def _check_order(parts: Parts) -> Iterator[Finding]:
         return
     last = parts.rules[-1]
     if last is not None and not last.is_everything:
-        text = 'The last rule is the default for everybody else: it needs `repo: "*"` and no `user`.'
+        text = 'The last rule is the default for everybody else: it needs `repo: "*"`, no `user` and no `group`.'
         yield Finding(("rules", len(parts.rules) - 1), text)
     for index, rule in enumerate(parts.rules[:-1]):
         if rule is not None and rule.is_everything:
@@ -128,7 +128,8 @@ def _check_identities(parts: Parts) -> Iterator[Finding]:
         if rule.name is not None and (first := names.setdefault(rule.name, index)) != index:
             yield Finding(("rules", index, "name"), f"Rule {first + 1} has the name `{rule.name}` already.")
         if (first := contents.setdefault(rule.content, index)) != index:
-            text = f"This rule never matches, because rule {first + 1} has the same `repo` and `user` and comes first."
+            same = f"rule {first + 1} has the same `repo`, `user` and `group` and comes first"
+            text = f"This rule never matches, because {same}."
             yield Finding(("rules", index), text)
 
 

@@ -7,15 +7,15 @@ whose rule is no longer in the policy counts for the totals only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import assert_never
 
 from ..errors import NotAllowed, QuotaExceeded
-from ..model import Grant, RepoRef
+from ..model import Grant, Launch, RepoRef
 from .address import Address, address_of
-from .counters import TOTAL, Full, Limit, dask_cores_key, network_key, rule_key, servers_key, takes
+from .counters import TOTAL, Full, Limit, add, dask_cores_key, network_key, rule_key, servers_key, takes, user_key
 from .model import Policy, Rule
 
 LOGGED_IN = "logged-in"
@@ -38,6 +38,8 @@ class Question:
     """Why the commit does not count as the repository's own, as a sentence; empty if it does."""
     served: str = ""
     """The address at the end of the redirects of `repo`; empty if there were none."""
+    groups: tuple[str, ...] = ()
+    """The groups of the login."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,25 @@ def depends_on_provenance(policy: Policy, question: Question) -> bool:
     return _first(policy, question) != _first(policy, replace(question, foreign_reason="?"))
 
 
+def left_to(policy: Policy, person: str, launches: Iterable[Launch]) -> list[str]:
+    """Return a sentence for each rule with a limit for each person, by which one of the person's `launches` runs."""
+    used = add({}, (takes(launch.grant, launch.network, person) for launch in launches))
+    sentences = []
+    for rule in policy.rules:
+        taken = round(sum(used.get(user_key(rule_key(identity), person), 0) for identity in rule.identities))
+        if rule.per_user is not None and taken:
+            sentences.append(f"{taken} of the {rule.per_user} that you may have at a time {_whose(rule)}.")
+    return sentences
+
+
+def gains_by_login(policy: Policy, question: Question) -> bool:
+    """Return whether somebody without a login might get another answer with one: by a rule that comes before theirs."""
+    if question.user is not None:
+        return False
+    earlier = policy.rules[: _first(policy, question) - 1]
+    return any(rule.needs_login and rule.tier is not None and _lets_in(rule, question) for rule in earlier)
+
+
 def _first(policy: Policy, question: Question) -> int:
     """Return the number of the first rule that matches, from 1."""
     for number, rule in enumerate(policy.rules, 1):
@@ -111,14 +132,14 @@ def terms(policy: Policy, question: Question) -> Terms:
             raise NotAllowed(answer.sentence, _ASK)
         case Grant():
             shared = tuple(_limits(policy, question, answer))
-            return Terms(answer, takes(answer, question.network), shared)
+            return Terms(answer, takes(answer, question.network, question.user or ""), shared)
         case _:
             assert_never(answer)
 
 
 def _matches(rule: Rule, question: Question) -> bool:
     by_repo = _names(rule, question) if rule.deny is not None else _lets_in(rule, question)
-    return by_repo and _matches_user(rule.user, question.user)
+    return by_repo and _matches_user(rule.user, question.user) and _matches_group(rule.group, question)
 
 
 def _names(rule: Rule, question: Question) -> bool:
@@ -146,12 +167,23 @@ def _matches_user(wanted: str | None, user: str | None) -> bool:
     if user is None:
         return False
     # JupyterHub makes user names lower case: Authenticator.normalize_username
-    return wanted == LOGGED_IN or fnmatchcase(user.lower(), wanted.lower().replace("[", "[[]").replace("?", "[?]"))
+    return wanted == LOGGED_IN or _matches_text(wanted.lower(), user.lower())
+
+
+def _matches_group(wanted: str | None, question: Question) -> bool:
+    if wanted is None:
+        return True
+    return question.user is not None and any(_matches_text(wanted, group) for group in question.groups)
+
+
+def _matches_text(pattern: str, text: str) -> bool:
+    return fnmatchcase(text, pattern.replace("[", "[[]").replace("?", "[?]"))
 
 
 def _answer(policy: Policy, number: int, why_not_another: str = "") -> Grant | Denial:
     rule = policy.rules[number - 1]
     who = "" if rule.user is None else " for logged-in users" if rule.user == LOGGED_IN else f" for {rule.user}"
+    who += f" of the group {rule.group}" if rule.group is not None else ""
     name = f", {rule.name}" if rule.name else ""
     whose = f"Rule {number}{name} ({rule.repositories}{who})"
     if rule.deny is not None:
@@ -175,6 +207,9 @@ def _limits(policy: Policy, question: Question, grant: Grant) -> Iterator[_Share
     if rule.per_network is not None:
         keys = tuple(network_key(owner, question.network) for owner in owners)
         yield _seats(keys, rule.per_network, "of your network")
+    if rule.per_user is not None:
+        keys = tuple(user_key(owner, question.user or "") for owner in owners)
+        yield _seats(keys, rule.per_user, "that you may have")
     if rule.servers is not None:
         yield _seats(tuple(map(servers_key, owners)), rule.servers, whose)
     if rule.dask_cores is not None and grant.dask is not None:
@@ -203,6 +238,6 @@ def _whose(rule: Rule) -> str:
     """Return for whom a rule's seats are, in words that a user of a full service understands."""
     if rule.is_everything:
         return "for launches like this one"
-    if rule.user is None and len(rule.repo) == 1 and "*" not in rule.repo[0].text:
+    if not rule.needs_login and len(rule.repo) == 1 and "*" not in rule.repo[0].text:
         return "for this repository"
     return f"for {rule.repositories}"

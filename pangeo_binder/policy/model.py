@@ -212,16 +212,23 @@ class Rule(Part):
     name: Name | None = None
     repo: Annotated[tuple[Pattern, ...], BeforeValidator(_patterns)]
     user: str | None = None
+    group: str | None = None
     tier: str | None = None
     deny: str | None = None
     servers: Count | None = None
     per_network: Count | None = None
+    per_user: Count | None = None
     dask_cores: Cores | None = None
 
     @property
     def is_everything(self) -> bool:
         """Whether every launch matches."""
-        return self.user is None and any(pattern.is_everything for pattern in self.repo)
+        return not self.needs_login and any(pattern.is_everything for pattern in self.repo)
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether it is for people with a login only."""
+        return self.user is not None or self.group is not None
 
     @property
     def repositories(self) -> str:
@@ -232,11 +239,12 @@ class Rule(Part):
     def content(self) -> str:
         """A hash of what the rule says: for whom it is, and what they get. No rule's name looks like it.
 
-        The limits (`servers`, `per_network`, `dask_cores`) are left out: after a change of a limit, the launches that
-        run already have to count for it.
+        The limits (`servers`, `per_network`, `per_user`, `dask_cores`) are left out: after a change of a limit, the
+        launches that run already have to count for it.
         """
         patterns = sorted({str(pattern.address or pattern.text.casefold()) for pattern in self.repo})
-        said = json.dumps([patterns, self.user and self.user.lower(), self.tier, self.deny])
+        group = [] if self.group is None else [self.group]  # a rule without a group keeps its hash of earlier versions
+        said = json.dumps([patterns, self.user and self.user.lower(), self.tier, self.deny, *group])
         return f"sha256:{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
     @property
@@ -255,10 +263,14 @@ class Rule(Part):
             raise ValueError("A rule has either `tier` or `deny`.")
         if self.user is not None and not self.user.strip():
             raise ValueError("`user` is `logged-in` or a name, in which `*` stands for any text.")
+        if self.group is not None and not self.group.strip():
+            raise ValueError("`group` is a name of a group, in which `*` stands for any text.")
+        if self.per_user is not None and not self.needs_login:
+            raise ValueError("`per_user` needs `user` or `group`: launches without a login have no name to count by.")
         if self.deny is not None:
             if not self.deny.strip():
                 raise ValueError("`deny` is the sentence that people are shown.")
-            if (self.servers, self.per_network, self.dask_cores) != (None, None, None):
+            if (self.servers, self.per_network, self.per_user, self.dask_cores) != (None,) * 4:
                 raise ValueError("A rule with `deny` lets nobody in, so it has no limits.")
         anybodys = [pattern.text for pattern in self.repo if pattern.is_any_host and not pattern.is_everything]
         if self.tier is not None and anybodys:

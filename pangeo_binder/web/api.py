@@ -45,7 +45,7 @@ class HealthApi(BaseHandler):
 class VersionsApi(BaseHandler):
     """Versions of the installed software. Pages of other sites may read it, because federations of binders do."""
 
-    open_to_all = True
+    open_to_all, needs_person = True, False
 
     def get(self) -> None:
         self.set_header("Access-Control-Allow-Origin", "*")
@@ -55,7 +55,7 @@ class VersionsApi(BaseHandler):
 class MetricsApi(BaseHandler):
     """Prometheus metrics of this process."""
 
-    open_to_all = True
+    open_to_all, needs_person = True, False
 
     def get(self) -> None:
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)

@@ -10,9 +10,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 
 from ..events import Event
-from ..model import Click, RepoRef
+from ..launch.hub import OwnServer
+from ..model import Click, Launch, RepoRef
 from ..repos.base import Provider
 from .limits import Limits
+from .oauth import OAuthSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,25 @@ class StreamTimes:
     keepalive_seconds: float = 15
     linger_seconds: float = 60
     """How long the stream stays open after its last event, because an EventSource reconnects when a stream ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """What handlers need where people can sign in."""
+
+    oauth: OAuthSettings
+    keys: tuple[str, ...] = field(repr=False)
+    """The keys of the binder's cookies, newest first; the same in every replica."""
+    sessions: Callable[[str], Awaitable[list[OwnServer]]]
+    """Returns the sessions of one person, the newest first."""
+    stop: Callable[[Launch], Awaitable[None]]
+    """Stops a session of a person."""
+    seats: Callable[[str, Sequence[Launch]], list[str]]
+    """Returns sentences on what is left of a person's limits, given the person's running launches."""
+    is_required: bool = False
+    """Whether everybody has to sign in; else those who do not are anonymous."""
+    https: bool = True
+    """Whether browsers reach the binder by https alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +97,8 @@ class WebContext:
     stream: StreamTimes = StreamTimes()
     is_stopping: Callable[[], bool] = lambda: False
     """Whether the binder is stopping, and so starts no more launches."""
+    people: People | None = None
+    """None if nobody can sign in."""
 
     def __post_init__(self) -> None:
         for prefix in (self.base_url, self.hub_url):

@@ -16,15 +16,16 @@ from urllib.parse import parse_qsl, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tornado.web import HTTPError, RequestHandler
 
-from ..errors import BadLink, UserError
+from ..errors import BadLink, LoginNeeded, UserError
 from ..model import RepoRef
 from ..repos.registry import provider_for
 from ..resources import resource
-from .context import WebContext
+from .context import People, WebContext
 from .failure import to_user_error
 from .language import Language, choose, read_languages
 from .limits import Caller, LimitChecker, host_of, network_of
 from .login import PARAMETER, Login, LoginRequired, without_token
+from .signin import SignedIn, SignIn
 from .urlpath import OPENS, BadPath, paths_in
 
 _LINK_CHARACTERS = 8192
@@ -56,6 +57,7 @@ class Shared:
         self.context = context
         self.limits = LimitChecker(context.limits)
         self.login = Login(context.login_token)
+        self.signin = SignIn(context.people) if context.people is not None else None
         self.languages = read_languages(resource("templates") / "locale")
         self._templates = {code: self._environment(language) for code, language in self.languages.items()}
 
@@ -110,6 +112,12 @@ class BaseHandler(RequestHandler):
     """Whether banned networks also get an answer (monitoring, badges on other sites' pages)."""
     needs_login = True
     """Whether the token is needed, if this binder has one."""
+    needs_person = True
+    """Whether only people who signed in get an answer, if this binder wants everybody to."""
+    must_sign_in = False
+    """Whether only people who signed in get an answer, whatever this binder wants of others."""
+    signed: SignedIn | None = None
+    """Who sent the request, if that person signed in."""
     asks_after_login = False
     """Whether the page asks its user before it does something, if the user came by the form for the token."""
 
@@ -126,12 +134,54 @@ class BaseHandler(RequestHandler):
         self.set_header("X-Frame-Options", "DENY")
         self.set_header("Cache-Control", "no-cache")
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         self.shared.limits.check_host(self.request.host)
         if not self.open_to_all:
             self.shared.limits.check_network(self.caller.address)
         if self.needs_login:
             self._log_in()
+        if not self._finished:
+            await self._identify()
+
+    async def _identify(self) -> None:
+        """Find out who sent the request, and have a browser sign in if that is needed. Raises LoginNeeded."""
+        signin = self.shared.signin
+        if signin is None or not self.needs_login:
+            return
+        self.signed = await signin.of(self.request)
+        if self.signed is not None or not (self.must_sign_in or (signin.is_required and self.needs_person)):
+            return
+        if self.request.method != "GET" or self.wants_json:
+            raise LoginNeeded("This service needs a login.", "Sign in, or send a JupyterHub token.")
+        self.redirect(self.login_address, status=HTTPStatus.SEE_OTHER)
+
+    @property
+    def login_address(self) -> str:
+        """The address at which a person signs in and then returns to this page."""
+        return f"{self.shared.context.base_url}login?{urlencode({'next': self.request.uri})}"
+
+    @property
+    def people(self) -> People:
+        """What this binder needs for logins; only for handlers that a binder without logins does not have."""
+        assert self.shared.context.people is not None
+        return self.shared.context.people
+
+    @property
+    def signin(self) -> SignIn:
+        """The logins of this binder; see `people`."""
+        assert self.shared.signin is not None
+        return self.shared.signin
+
+    def allow_forms_to_sessions(self) -> None:
+        """Let the page's forms send a session's token to the session's own host."""
+        if self.session_domain:
+            own, sessions = "form-action 'self'", f"form-action 'self' *.{self.session_domain}"
+            self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY.replace(own, sessions))
+
+    def allow(self, directive: str) -> None:
+        """Add a directive to the page's Content-Security-Policy."""
+        policy = self._headers["Content-Security-Policy"]
+        self.set_header("Content-Security-Policy", f"{policy}; {directive}")
 
     def _log_in(self) -> None:
         """Answer a request that contains the token with a cookie and a redirect; raise LoginRequired without login."""
@@ -168,6 +218,17 @@ class BaseHandler(RequestHandler):
         )
 
     @property
+    def is_foreign_form(self) -> bool:
+        """Whether the browser says that a form comes from a page of another host.
+
+        Our own forms have the Origin `null`, because our pages have the referrer policy `no-referrer`:
+        https://fetch.spec.whatwg.org/#append-a-request-origin-header
+        """
+        headers = self.request.headers
+        foreign = headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site")
+        return foreign or (self.caller.cross_site and headers.get("Origin", "") != "null")
+
+    @property
     def network(self) -> str:
         """The client's network, for which rules count launches."""
         return network_of(self.caller.address)
@@ -192,7 +253,9 @@ class BaseHandler(RequestHandler):
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Vary", "Accept-Language, Cookie")
         origin = f"{self.request.protocol}://{self.request.host}"  # previews of links need absolute addresses
-        shown = {"origin": origin, "in_language": self._in_language, **values}
+        logins = self.shared.signin is not None
+        shown = {"signed": self.signed, "logins": logins, "login": self.login_address, "origin": origin, **values}
+        shown["in_language"] = self._in_language
         self.finish(self.shared.render(template, self.language, **shown))
 
     @property

@@ -12,7 +12,7 @@ from ..errors import BadLink
 from ..model import RepoRef
 from ..repos.base import Provider
 from ..repos.registry import provider_for
-from .handler import CONTENT_SECURITY_POLICY, BaseHandler
+from .handler import BaseHandler
 from .urlpath import notebook_of, paths_in, urlpath_of
 
 
@@ -26,14 +26,12 @@ class LaunchPage(BaseHandler):
         provider = provider_for(self.shared.context.providers, id_)
         ref = provider.parse(spec)
         urlpath = urlpath_of(*paths_in(self.request.query))
-        build_token = self.shared.limits.issue(id_, spec)
+        build_token = self.shared.limits.issue(id_, spec, self.signed.person.name if self.signed else "")
         token = urlencode({"build_token": build_token})
         stream = f"{self.shared.context.base_url}build/{id_}/{spec}?{token}"
         self.set_header("Cache-Control", "no-store")  # a cached page would have an expired build token
-        policy = f"{CONTENT_SECURITY_POLICY}; frame-src 'self'"  # the preview
-        if self.session_domain:  # the page sends the session's token by a form, to the session's own host
-            policy = policy.replace("form-action 'self'", f"form-action 'self' *.{self.session_domain}")
-        self.set_header("Content-Security-Policy", policy)
+        self.allow_forms_to_sessions()
+        self.allow("frame-src 'self'")  # the preview
         shown = {"provider": provider, "ref": ref, "urlpath": urlpath, "default": self._default_branch(provider, ref)}
         shown["preview"] = self._preview_of(f"{id_}/{spec}", notebook_of(urlpath), build_token)
         self.page("launch.html", **shown, stream=stream, ask=self._must_ask(ref))

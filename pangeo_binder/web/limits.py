@@ -134,14 +134,15 @@ class LimitChecker:
         self._tokens = URLSafeTimedSerializer(limits.build_token_key, salt=_SALT)
         self._streams: Counter[str] = Counter()
 
-    def issue(self, provider: str, spec: str) -> str:
-        """Return a build token that is valid for this link only."""
-        return str(self._tokens.dumps([provider, spec]))
+    def issue(self, provider: str, spec: str, person: str = "") -> str:
+        """Return a build token that is valid for this link only, and for `person` if that is not empty."""
+        return str(self._tokens.dumps([provider, spec, *([person] if person else [])]))
 
-    def verify(self, token: str, provider: str, spec: str) -> bool:
-        """Return whether `token` is a valid build token for this link and has not expired."""
+    def verify(self, token: str, provider: str, spec: str, person: str = "") -> bool:
+        """Return whether `token` is a valid build token for this link and `person`, and has not expired."""
+        wanted = [provider, spec, *([person] if person else [])]
         try:
-            return bool(self._tokens.loads(token, max_age=self._limits.build_token_seconds) == [provider, spec])
+            return bool(self._tokens.loads(token, max_age=self._limits.build_token_seconds) == wanted)
         except BadData:
             return False
 

@@ -32,11 +32,11 @@ class EndedPage(BaseHandler):
 
     needs_login = False
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         self.set_header("Cache-Control", "no-store")
         at_session_host = self.shared.limits.is_session_host(self.request.host)
         if not at_session_host:
-            super().prepare()
+            await super().prepare()
         if at_session_host and self.request.method == "GET" and not self.wants_json:
             # no page of ours has a session's origin, and only ours remembers the launch link
             self.redirect(f"{self.request.protocol}://{self.session_domain}{self.request.path}")

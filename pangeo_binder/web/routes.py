@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..names import LAUNCH_ID
+from .accounts import CallbackPage, LoginPage, LogoutPage
 from .api import HealthApi, MetricsApi, RepoProvidersApi, VersionsApi
 from .badge import RootFile, StaticFile
 from .context import WebContext
@@ -12,6 +14,7 @@ from .handler import BaseHandler, Shared
 from .launch import LaunchPage, LegacyLink
 from .pages import AboutPage, EndedPage, LandingPage, NotFoundPage
 from .preview import PreviewPage
+from .sessions import OpenSession, SessionsPage, StopSession
 from .stopping import LaunchStream
 
 Route = tuple[str, type[BaseHandler], dict[str, Any]]
@@ -32,11 +35,24 @@ _TABLE: tuple[tuple[str, type[BaseHandler]], ...] = (
 )
 
 
+_PEOPLE: tuple[tuple[str, type[BaseHandler]], ...] = (
+    ("login", LoginPage),
+    ("oauth_callback", CallbackPage),
+    ("logout", LogoutPage),
+    ("sessions", SessionsPage),
+    (rf"sessions/({LAUNCH_ID.strip('^$')})", OpenSession),
+    (rf"sessions/({LAUNCH_ID.strip('^$')})/stop", StopSession),
+)
+"""The pages of a binder where people can sign in."""
+
+
 def routes(context: WebContext) -> list[Route]:
     """Return the handlers of one binder, for `tornado_app.add_handlers(r".*$", ...)`; the last matches any path."""
     options = {"shared": Shared(context)}
     base = re.escape(context.base_url)
     table: list[Route] = [(base + pattern, handler, options) for pattern, handler in _TABLE]
+    if context.people is not None:
+        table += [(base + pattern, handler, options) for pattern, handler in _PEOPLE]
     table.append((re.escape(context.hub_url) + "user/.*", EndedPage, options))
     table.append((".*", NotFoundPage, options))
     return table

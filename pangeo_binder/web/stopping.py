@@ -23,8 +23,8 @@ class LaunchStream(BuildStream):
     It has the status 503, which no other refusal has: launch pages and BinderHub's clients then connect again.
     """
 
-    def prepare(self) -> None:
-        super().prepare()
+    async def prepare(self) -> None:
+        await super().prepare()
         if self.request.method != "GET" or not self.shared.context.is_stopping():
             return
         self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)

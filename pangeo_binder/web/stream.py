@@ -10,18 +10,20 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import cast
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
 
-from ..errors import NotAllowed
+from ..errors import LoginNeeded, NotAllowed
 from ..events import KEEPALIVE, Event, failed, sse
 from ..model import Click
 from ..repos.registry import provider_for
 from .failure import to_user_error
 from .handler import BaseHandler
+from .people import Person
 
 _CLIENT_HEADERS = "accept, authorization, cache-control, x-xsrftoken"
 """What EventSource and `@jupyterhub/binderhub-client` send, and a browser asks for in a preflight request."""
@@ -51,7 +53,7 @@ class BuildStream(BaseHandler):
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")  # else nginx would buffer the events
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Set the CORS headers. Skip the checks of the base class: refusals are events of the stream."""
         if self.shared.limits.allows_origin(self.caller.origin):
             self.set_header("Access-Control-Allow-Origin", self.caller.origin)
@@ -97,7 +99,7 @@ class BuildStream(BaseHandler):
 
     async def _events(self) -> AsyncGenerator[Event, None]:
         try:
-            async with aclosing(self.shared.context.launch(self._click())) as events:
+            async with aclosing(self.shared.context.launch(await self._click())) as events:
                 async for event in events:
                     yield event
                     if event.ends:
@@ -106,20 +108,41 @@ class BuildStream(BaseHandler):
         except Exception as error:  # the waiting user must see every failure
             yield failed(to_user_error(error, self._request_summary()))
 
-    def _click(self) -> Click:
+    async def _click(self) -> Click:
         """Return the requested launch. Raises a UserError if a limit refuses it."""
         self.shared.login.check(self.request)
         if not accepts_events(self.request.headers):
             raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")
         id_, spec = self.link("build/")
         provider_for(self.shared.context.providers, id_)
-        proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
+        person = await self._person(id_, spec)
+        proven = person is not None or self.shared.limits.verify(self._build_token, id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())
         origin, context = f"{self.request.protocol}://{self.request.host}", self.shared.context
         hub_url, binder_url = f"{origin}{context.hub_url}", f"{origin}{context.base_url}"
         build_only = self.get_query_argument("build_only", "").lower() == "true"
         domain = self.session_domain
-        return Click(id_, spec, self.network, hub_url, binder_url, session_domain=domain, build_only=build_only)
+        click = Click(id_, spec, self.network, hub_url, binder_url, session_domain=domain, build_only=build_only)
+        return click if person is None else replace(click, user=person.name, groups=person.groups)
+
+    @property
+    def _build_token(self) -> str:
+        return self.get_query_argument("build_token", "")
+
+    async def _person(self, provider: str, spec: str) -> Person | None:
+        """Return who launches; None for an anonymous launch. Raises LoginNeeded if this binder has none.
+
+        A browser sends the cookie also for a session's page, which is of the same site. So the cookie counts only with
+        the build token of a page that this person opened, and that no other page can read.
+        """
+        signin = self.shared.signin
+        signed = None if signin is None else await signin.of(self.request)
+        if signed is not None and signed.csrf:
+            own = self.shared.limits.verify(self._build_token, provider, spec, signed.person.name)
+            signed = signed if own and not self.caller.cross_site else None
+        if signed is None and signin is not None and signin.is_required:
+            raise LoginNeeded("This service needs a login.", "Open the launch link and sign in, or send a token.")
+        return None if signed is None else signed.person
 
     async def _keep_alive(self) -> None:
         while True:

@@ -122,6 +122,7 @@ function fail(event) {
 
 function follow(event) {
   tries = 0;
+  if (part("sign-in") && (event.login || event.reason === "login_needed")) part("sign-in").hidden = false;
   if (event.grant) showGrant(part("grant"), event.grant);
   if (event.phase === "failed") return fail(event);
   if (STEP_OF[event.phase]) advance(STEP_OF[event.phase]);

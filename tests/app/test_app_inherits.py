@@ -128,6 +128,33 @@ def test_names_of_version_0_1_are_still_read(config: Config) -> None:
     assert (app.queue_seconds, app.limits) == (7.0, limits)
 
 
+@pytest.mark.parametrize(
+    ("settings", "required"),
+    [({"auth_enabled": True}, True), ({"auth": "offered"}, False), ({"auth_enabled": True, "auth": "offered"}, False)],
+)
+def test_binderhubs_own_configuration_of_logins_is_understood(
+    config: Config, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], required: bool
+) -> None:
+    """Its chart sets the variables; `use_named_servers` changes nothing, because people always have several servers."""
+    monkeypatch.setenv("JUPYTERHUB_CLIENT_ID", "service-binderhub")
+    monkeypatch.setenv("JUPYTERHUB_OAUTH_CALLBACK_URL", "https://binder.example/oauth_callback")
+    config.BinderHub.use_named_servers = False
+    for name, value in settings.items():
+        setattr(config.BinderHub if name == "auth_enabled" else config.PangeoBinderHub, name, value)
+    app = PangeoBinderHub(config=config)
+    initialize(app)
+    people = app._context().people
+    assert people is not None and people.is_required is required
+    assert people.oauth.client_id == "service-binderhub"
+    assert people.oauth.redirect_uri == "https://binder.example/oauth_callback"
+
+
+def test_by_default_nobody_signs_in(config: Config) -> None:
+    app = PangeoBinderHub(config=config)
+    initialize(app)
+    assert app._context().people is None
+
+
 def test_the_binder_needs_no_cluster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """The binder sends no request to Kubernetes or Docker; neither is reachable here."""
     monkeypatch.setenv("KUBECONFIG", "/nowhere")

@@ -168,16 +168,16 @@ def test_the_controller_belongs_to_the_gateway(process: Run) -> None:
 
 
 _CULLER = """
-from jupyterhub_idle_culler import IdleCuller
-app = IdleCuller()
+from pangeo_binder.hub.cull import LaunchCuller
+app = LaunchCuller()
 app.load_config_file("config/culler.py")
-print(json.dumps([app.cull_arbiter_hook.__name__, app.cull_users]))
+print(json.dumps([app.cull_arbiter_hook.__name__, app.cull_users, app.remove_named_servers, app.user_seconds]))
 """
 
 
 @pytest.mark.parametrize("example", NAMED)
 def test_the_culler_asks_each_grant(example: Path, process: Run) -> None:
-    assert process("culler", _CULLER, example) == ["should_cull", True]
+    assert process("culler", _CULLER, example) == ["should_cull", False, True, 300]
 
 
 _HUB = """

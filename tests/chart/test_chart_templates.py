@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from oauthenticator.generic import GenericOAuthenticator
+from oauthenticator.github import GitHubOAuthenticator
 from traitlets.config import Config
 
 from pangeo_binder.addresses import make_rules
@@ -24,6 +26,7 @@ from tests.chart.test_chart_values import EXAMPLES, NAMED
 from tests.stack.local import COMMAND
 
 CHART = ROOT / "helm-chart" / "pangeo-binder"
+AUTHENTICATORS = {kind.__name__: kind for kind in (GitHubOAuthenticator, GenericOAuthenticator)}
 Manifests = list[dict[str, Any]]
 
 
@@ -52,6 +55,25 @@ def test_the_values_document_is_what_python_reads(example: Path, helm: Helm, tmp
     assert list(values.binder.hosts) == given["binder"]["hosts"]
     assert load_policy(tmp_path / "policy.yaml").tiers.keys() == given["policy"]["tiers"].keys() == {*values.site.tiers}
     assert {"hub.py", "binder.py", "culler.py", "controller.py"} < config.keys()
+
+
+@pytest.mark.parametrize(("kind", "auth", "rules"), [("github", "offered", 3), ("oidc", "required", 3)])
+def test_an_example_of_logins_adds_to_any_cluster(kind: str, auth: str, rules: int, helm: Helm, tmp_path: Path) -> None:
+    extra = EXAMPLES[0].parent / "logins" / f"{kind}.yaml"
+    manifests = helm.template("-f", EXAMPLES[-1], "-f", extra)
+    config = one(manifests, "ConfigMap", "pangeo-binder")["data"]
+    (tmp_path / "values.yaml").write_text(config["values.yaml"])
+    assert read_values(tmp_path).binder.auth == auth
+    (tmp_path / "policy.yaml").write_text(config["policy.yaml"])
+    assert len(load_policy(tmp_path / "policy.yaml").rules) == rules
+    text = extra.read_text()
+    assert "secretKeyRef" in text and not re.search(r"client_secret:|password", text)
+    ((name, settings),) = [
+        (name, given)
+        for name, given in yaml.safe_load(text)["jupyterhub"]["hub"]["config"].items()
+        if name != "JupyterHub"
+    ]
+    assert set(settings) <= set(AUTHENTICATORS[name].class_trait_names(config=True))
 
 
 def test_a_key_that_python_does_not_know_is_refused(helm: Helm) -> None:

@@ -138,7 +138,7 @@ class SpawnerContract:
 
     async def test_a_request_without_options_starts_nothing(self, spawning: Spawning) -> None:
         launch = spawning.new_launch()
-        assert spawning.ask("POST", f"/users/{launch.user}").status == 201
+        assert spawning.ask("POST", f"/pangeo-binder/users/{launch.user}").status == 201
         spawning.ask("POST", f"/users/{launch.user}/server")
         await asyncio.to_thread(until, "the hub gave up", lambda: spawning.servers(launch) == {})
         assert spawning.is_gone(launch)
@@ -183,7 +183,7 @@ class SpawnerContract:
             "profile": "large",
             "image": "owned:1",
         }
-        assert spawning.ask("POST", f"/users/{launch.user}").status == 201
+        assert spawning.ask("POST", f"/pangeo-binder/users/{launch.user}").status == 201
         assert spawning.ask("PUT", ADMISSIONS, report_body(launch)).status == 200
         assert spawning.ask("POST", f"/users/{launch.user}/server", options).status == 202
         await asyncio.to_thread(spawning.run, launch)

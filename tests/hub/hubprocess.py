@@ -26,12 +26,15 @@ from tests.stack.seats import PATH as ADMISSIONS
 from tests.stack.seats import report_body, reserve
 
 SERVICES = ("binder", GATEWAY, "storage", "culler", LAUNCHES, STATUS)
+ACCOUNTS = ("ada@example.org", "eve")
+"""People with an account from the start, as authenticators make them."""
 CONFIG = """
 from pangeo_binder.deploy.local.hub import configure
 
 c = get_config()
 configure(c, {state_dir!r})
 c.JupyterHub.services = [{{"name": name, "api_token": token}} for name, token in {tokens!r}.items()]
+c.Authenticator.allowed_users = set({accounts!r})
 """
 SERVER = '''
 """A server that shows its arguments and environment to the holder of its token."""
@@ -87,7 +90,7 @@ class HubProcess:
     def start(self) -> HubProcess:
         write_values(self.values)
         state_dir = str(self.values.state_dir)
-        self.config.write_text(CONFIG.format(state_dir=state_dir, tokens=self.tokens))
+        self.config.write_text(CONFIG.format(state_dir=state_dir, tokens=self.tokens, accounts=ACCOUNTS))
         self.log_file = self.folder / "hub.log"
         environment = {**os.environ, STATE_DIR: state_dir}
         environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -56,7 +56,7 @@ def session_token(hub: HubProcess, new_launch: NewLaunch) -> Iterator[str]:
     launch = new_launch()
     asyncio.run(hub.launch(launch, hub.ticket(launch)))
     yield hub.session(launch)["environment"]["JUPYTERHUB_API_TOKEN"]
-    hub.ask("culler", "DELETE", f"/users/{launch.user}")
+    hub.ask("culler", "DELETE", f"/pangeo-binder/users/{launch.user}")
 
 
 def test_a_session_does_not_ask(hub: HubProcess, session_token: str) -> None:
@@ -160,4 +160,4 @@ async def test_a_server_that_outlives_the_hub_keeps_its_seat(hub: HubProcess, ne
     servers = hub.ask("binder", "PUT", PATH, report_body()).json["servers"]
     full = hub.ask("binder", "POST", PATH, {**asked("x/servers"), "takes": {"total/servers": 1}, "limits": [limit]})
     assert full.json["used"] == sum(servers.values()) >= 1
-    hub.ask("culler", "DELETE", f"/users/{launch.user}")
+    hub.ask("culler", "DELETE", f"/pangeo-binder/users/{launch.user}")

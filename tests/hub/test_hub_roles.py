@@ -10,6 +10,7 @@ import pytest
 
 from pangeo_binder.hub.roles import GATEWAY, LAUNCHES, STATUS, roles
 from pangeo_binder.model import Launch
+from pangeo_binder.names import new_launch_id
 from tests.hub.hubprocess import SERVICES, HubProcess, NewLaunch
 
 pytestmark = pytest.mark.timeout(300)
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.timeout(300)
 REFUSED = {403, 404}
 """The hub hides with 404 what a token may not even know of."""
 READ_USER, READ_SERVER, LIST = "GET /users/{user}", "GET /users/{user}/servers/", "GET /users"
-MAKE_USER, DELETE_USER = "POST /users/new-{user}", "DELETE /users/{user}"
+MAKE_ACCOUNT, DELETE_ACCOUNT = "POST /users/new-{user}", "DELETE /users/{user}"
+MAKE_USER, DELETE_USER = "POST /pangeo-binder/users/anonymous-new-{id}", "DELETE /pangeo-binder/users/{user}"
 START, STOP = "POST /users/{user}/server", "DELETE /users/{user}/server"
 CHANGE = "PATCH /users/{user}/servers/"
 TOKENS, MINT, ACTIVE = "GET /users/{user}/tokens", "POST /users/{user}/tokens", "POST /users/{user}/activity"
@@ -26,11 +28,10 @@ PROXY, SHUTDOWN, GROUPS, SERVICES_LIST = "GET /proxy", "POST /shutdown", "GET /g
 RESERVE, RENEW = "POST /pangeo-binder/admissions", "PUT /pangeo-binder/admissions"
 RELEASE = "DELETE /pangeo-binder/admissions/abcdefghijkl"
 ALL = (
-    RESERVE, RENEW, RELEASE, LIST, READ_USER, READ_SERVER, MAKE_USER, PROMOTE, START, CHANGE, TOKENS, MINT, ACTIVE,
-    PROXY, SHUTDOWN, GROUPS, STOP, DELETE_USER,
+    RESERVE, RENEW, RELEASE, LIST, READ_USER, READ_SERVER, MAKE_ACCOUNT, MAKE_USER, PROMOTE, START, CHANGE, TOKENS, MINT,
+    ACTIVE, PROXY, SHUTDOWN, GROUPS, STOP, DELETE_ACCOUNT, DELETE_USER,
 )  # fmt: skip
 MAY = {
-    # admin:users, without which no user can be made, reads, changes and deletes them as well
     "binder": {
         RESERVE,
         RENEW,
@@ -39,10 +40,8 @@ MAY = {
         READ_USER,
         READ_SERVER,
         MAKE_USER,
-        PROMOTE,
         START,
         CHANGE,
-        ACTIVE,
         STOP,
         DELETE_USER,
     },
@@ -77,20 +76,20 @@ def running(hub: HubProcess, new_launch: NewLaunch) -> Iterator[Running]:
     launch = new_launch()
     asyncio.run(hub.launch(launch, hub.ticket(launch)))
     yield Running(launch, hub.session(launch)["environment"]["JUPYTERHUB_API_TOKEN"])
-    hub.ask("culler", "DELETE", f"/users/{launch.user}")
+    hub.ask("culler", "DELETE", f"/pangeo-binder/users/{launch.user}")
 
 
 @pytest.fixture
 def fresh(hub: HubProcess, new_launch: NewLaunch) -> Iterator[str]:
     """A user without a server, for requests that would change it."""
     user = new_launch().user
-    assert hub.ask("binder", "POST", f"/users/{user}").status == 201
+    assert hub.ask("binder", "POST", f"/pangeo-binder/users/{user}").status == 201
     yield user
-    hub.ask("binder", "DELETE", f"/users/{user}")
+    hub.ask("binder", "DELETE", f"/pangeo-binder/users/{user}")
 
 
 def call(hub: HubProcess, who: str, what: str, user: str) -> int:
-    method, path = what.format(user=user).split(" ")
+    method, path = what.format(user=user, id=new_launch_id()).split(" ")
     return hub.ask(who, method, path, BODIES.get(what, {} if method in ("POST", "PATCH") else None)).status
 
 

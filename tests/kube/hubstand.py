@@ -44,6 +44,7 @@ from pangeo_binder.hub.provision import Provisioner, StorageService
 from pangeo_binder.hub.admission_api import handlers
 from pangeo_binder.hub.admissions import AdmissionTable
 from pangeo_binder.hub.roles import NAMESPACES, SERVER_TOKEN_SCOPES, roles
+from pangeo_binder.hub.user_api import user_handlers
 from pangeo_binder.hub.kube.settings import KubeSettings, Neighbours
 from pangeo_binder.kube.api import KubeApi
 from pangeo_binder.kube.placement import Placement
@@ -73,7 +74,7 @@ spawner = c.KubeLaunchSpawner
 spawner.ticket_keys = ["{key}"]
 spawner.server_token_scopes = SERVER_TOKEN_SCOPES
 spawner.admissions = AdmissionTable()
-c.JupyterHub.extra_handlers = handlers(spawner.admissions)
+c.JupyterHub.extra_handlers = [*handlers(spawner.admissions), *user_handlers()]
 nobody = GatewayService("http://127.0.0.1:1", "", {{}})
 storage = StorageService("http://127.0.0.1:{storage}", "v" * 40)
 spawner.provisioner = Provisioner(storage, GatewayClusters(nobody))

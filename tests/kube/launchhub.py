@@ -21,6 +21,7 @@ SERVICES = ("binder", "dask-gateway", "storage", "culler", "launches", "status")
 
 CONFIG = """
 from pangeo_binder.hub.roles import CUSTOM_SCOPES, SERVER_TOKEN_SCOPES, roles
+from pangeo_binder.hub.user_api import user_handlers
 from tests.kube.launchhub import SERVICES, NoProxy, StateSpawner
 c.JupyterHub.bind_url = "http://127.0.0.1:1/"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:{port}"
@@ -30,6 +31,7 @@ c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.spawner_class = StateSpawner
 c.JupyterHub.load_roles = roles()
 c.JupyterHub.custom_scopes = CUSTOM_SCOPES
+c.JupyterHub.extra_handlers = user_handlers()
 c.JupyterHub.services = [{{"name": name, "api_token": name.ljust(32, "-")}} for name in SERVICES]
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
@@ -121,7 +123,7 @@ class LaunchHub:
 
     def launch(self, launch: Launch) -> str:
         """Start the launch's server, and return its token."""
-        assert self.ask("POST", f"/users/{launch.user}").status in (201, 409)
+        assert self.ask("POST", f"/pangeo-binder/users/{launch.user}").status in (201, 409)
         started = self.ask("POST", f"/users/{launch.user}/server", {"launch": to_wire(launch)})
         assert started.status in (201, 202), started
         until("it runs", lambda: self.ask("GET", f"/users/{launch.user}/servers/").json.get("ready"), 60)

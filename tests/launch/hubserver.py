@@ -148,7 +148,7 @@ class SmallHub:
         for ticket in self.servers.values():
             with suppress(TicketInvalid):
                 launch = read(ticket, KEYS)
-                running[launch.id] = takes(launch.grant, launch.network)
+                running[launch.id] = takes(launch.grant, launch.network, launch.person)
         return running
 
     def _model(self, user: str, ticket: str) -> dict[str, Any]:
@@ -163,8 +163,8 @@ class SmallHub:
         app.router.add_post("/hub/api/pangeo-binder/admissions", self.reserve)
         app.router.add_put("/hub/api/pangeo-binder/admissions", self.renew)
         app.router.add_delete("/hub/api/pangeo-binder/admissions/{launch}", self.release)
-        app.router.add_post("/hub/api/users/{user}", self.make_user)
-        app.router.add_delete("/hub/api/users/{user}", self.delete_user)
+        app.router.add_post("/hub/api/pangeo-binder/users/{user}", self.make_user)
+        app.router.add_delete("/hub/api/pangeo-binder/users/{user}", self.delete_user)
         app.router.add_post("/hub/api/users/{user}/server", self.start)
         app.router.add_delete("/hub/api/users/{user}/server", self.stop)
         app.router.add_get("/hub/api/users/{user}/server/progress", self.progress)

@@ -37,6 +37,7 @@ from pangeo_binder.hub.admission_api import handlers
 from pangeo_binder.hub.dask.gateway import GatewayClusters, GatewayService
 from pangeo_binder.hub.provision import Provisioner, StorageService
 from pangeo_binder.hub.roles import roles
+from pangeo_binder.hub.user_api import user_handlers
 from tests.kube.launchhub import SERVICES, NoProxy
 from tests.launch.replicahub import FileSpawner, TOKEN, KEY
 
@@ -57,7 +58,7 @@ c.JupyterHub.spawner_class = FileSpawner
 spawner = c.FileSpawner
 spawner.ticket_keys = [KEY]
 spawner.admissions = admissions.AdmissionTable({binders})
-c.JupyterHub.extra_handlers = handlers(spawner.admissions)
+c.JupyterHub.extra_handlers = [*handlers(spawner.admissions), *user_handlers()]
 nobody = GatewayService("http://127.0.0.1:1", "", {{}})
 spawner.provisioner = Provisioner(StorageService("http://127.0.0.1:1", ""), GatewayClusters(nobody))
 c.Spawner.poll_interval = 3600
@@ -87,7 +88,7 @@ class FileSpawner(LaunchSpawnerMixin, Spawner):
 
     async def start(self) -> tuple[str, int]:
         assert self.launch is not None
-        self._file.write_text(json.dumps(takes(self.launch.grant, self.launch.network)))
+        self._file.write_text(json.dumps(takes(self.launch.grant, self.launch.network, self.launch.person)))
         self._log("+")
         return "127.0.0.1", await self._listen()
 

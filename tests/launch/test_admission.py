@@ -88,7 +88,7 @@ async def test_a_launch_that_leaves_gives_the_seat_back(admission: Admission, re
             raise RuntimeError("whatever ends the launch")
     await released(rest, 2)
     async with seated(admission, repo) as seat:
-        assert seat.grant.tier == "small" and seat.user.startswith("sea-")
+        assert seat.grant.tier == "small" and seat.user.startswith("anonymous-sea-")
         launch = seat.launch(ENVIRONMENT, seat.grant)
     assert (launch.id, launch.repo, launch.environment) == (seat.id, repo, ENVIRONMENT)
 

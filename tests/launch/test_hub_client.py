@@ -34,7 +34,7 @@ async def test_a_start_is_followed_to_its_end(rest: SmallHub, hub: Hub, launch: 
     assert await start(hub, launch) == ["Half way"]
     assert rest.servers == {launch.user: "a ticket"}
     user = f"/users/{launch.user}"
-    assert rest.calls == [f"POST {user}", f"POST {user}/server", f"GET {user}/server/progress"]
+    assert rest.calls == [f"POST /pangeo-binder{user}", f"POST {user}/server", f"GET {user}/server/progress"]
 
 
 async def test_a_wrong_token_starts_nothing(rest: SmallHub, launch: Launch) -> None:
@@ -45,14 +45,14 @@ async def test_a_wrong_token_starts_nothing(rest: SmallHub, launch: Launch) -> N
     await hub.close()
 
 
-@pytest.mark.parametrize("call", ["POST /users", "GET /users"])
+@pytest.mark.parametrize("call", ["POST /pangeo-binder/users", "GET /users"])
 @pytest.mark.parametrize("status", [400, 403, 429, 500, 503])
 async def test_errors_of_the_hub_are_not_repeated(
     rest: SmallHub, hub: Hub, launch: Launch, call: str, status: int
 ) -> None:
     rest.broken = {call: web.Response(status=status, text=INSIDES)}
     with pytest.raises(HubUnavailable) as caught:
-        await (start(hub, launch) if call == "POST /users" else hub.servers())
+        await (start(hub, launch) if call == "POST /pangeo-binder/users" else hub.servers())
     assert "sqlite" not in str(caught.value)
 
 
@@ -157,7 +157,11 @@ async def test_a_stop_that_the_hub_cannot_take_yet_is_repeated(
     monkeypatch.setattr(module, "_STOP_LOOK_SECONDS", 0.01)
     await start(hub, launch)
     rest.broken, rest.broken_calls = (
-        {f"DELETE /users/{launch.user}{call}": web.Response(status=status, text=INSIDES)},
+        {
+            f"DELETE {'' if call else '/pangeo-binder'}/users/{launch.user}{call}": web.Response(
+                status=status, text=INSIDES
+            )
+        },
         2,
     )
     await hub.stop(launch)

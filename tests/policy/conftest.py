@@ -37,7 +37,7 @@ rules:
 def admit(policy: Policy, question: Question, running: Sequence[Launch]) -> Grant:
     """Return what `question` is granted while `running` are there, as binder and hub decide it together."""
     asked = terms(policy, question)
-    used = add({}, (takes(launch.grant, launch.network) for launch in running))
+    used = add({}, (takes(launch.grant, launch.network, launch.person) for launch in running))
     full = find_full(asked.limits, asked.takes, used)
     if full is not None:
         raise asked.refusal(full)

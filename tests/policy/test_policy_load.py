@@ -39,7 +39,11 @@ def test_the_local_profile_has_a_policy() -> None:
     [
         ("idle: 10m, max_age: 3h", "idle: 10m", "6: tiers.anonymous.server: The key `max_age` is missing."),
         ("egress: 200G", "egres: 200G", "11: tiers.pangeo.storage: There is no key `egres`. Did you mean `egress`?"),
-        ("servers: 4", "flavour: 4", "16: rule 4: There is no key `flavour`. Known here: name, repo, user, tier, "),
+        (
+            "servers: 4",
+            "flavour: 4",
+            "16: rule 4: There is no key `flavour`. Known here: name, repo, user, group, tier, ",
+        ),
         ("per_network: 2", "dask_core_hours_per_day: 2", "16: rule 4: There is no key `dask_core_hours_per_day`."),
         ("memory: 160G", "memory: 160GB", "10: tiers.pangeo.dask.memory: A size is a number and K, M, G or T"),
         ("memory: 2G", "memory: 2", "6: tiers.anonymous.server.memory: Memory is at least 256M; was a unit forgotten?"),
@@ -121,7 +125,7 @@ def test_a_mistake_is_told_with_its_line(
         (
             '{repo: "*", user: logged-in, tier: pangeo}',
             "{repo: [gl/Pangeo/*, gh/pangeo-gallery/*], tier: pangeo, name: again}",
-            "15: rule 3: This rule never matches, because rule 2 has the same `repo` and `user` and comes first.",
+            "15: rule 3: This rule never matches, because rule 2 has the same `repo`, `user` and `group`",
         ),
     ],
 )

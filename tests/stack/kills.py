@@ -32,7 +32,7 @@ _SERVICES = {
     "binder": "pangeo_binder.app",
     "proxy": "traefik --",
     "storage": "pangeo_binder.deploy.local.storage",
-    "culler": "jupyterhub_idle_culler",
+    "culler": "pangeo_binder.hub.cull",
 }
 _OF_LAUNCH = {"server": "jupyter-lab", "scheduler": "dask_scheduler", "worker": "dask_worker"}
 KINDS = (*_SERVICES, *_OF_LAUNCH, "launcher", "up")

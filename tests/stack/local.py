@@ -90,6 +90,8 @@ def events_of(binder: str, repo: str, ref: str = "HEAD", **headers: str) -> Iter
 class LocalStack:
     """One running stack."""
 
+    command = (COMMAND, "up")
+
     def __init__(self, state_dir: Path, *options: str) -> None:
         self.state_dir = state_dir
         self.options = options
@@ -103,7 +105,7 @@ class LocalStack:
         session = [] if terminal is None else ["env", "--default-signal=HUP", "setsid", "--ctty"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*session, COMMAND, "up", *options],
+                [*session, *self.command, *options],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL if terminal is None else terminal,

@@ -11,7 +11,7 @@ PATH = "/pangeo-binder/admissions"
 
 def reservation(launch: Launch) -> Reservation:
     """Return what a binder asks for `launch`, within no limits."""
-    return Reservation(launch.id, takes(launch.grant, launch.network), ())
+    return Reservation(launch.id, takes(launch.grant, launch.network, launch.person), ())
 
 
 def report(*launches: Launch) -> Renewal:

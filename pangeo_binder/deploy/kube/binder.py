@@ -45,6 +45,7 @@ def configure(c: Any) -> None:
     binder.queue_seconds = float(values.binder.queue_seconds)
     binder.limits = _limits(values, keys[0])
     binder.ask_first = False
+    binder.auth, binder.https_only = values.binder.auth, values.binder.https
     binder.drain_seconds = float(_DRAIN_SECONDS)
     configure_repositories(binder, values)
     binder.kube_builds, binder.build_shares = build_settings(values), _shares(values)

@@ -1,4 +1,4 @@
-"""Configures jupyterhub-idle-culler on Kubernetes: it culls servers by their own grant, and users without a server.
+"""Configures the culler on Kubernetes: servers end by their own grant, anonymous users are removed after them.
 
 The hub runs it, in the hub's pod.
 """
@@ -11,12 +11,12 @@ from ...hub.cull import should_cull
 
 _EVERY_SECONDS = 30
 _USER_SECONDS = 300
-"""How long the hub keeps an anonymous user without a server: long enough for its server to start."""
+"""How long the hub keeps an anonymous user without a server, and a stopped server: long enough for it to start."""
 
 
 def configure(c: Any) -> None:
     """Configure the culler."""
     c.IdleCuller.cull_arbiter_hook = should_cull
     c.IdleCuller.cull_every = _EVERY_SECONDS
-    c.IdleCuller.timeout = _USER_SECONDS
-    c.IdleCuller.cull_users = True
+    c.IdleCuller.remove_named_servers = True
+    c.LaunchCuller.user_seconds = _USER_SECONDS

@@ -17,9 +17,11 @@ from ...hub.kube.host_proxy import HostRoutingProxy
 from ...hub.kube.launch_objects import LaunchObjects
 from ...hub.kube.settings import Allowances, Binding, KubeSettings, Neighbours, Ports
 from ...hub.kube.spawner import KubeLaunchSpawner
+from ...hub.logins import CLIENT, configure_logins
 from ...hub.provision import Clusters, Provisioner, StorageService
 from ...hub.request_limits import limit_requests
-from ...hub.roles import GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...hub.roles import BINDER, GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...hub.user_api import user_handlers
 from ...kube.api import KubeApi
 from ...kube.placement import Placement
 from .values import (
@@ -44,7 +46,10 @@ def configure(c: Any) -> None:
     _hub(c, values)
     _spawner(c, values)
     c.JupyterHub.services = [*c.JupyterHub.get("services", ()), *_services(values)]
-    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", ()), *roles(on_kubernetes=True)]
+    logins = values.binder.auth != "none"
+    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", ()), *roles(on_kubernetes=True, logins=logins)]
+    if logins:
+        configure_logins(c)
 
 
 def _hub(c: Any, values: KubeValues) -> None:
@@ -54,6 +59,8 @@ def _hub(c: Any, values: KubeValues) -> None:
     # the binder answers everything but the hub's own pages, servers' addresses of ended sessions included
     c.JupyterHub.hub_routespec = f"{values.session_domain}/hub/"
     c.Proxy.extra_routes = {"/": values.address("binder", 80)}
+    # a person has a server for each launch; how many, says the policy
+    c.JupyterHub.allow_named_servers = True
     if values.session_domain:
         _give_each_session_its_host(c, values)
     # nobody logs in unless the operator configures it; without this the hub warns at every start
@@ -74,7 +81,11 @@ def _spawner(c: Any, values: KubeValues) -> None:
     spawner.allow_origins = values.binder.cors_allow_origin.split()
     # how many binders there are is not known here: they may be scaled at any time
     spawner.admissions = AdmissionTable()
-    c.JupyterHub.extra_handlers = [*c.JupyterHub.get("extra_handlers", ()), *handlers(spawner.admissions)]
+    c.JupyterHub.extra_handlers = [
+        *c.JupyterHub.get("extra_handlers", ()),
+        *handlers(spawner.admissions),
+        *user_handlers(),
+    ]
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
     storage = StorageService(values.storage_admin_url, read_secret("issue-token"))
     spawner.provisioner = Provisioner(storage, _clusters(values))
@@ -159,9 +170,10 @@ def _gateway_environment(values: KubeValues) -> dict[str, str]:
 
 
 def _services(values: KubeValues) -> list[dict[str, Any]]:
-    culler = [sys.executable, "-m", "jupyterhub_idle_culler", f"--config={CONFIG / 'culler.py'}"]
+    culler = [sys.executable, "-m", "pangeo_binder.hub.cull", f"--config={CONFIG / 'culler.py'}"]
+    client = CLIENT if values.binder.auth != "none" else {}
     services: list[dict[str, Any]] = [
-        {"name": "binder", "api_token": read_secret("binder-token"), "display": False},
+        {"name": BINDER, "api_token": read_secret("binder-token"), "display": False, **client},
         {"name": "storage", "api_token": read_secret("storage-token"), "display": False},
         {"name": "culler", "command": culler, "display": False},
         {"name": LAUNCHES, "api_token": read_secret("launches-token"), "display": False},

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from ...hosts import HOSTS
@@ -120,9 +120,18 @@ class BinderValues(_Part):
     banned_networks: tuple[str, ...] = ()
     cors_allow_origin: str = ""
     repositories: RepositoryValues = RepositoryValues()
+    auth: Literal["none", "offered", "required"] = "none"
+    """Whether people can sign in, or have to."""
     notice: str = ""
     about: tuple[str, ...] = ()
     examples: tuple[ExampleValues, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_logins(self) -> BinderValues:
+        # on one origin, every session's code would act as the person at binder and hub
+        if self.auth != "none" and not self.subdomains:
+            raise ValueError("`binder.auth` needs `binder.subdomains`: sessions must not have the binder's origin.")
+        return self
 
 
 class Pool(_Part):

@@ -28,6 +28,7 @@ def configure(c: Any, state_dir: str) -> None:
     )
     binder.ask_first = True
     binder.login_token = values.binder_token
+    binder.auth = values.options.auth
     binder.base_url = "/"
     binder.hub_url = values.public_url
     binder.hub_api_url = values.hub_api

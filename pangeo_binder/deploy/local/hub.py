@@ -14,9 +14,11 @@ from ...hub.dask.gateway import GatewayClusters, GatewayService
 from ...hub.local.database import DATABASE_OPTIONS
 from ...hub.local.proxy import WatchedTraefikProxy
 from ...hub.local.spawner import LocalLaunchSpawner
+from ...hub.logins import CLIENT, configure_logins
 from ...hub.provision import Provisioner, StorageService
 from ...hub.request_limits import limit_requests
-from ...hub.roles import GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...hub.roles import BINDER, GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
+from ...hub.user_api import user_handlers
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR
 from ...loopback import LOOPBACK, LOOPBACK_NAMES
@@ -37,7 +39,9 @@ def configure(c: Any, state_dir: str) -> None:
     _proxy(c, values)
     _spawner(c, values)
     c.JupyterHub.services = _services(values)
-    c.JupyterHub.load_roles = roles()
+    c.JupyterHub.load_roles = roles(logins=values.options.auth != "none")
+    if values.options.auth != "none":
+        configure_logins(c)
 
 
 def _hub(c: Any, values: LocalValues) -> None:
@@ -54,6 +58,8 @@ def _hub(c: Any, values: LocalValues) -> None:
     # answer a start request at once: launches follow the progress of the spawn instead
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
     c.JupyterHub.cleanup_servers = True
+    # a person has a server for each launch; how many, says the policy
+    c.JupyterHub.allow_named_servers = True
     # its default of 100 is one for everybody, so a repository whose servers never start would block all others; every
     # start needs a seat, so the policy's total bounds this already, and its rules bound each repository
     c.JupyterHub.concurrent_spawn_limit = 0
@@ -98,7 +104,7 @@ def _spawner(c: Any, values: LocalValues) -> None:
     spawner.logs = str(values.folder("logs/servers"))
     spawner.allow_origins = list(values.options.allow_origins)
     spawner.admissions = AdmissionTable(binders=1)
-    c.JupyterHub.extra_handlers = handlers(spawner.admissions)
+    c.JupyterHub.extra_handlers = [*handlers(spawner.admissions), *user_handlers()]
     spawner.server_token_scopes = SERVER_TOKEN_SCOPES
     storage = StorageService(values.storage_admin_url, values.secrets.storage_hub_token)
     spawner.provisioner = Provisioner(storage, GatewayClusters(_gateway_service(values)))
@@ -129,7 +135,7 @@ def _services(values: LocalValues) -> list[dict[str, Any]]:
     commands = {
         GATEWAY: [python, "-m", "pangeo_binder.gateway.server", "-f", config_file("gateway", values)],
         "binder": [python, "-m", "pangeo_binder.app", "-f", config_file("binder", values)],
-        "culler": [python, "-m", "jupyterhub_idle_culler", f"--config={config_file('culler', values)}"],
+        "culler": [python, "-m", "pangeo_binder.hub.cull", f"--config={config_file('culler', values)}"],
     }
     environment = service_environment(values)
     managed: list[dict[str, Any]] = [
@@ -139,6 +145,8 @@ def _services(values: LocalValues) -> list[dict[str, Any]]:
     for service in managed:
         if service["name"] == GATEWAY:
             service["url"] = gateway_url
+        if service["name"] == BINDER and values.options.auth != "none":
+            service.update(CLIENT)
     return [
         *managed,
         {"name": "storage", "api_token": values.secrets.storage_service_token},
@@ -155,10 +163,12 @@ def service_environment(values: LocalValues) -> dict[str, str]:
 
 
 def config_file(process: str, values: LocalValues) -> str:
-    """Write the two-line configuration file of the hub or a service, and return its path."""
+    """Write the short configuration file of the hub or a service, and return its path."""
     path = values.folder("config") / f"{process}_config.py"
+    more = f"load_subconfig({values.options.authenticator!r})  # noqa: F821\n"
     path.write_text(
         f"from pangeo_binder.deploy.local.{process} import configure\n"
         f"configure(get_config(), {str(values.state_dir)!r})  # noqa: F821\n"
+        + (more if process == "hub" and values.options.authenticator else "")
     )
     return str(path)

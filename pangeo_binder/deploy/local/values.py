@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import field
 from pathlib import Path
+from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
@@ -91,6 +92,10 @@ class LocalOptions:
     """The other sites whose pages may launch and use sessions; `*` for all."""
     token: bool = True
     """Whether the binder needs the token of this run."""
+    auth: Literal["none", "offered", "required"] = "none"
+    """Whether people can sign in, or have to. `up` has no option for it, because all sessions run as one user."""
+    authenticator: str = ""
+    """A file with the configuration of JupyterHub's authenticator, read after our own."""
 
 
 @dataclass(frozen=True, slots=True)

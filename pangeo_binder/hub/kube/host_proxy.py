@@ -16,6 +16,10 @@ from traitlets import validate
 class HostRoutingProxy(ConfigurableHTTPProxy):
     """The proxy with a route for all hosts, `/`."""
 
+    async def delete_user(self, user: Any, server_name: str = "") -> None:
+        """Remove a server's route. The stock method would not know that a person's servers have hosts of their own."""
+        await self.delete_route(user.spawners[server_name].proxy_spec)
+
     @validate("extra_routes")
     def _validate_extra_routes(self, proposal: Any) -> dict[str, str]:
         return dict(proposal.value)
