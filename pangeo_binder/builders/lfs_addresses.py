@@ -1,25 +1,8 @@
-"""Which addresses a fetch of LFS files may contact: the repository's own server, and public addresses.
-
-A repository and its server name the addresses, and the binder can reach services of its network that they cannot. Runs
-in the binder and in build pods.
-"""
+"""Which LFS server a repository may name: its own. Runs in the binder and in build pods."""
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-from typing import Final
-from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies
-
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
-
-_PORTS: Final = {"http": 80, "https": 443}
-
-
-class AddressRefused(OSError):
-    """An address that must not be contacted; the text completes a sentence with "because"."""
+from ..public_hosts import AddressRefused, place, web_parts
 
 
 def lfs_server(repository: str, named: str) -> str:
@@ -27,74 +10,13 @@ def lfs_server(repository: str, named: str) -> str:
 
     Rules: https://github.com/git-lfs/git-lfs/blob/main/docs/api/server-discovery.md. Raises AddressRefused.
     """
-    own = _split(repository)
+    own = web_parts(repository)
     if not own:
         raise AddressRefused("the repository's address is neither http nor https")
     if not named:
         path = repository.rstrip("/")
         return f"{path}/info/lfs" if path.endswith(".git") else f"{path}.git/info/lfs"
-    other = _split(named)
-    if not other or other.scheme != own.scheme or _place(other) != _place(own) or other.username is not None:
+    other = web_parts(named)
+    if not other or other.scheme != own.scheme or place(other) != place(own) or other.username is not None:
         raise AddressRefused("the repository's .lfsconfig names another server than the repository's")
     return named.rstrip("/")
-
-
-class Addresses(AbstractResolver):
-    """Resolver of host names that refuses addresses of private networks, except the LFS server's own."""
-
-    def __init__(self, server: str) -> None:
-        proxies = [_split(url) for scheme, url in getproxies().items() if scheme in _PORTS]
-        self._own = _place(urlsplit(server))
-        self._allowed = {self._own, *(_place(proxy) for proxy in proxies if proxy)}
-        self._resolver = ThreadedResolver()
-
-    def check(self, url: str) -> None:
-        """Refuse a URL of another scheme, and a private address written as numbers, which is not resolved.
-
-        Raises AddressRefused.
-        """
-        parts = _split(url)
-        if not parts:
-            raise AddressRefused("their server names an address that is neither http nor https")
-        if _place(parts) != self._own and not _is_public(parts.hostname or "", True):
-            raise _refused()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Return the addresses of `host`, without those that are refused. Raises OSError."""
-        found = await self._resolver.resolve(host, port, family)
-        if (host.lower(), port) in self._allowed:
-            return found
-        if public := [each for each in found if _is_public(each["host"], False)]:
-            return public
-        raise _refused()
-
-    async def close(self) -> None:
-        """Close the resolver."""
-        await self._resolver.close()
-
-
-def _refused() -> AddressRefused:
-    return AddressRefused("their server names an address in a private network")
-
-
-def _split(url: str) -> SplitResult | None:
-    """Return the parts of an http or https URL with a host; else None."""
-    try:
-        parts = urlsplit(url)
-        return parts if parts.scheme in _PORTS and parts.hostname and _place(parts) else None
-    except ValueError:
-        return None
-
-
-def _place(parts: SplitResult) -> tuple[str, int]:
-    return (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
-
-
-def _is_public(host: str, name: bool) -> bool:
-    """Return whether the address `host` is public; `name` is the answer for a name."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_global
-    except ValueError:
-        return name
