@@ -171,7 +171,9 @@ async def test_endless_redirects_are_refused(case: Case) -> None:
     assert len(case.server.asked) == 5
 
 
-@pytest.mark.parametrize("other", ["http://localhost:{port}", "http://[::1]:{port}", "http://127.0.0.1:1", "file:///etc"])
+@pytest.mark.parametrize(
+    "other", ["http://localhost:{port}", "http://[::1]:{port}", "http://127.0.0.1:1", "file:///etc"]
+)
 @pytest.mark.parametrize("redirected", [False, True])
 async def test_a_record_cannot_send_the_binder_to_a_private_address(case: Case, other: str, redirected: bool) -> None:
     target = other.format(port=case.server.server_port) + "/0"
@@ -202,7 +204,7 @@ async def test_a_file_that_is_not_sent_has_a_sentence(case: Case, statuses: list
 
 @pytest.mark.usefixtures("no_wait")
 async def test_a_download_that_fails_once_is_tried_again(case: Case) -> None:
-    file = case.store("a", DATA, f"md5:{hashlib.md5(DATA).hexdigest()}")  # noqa: S324 - as archives give it
+    file = case.store("a", DATA, f"md5:{hashlib.md5(DATA).hexdigest()}")
     case.server.statuses["/0"] = [503, 429]
     await case.log(file)
     assert case.files() == {"a": DATA}
