@@ -26,6 +26,8 @@ from .launch.pipeline import Collaborators, Pipeline
 from .launch.queue import Queue
 from .launch.turns import BuildShares
 from .policy.load import default_policy, load_policy
+from .repos.base import Provider
+from .repos.custom import with_custom
 from .repos.github_api import GitHubApiSettings
 from .repos.registry import RepositoryHosts, make_providers
 from .web.context import WebContext
@@ -114,7 +116,7 @@ class PangeoBinderHub(BinderHub):
         self._builder = self._make_builder()
         self._builder.recover()  # before any launch can see what a killed build left
         self._builds = SharedBuilds(self._builder, self.build_shares)
-        self._providers = make_providers(self._repository_hosts(), allow_local=self.allow_local_repositories)
+        self._providers = self._make_providers()
         self._admission = Admission(policy, self._hub, Queue(self.queue_seconds))
         self._pipeline = Pipeline(
             Collaborators(
@@ -125,6 +127,13 @@ class PangeoBinderHub(BinderHub):
                 ticket_keys=self.ticket_keys,
             )
         )
+
+    def _make_providers(self) -> tuple[Provider, ...]:
+        providers = make_providers(self._repository_hosts(), allow_local=self.allow_local_repositories)
+        if self.repo_providers == self.traits()["repo_providers"].default():
+            return providers
+        access = GitAccess(allow_local=self.allow_local_repositories)
+        return with_custom(providers, self.repo_providers, self.config, access)
 
     def _repository_hosts(self) -> RepositoryHosts:
         token_file = Path(self.github_token_file) if self.github_token_file else None

@@ -15,7 +15,7 @@ from ..public_hosts import Addresses, AddressRefused
 
 _ANSWER_SECONDS: Final = 60
 _CHUNK_BYTES: Final = 1 << 18
-_REDIRECTS: Final = 5
+_REQUESTS: Final = 5
 _REDIRECT_STATUSES: Final = (301, 302, 303, 307, 308)
 
 
@@ -38,7 +38,7 @@ async def chunks(
     """Yield the body at `url`; the caller limits its size. Raises AddressRefused, ClientError or ValueError."""
     headers = headers or {}
     try:
-        for _ in range(_REDIRECTS):
+        for _ in range(_REQUESTS):
             addresses.check(url)
             async with session.get(url, headers=headers, allow_redirects=False) as response:
                 if response.status in _REDIRECT_STATUSES:

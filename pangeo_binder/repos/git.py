@@ -32,7 +32,8 @@ _FORM_PATTERN = r"^(https?://[^\s/@]+/|ssh://[^\s/]+/|\w[\w.-]*@[\w.-]+:)."
 _LOCAL_FORM_PATTERN = rf"{_FORM_PATTERN}|^(file://)?/."
 """The same check if paths of this machine are also allowed."""
 _REF = re.compile(r"(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))\w[\w./+@=#,!%-]*(?<![./])")
-_FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""The form of a full commit id."""
 _SHORT_COMMIT = re.compile(r"(?=.*[0-9])[0-9a-f]{7,39}")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443", "ssh": ":22"}
 
@@ -58,7 +59,7 @@ class GitRefs(Provider):
         return ref
 
     async def find_revision(self, ref: RepoRef) -> str:
-        if _FULL_COMMIT.fullmatch(ref.ref.lower()):
+        if FULL_COMMIT.fullmatch(ref.ref.lower()):
             return ref.ref.lower()  # the fetch reports a commit that does not exist
         listing = await list_refs(ref.url, self._access, ref.ref)
         commits = listing.commits
@@ -109,10 +110,10 @@ class GitProvider(GitRefs):
     def parse(self, spec: str) -> RepoRef:
         quoted_url, _, quoted_ref = spec.partition("/")
         ref = self.read_ref(quoted_ref)
-        return RepoRef(self.name, _validate(unquote(quoted_url), self._access), ref)
+        return RepoRef(self.name, validate_url(unquote(quoted_url), self._access), ref)
 
 
-def _validate(url: str, access: GitAccess) -> str:
+def validate_url(url: str, access: GitAccess) -> str:
     """Return `url` in the form that policies match. Raises BadLink, which never repeats a part of the URL."""
     url = url.rstrip("/") if len(url) < 2048 else ""
     scheme, separator, rest = url.partition("://")
