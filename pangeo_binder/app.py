@@ -30,6 +30,7 @@ from .repos.base import Provider
 from .repos.custom import with_custom
 from .repos.github_api import GitHubApiSettings
 from .repos.registry import RepositoryHosts, make_providers
+from .repos.swh import PUBLIC_SWH
 from .web.context import WebContext
 from .web.health import HealthChecks
 from .web.limits import Limits
@@ -70,6 +71,7 @@ class PangeoBinderHub(BinderHub):
     secret_gists = Bool(False, help="Whether secret gists are launched.", config=True)
     github_api_address = Unicode("https://api.github.com", help="GitHub's API, which gists need.", config=True)
     github_token_file = Unicode("", help="A file with a token for GitHub's API, for its rate limit.", config=True)
+    software_heritage_address = Unicode(PUBLIC_SWH, help="Where `swh` links lead; empty for none.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
     build_shares = Instance(
         BuildShares,
@@ -143,6 +145,7 @@ class PangeoBinderHub(BinderHub):
             gitlab=self.gitlab_address,
             github_api=GitHubApiSettings(self.github_api_address, token_file),
             allow_secret_gists=self.secret_gists,
+            software_heritage=self.software_heritage_address,
         )
 
     def _make_builder(self) -> Builder:

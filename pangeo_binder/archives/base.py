@@ -29,4 +29,8 @@ class ArchiveFiles:
 
 async def list_files(repo: Repo) -> ArchiveFiles:
     """Return the files of `repo`. Raises UserError."""
+    from . import swh
+
+    if repo.ref.provider == "swh":
+        return await swh.list_files(repo)
     raise NotImplementedError(repo.ref.provider)

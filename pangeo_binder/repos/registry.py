@@ -13,6 +13,7 @@ from .git import GitProvider
 from .github import GitHubProvider
 from .github_api import PUBLIC_API, GitHubApiSettings
 from .gitlab import GitLabProvider
+from .swh import PUBLIC_SWH, SwhProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class RepositoryHosts:
     gitlab: str = HOSTS["gl"].url
     github_api: GitHubApiSettings = PUBLIC_API
     allow_secret_gists: bool = False
+    software_heritage: str = PUBLIC_SWH
 
 
 def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool = False) -> tuple[Provider, ...]:
@@ -38,8 +40,9 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
         hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists))
     if hosts.gitlab:
         hosted.append(GitLabProvider(hosts.gitlab))
+    archives = (SwhProvider(hosts.software_heritage),) if hosts.software_heritage else ()
     any_address = GitProvider(allow_local)
-    return (any_address, *hosted) if allow_local else (*hosted, any_address)
+    return (any_address, *hosted, *archives) if allow_local else (*hosted, any_address, *archives)
 
 
 def provider_for(providers: Iterable[Provider], name: str) -> Provider:

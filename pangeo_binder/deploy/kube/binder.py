@@ -59,6 +59,7 @@ def _configure_repositories(binder: Any, repositories: RepositoryValues) -> None
     binder.github_address, binder.gitlab_address = repositories.github, repositories.gitlab
     binder.gist_address, binder.secret_gists = repositories.gist, repositories.secret_gists
     binder.github_api_address = repositories.github_api
+    binder.software_heritage_address = repositories.software_heritage
     binder.github_token_file = str(GITHUB_TOKEN) if repositories.github_token_secret else ""
 
 

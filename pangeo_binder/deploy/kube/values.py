@@ -101,6 +101,7 @@ class RepositoryValues(_Part):
     github_api: str = "https://api.github.com"
     github_token_secret: str = ""
     gitlab: str = HOSTS["gl"].url
+    software_heritage: str = "https://archive.softwareheritage.org"
 
 
 class BinderValues(_Part):
