@@ -1,7 +1,7 @@
 """Software Heritage: the directory that an identifier names, and the tarball of a directory.
 
-Its vault makes ("cooks") the tarball when it is asked, which takes seconds to minutes. Used by the binder to resolve and
-in builders to fetch. API: https://archive.softwareheritage.org/api/1/ and
+Its vault makes ("cooks") the tarball when it is asked, which takes seconds to minutes. Used by the binder to resolve
+and in builders to fetch. API: https://archive.softwareheritage.org/api/1/ and
 https://docs.softwareheritage.org/devel/swh-vault/api.html
 Identifiers: https://docs.softwareheritage.org/devel/swh-model/persistent-identifiers.html
 """
@@ -32,6 +32,7 @@ _COOK_SECONDS: Final = 600
 _HEADERS: Final = {"Accept": "application/json", "User-Agent": "pangeo-binder"}
 _NAMES: Final = {"directory": "dir", "revision": "rev", "release": "rel", "snapshot": "snp"}
 _HOST: Final = "Software Heritage"
+_LATER: Final = "Try again in some minutes."
 
 
 async def find_directory(api: str, swhid: str) -> str:
@@ -71,11 +72,9 @@ async def list_files(repo: Repo, poll_seconds: float = _POLL_SECONDS) -> Archive
                     await asyncio.sleep(poll_seconds)
                     answer = await client.ask("GET", "")
         except TimeoutError:
-            raise HostUnavailable(
-                f"{_HOST} took too long to prepare the files.", "Try again in some minutes."
-            ) from None
+            raise HostUnavailable(f"{_HOST} took too long to prepare the files.", _LATER) from None
     if answer.get("status") != "done":
-        raise HostUnavailable(f"{_HOST} could not prepare the files.", "Try again in some minutes.")
+        raise HostUnavailable(f"{_HOST} could not prepare the files.", _LATER)
     url = urljoin(repo.files_url, str(answer.get("fetch_url") or "raw/"))
     name = repo.revision.rpartition(":")[2]
     return ArchiveFiles((ArchiveFile(f"{name}.tar.gz", url, None, ""),), unpack=True)

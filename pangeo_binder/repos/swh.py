@@ -48,10 +48,7 @@ class SwhProvider(Provider):
         if _LOGIN.search(qualifiers):
             raise BadLink("The link contains a user name or password.", "Remove it: links are public.")
         if SWHID.fullmatch(core) is None:
-            raise BadLink(
-                "The link does not name a directory, revision, release or snapshot of Software Heritage.",
-                self.link_hint,
-            )
+            raise BadLink("The link does not name a directory or revision of Software Heritage.", self.link_hint)
         return RepoRef(self.name, self._host.url(core), "")
 
     async def find_revision(self, ref: RepoRef) -> str:
