@@ -48,7 +48,7 @@ def explain(repo: str, user: str | None, network: str, policy: Path | None) -> N
     loaded = load_policy(policy) if policy else default_policy()
     question = Question(ref, user, network)
     answer = match(loaded, question)
-    rows = [("Repository", f"{canonical(ref)} at {ref.ref}")]
+    rows = [("Repository", " at ".join(filter(None, (canonical(ref), ref.ref))))]
     if isinstance(answer, Denial):
         rows += [("Denied", answer.sentence)]
     else:
