@@ -73,7 +73,8 @@ class CustomProvider(GitRefs):
         try:
             async with asyncio.timeout(self._access.timeout_seconds):
                 revision = await asked.get_resolved_ref()
-                resolved = str(await asked.get_resolved_spec()) if hasattr(asked, "get_resolved_spec") else ""
+                names_spec = revision and _defines(self._kind, "get_resolved_spec")  # release 0.1.0 does not ask for it
+                resolved = str(await asked.get_resolved_spec()) if names_spec else ""
         except Exception as error:
             raise await self._failure(ref, error) from None
         if not revision:
