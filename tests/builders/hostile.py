@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import stat
 import struct
@@ -108,6 +109,20 @@ def with_header(make: Maker, offset: int, value: int) -> Maker:
     return make_changed
 
 
+def declaring(size: int) -> Maker:
+    """Make a tar whose extended header declares a size, with zeros compressed to almost nothing."""
+
+    def make(path: Path) -> None:
+        info = tarfile.TarInfo("pax")
+        info.type, info.size = tarfile.XHDTYPE, size
+        with gzip.open(path, "wb", compresslevel=9) as archive:
+            archive.write(info.tobuf(tarfile.GNU_FORMAT))
+            for _ in range(size >> 20):
+                archive.write(bytes(1 << 20))
+
+    return make
+
+
 FILE, FOLDER, SYMLINK, HARD = tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 GOOD = ("repo/readme.md", FILE, b"x", "")
 
@@ -124,6 +139,7 @@ HOSTILE: dict[str, tuple[Maker, str]] = {
     "zip: file over a link": (zipped(link("a", "b"), ("a", b"x")), TWICE),
     "zip: link over a file": (zipped(("a", b"x"), link("a", "b")), TWICE),
     "zip: link over a folder": (zipped(("a/b", b"x"), link("a", "c")), TWICE),
+    "zip: link twice": (zipped(link("a", "b"), link("a", "c")), TWICE),
     "zip: device": (zipped((of_mode("null", stat.S_IFCHR | 0o666), b"")), SPECIAL),
     "zip: pipe": (zipped((of_mode("pipe", stat.S_IFIFO | 0o666), b"")), SPECIAL),
     "zip: name twice": (zipped(("a", b"x"), ("a", b"y")), TWICE),

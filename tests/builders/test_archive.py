@@ -16,7 +16,7 @@ from pangeo_binder.builders.contents import ArchiveLimits
 from pangeo_binder.command import CommandTimedOut
 from pangeo_binder.errors import UserError
 from pangeo_binder.model import FetchKind, Repo, RepoRef
-from tests.builders.hostile import HOSTILE, zipped
+from tests.builders.hostile import HOSTILE, declaring, zipped
 from tests.repos.fileserver import FileServer, file_server
 
 __all__ = ["file_server"]
@@ -236,6 +236,16 @@ async def test_a_record_of_one_zip_is_unpacked(case: Case, tmp_path: Path) -> No
 async def test_a_record_of_one_other_file_stays_as_it_is(case: Case) -> None:
     assert "neither a zip nor a tar archive" in await case.log(case.store("data/sea.csv"), unpack=True)
     assert case.files() == {"data/sea.csv": DATA}
+
+
+@pytest.mark.processes
+async def test_a_header_that_needs_too_much_memory_is_refused(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pangeo_binder.builders.archive._MEMORY_BYTES", 256 << 20)
+    declaring(300 << 20)(tmp_path / "a.tar.gz")
+    error = await case.refusal(case.store("a.tar.gz", (tmp_path / "a.tar.gz").read_bytes()), unpack=True)
+    assert error.message == "The archive of this record needs more memory than this binder has for it."
 
 
 @pytest.mark.processes
