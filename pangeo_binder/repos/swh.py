@@ -32,7 +32,7 @@ class SwhProvider(Provider):
         """`address` is that of the archive's pages; its API is below it. Raises ValueError for an invalid one."""
         self._host = HostedAt(address)
         self._api = self._host.url("api/1/")
-        host = re.escape(address.partition("://")[2].rstrip("/"))
+        host = address.partition("://")[2].rstrip("/").replace(".", r"\.")
         self.form = ProviderForm(
             label="Software Heritage identifier (SWHID)",
             placeholder="swh:1:dir:0123456789abcdef0123456789abcdef01234567",
