@@ -85,7 +85,11 @@ class CustomProvider(GitRefs):
         return revision
 
     def spec(self, ref: RepoRef) -> str:
-        return ref.spec if isinstance(ref, CustomRef) else super().spec(ref)
+        if not isinstance(ref, CustomRef):
+            return super().spec(ref)
+        repository, _, last = ref.spec.rpartition("/")
+        # a link to a missing `main` or `master` is tried at HEAD, which the class reads from the spec
+        return f"{repository}/HEAD" if ref.ref == "HEAD" and last in ("main", "master") else ref.spec
 
     def link(self, click: Click, repo: Repo) -> Link:
         """Return the link; its class knows the spec that stands for one revision."""

@@ -6,6 +6,7 @@ import asyncio
 import re
 import warnings
 from asyncio.subprocess import PIPE
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -15,7 +16,7 @@ from traitlets import Unicode
 from traitlets.config import Config
 
 from pangeo_binder.app import PangeoBinderHub
-from pangeo_binder.errors import BadLink, HostUnavailable, NotAllowed
+from pangeo_binder.errors import BadLink, HostUnavailable, NotAllowed, RefNotFound
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Click, Repo, RepoRef, from_wire, to_wire
 from pangeo_binder.repos.base import Provider
@@ -152,6 +153,16 @@ async def test_a_class_of_an_operator_finds_the_repository_and_its_commit(parent
     sent = from_wire(Repo, to_wire(repo))
     assert sent == Repo(RepoRef("shelf", str(parent.path), "main"), commit), "what the hub and the builder get"
     assert provider.display_name == "Our shelf" and provider.form.default_ref == "main"
+
+
+@pytest.mark.processes
+async def test_a_link_to_a_missing_main_may_be_resolved_at_the_default_branch(parent: Parent) -> None:
+    provider = CustomProvider("mine", AnywhereProvider, Config(), ACCESS)
+    named = provider.parse(spec(parent.path, "master"))
+    with pytest.raises(RefNotFound):
+        await provider.resolve(named)
+    repo = await provider.resolve(replace(named, ref="HEAD"))
+    assert repo.revision == git("rev-parse", "HEAD", cwd=parent.path)
 
 
 @pytest.mark.processes
