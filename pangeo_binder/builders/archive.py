@@ -57,8 +57,8 @@ class ArchiveCheckout:
         parts = self._into.with_name(f"{self._into.name}-parts")
         done = False
         try:
-            async with aclosing(self._run(parts)) as lines:
-                async for line in lines:
+            async with aclosing(self._run(parts)) as said:
+                async for line in said:
                     yield line
             done = True
         except TimeoutError:
@@ -80,8 +80,8 @@ class ArchiveCheckout:
         async with download_session(self._addresses, _USER_AGENT) as session:
             for number, file in enumerate(listed.files, 1):
                 yield f"Downloading file {number} of {len(listed.files)}, {_size(file.size_bytes)}: {shown(file.path)}"
-                async with aclosing(self._download(session, file, contents)) as lines:
-                    async for line in lines:
+                async with aclosing(self._download(session, file, contents)) as said:
+                    async for line in said:
                         yield line
         if listed.unpack and len(listed.files) == 1:
             yield await self._unpack(folder / listed.files[0].path.lstrip("/"), parts / "unpacked")
