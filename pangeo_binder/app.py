@@ -31,8 +31,11 @@ from .launch.preview import Previews
 from .launch.queue import Queue
 from .launch.turns import BuildShares
 from .policy.load import default_policy, load_policy
+from .repos.base import Provider
+from .repos.custom import with_custom
 from .repos.github_api import GitHubApiSettings
 from .repos.registry import RepositoryHosts, make_providers
+from .repos.swh import PUBLIC_SWH
 from .web.context import People, WebContext
 from .web.health import HealthChecks
 from .web.limits import Limits
@@ -76,6 +79,7 @@ class PangeoBinderHub(BinderHub):
     github_token_file = Unicode("", help="A file with a token for GitHub's API, for its rate limit.", config=True)
     internal_hosts = List(Unicode(), help="Git servers in private networks that links may name.", config=True)
     internal_networks = List(Unicode(), help="Private networks whose git servers links may name.", config=True)
+    software_heritage_address = Unicode(PUBLIC_SWH, help="Where `swh` links lead; empty for none.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
     drain_seconds = Float(60.0, help="How long a stopping binder lets servers start that users wait for.", config=True)
     build_shares = Instance(
@@ -142,7 +146,7 @@ class PangeoBinderHub(BinderHub):
         self._builder = self._make_builder()
         self._builder.recover()  # before any launch can see what a killed build left
         self._builds = SharedBuilds(self._builder, self.build_shares)
-        self._providers = make_providers(self._repository_hosts(), allow_local=self.allow_local_repositories)
+        self._providers = self._make_providers()
         self._admission = Admission(policy, self._hub, Queue(self.queue_seconds))
         self._pipeline = Pipeline(
             Collaborators(
@@ -156,6 +160,12 @@ class PangeoBinderHub(BinderHub):
         )
         self._draining = Draining(self._pipeline.run)
 
+    def _make_providers(self) -> tuple[Provider, ...]:
+        providers = make_providers(self._repository_hosts(), allow_local=self.allow_local_repositories)
+        if self.repo_providers == self.traits()["repo_providers"].default():
+            return providers
+        return with_custom(providers, self.repo_providers, self.config, self._git_access)
+
     def _repository_hosts(self) -> RepositoryHosts:
         token_file = Path(self.github_token_file) if self.github_token_file else None
         return RepositoryHosts(
@@ -165,6 +175,7 @@ class PangeoBinderHub(BinderHub):
             github_api=GitHubApiSettings(self.github_api_address, token_file),
             allow_secret_gists=self.secret_gists,
             addresses=make_rules(self.internal_hosts, self.internal_networks),
+            software_heritage=self.software_heritage_address,
         )
 
     @property

@@ -73,6 +73,7 @@ class FetchKind(StrEnum):
     """The method to fetch a repository's files."""
 
     GIT = "git"
+    ARCHIVE = "archive"
 
 
 def _read_repo(wire: Any) -> Any:
@@ -90,6 +91,8 @@ class Repo:
     revision: str
     """The resolved ref: a full commit id, or the version or record id of an archive."""
     fetch: FetchKind = FetchKind.GIT
+    files_url: str = ""
+    """The address of the public API's answer that lists an archive's files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from ..command import CommandTimedOut, OutputTooLarge
 from ..errors import BuildFailed, PangeoBinderError, UserError
 from ..events import Phase
 from ..git import GitAccess
-from ..model import ContainerImage, Environment, Repo
+from ..model import ContainerImage, Environment, FetchKind, Repo
 from ..policy.request import RepositoryRequest, find_request
 from ..policy.units import duration_text
 from ..resources import resource
@@ -39,6 +39,12 @@ class BuildEvent:
     """FETCHING or BUILDING; BUILT for the last event."""
     line: str
     environment: Environment | None = None
+
+
+def identity(repo: Repo) -> tuple[str, ...]:
+    """Return what an environment's id depends on of its repository; kinds that git reads share environments."""
+    kind = () if repo.fetch is FetchKind.GIT else (repo.ref.provider,)
+    return (repo.ref.url, repo.revision, *kind)
 
 
 def find_uv() -> Path:

@@ -1,6 +1,6 @@
-"""Fetch the files of a repository at one revision, as a clone with its history and tags within limits.
+"""Fetch the files of a repository at one revision: a clone with its history and tags within limits, or an archive.
 
-The clone holds the contents of one commit's files; git fetches those of older commits from the repository's public
+A clone holds the contents of one commit's files; git fetches those of older commits from the repository's public
 address when they are needed. Runs in the binder and in build pods; `git` hardens git itself.
 """
 
@@ -18,6 +18,8 @@ from ..errors import RefNotFound, UserError
 from ..git import Git, GitAccess, exceeds_limit, limit_files
 from ..local.layer import LAYER_NAME
 from ..model import FetchKind, Repo
+from .archive import ArchiveCheckout
+from .contents import ArchiveLimits
 from .lfs import LfsFiles, LfsLimits
 from .submodules import Submodules
 
@@ -43,6 +45,7 @@ class CheckoutLimits:
     """The size of the history. Servers that support partial clones send it without the contents of files."""
     history_seconds: float = 60
     lfs: LfsLimits = field(default_factory=LfsLimits)
+    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
 def check_out(
@@ -50,11 +53,15 @@ def check_out(
 ) -> AsyncGenerator[str, None]:
     """Fetch the files of `repo` into the new directory `into` and yield the log.
 
-    `deadline` is on the monotonic clock. Raises RepoNotFound, RefNotFound, BuildFailed or CommandTimedOut.
+    `deadline` is on the monotonic clock. Raises RepoNotFound, RefNotFound, BuildFailed or CommandTimedOut, for archives
+    also HostUnavailable, HostBusy and RepoTooLarge.
     """
+    limits = limits or CheckoutLimits()
     match repo.fetch:
         case FetchKind.GIT:
-            return _GitCheckout(repo, into, access, deadline).run(limits or CheckoutLimits())
+            return _GitCheckout(repo, into, access, deadline).run(limits)
+        case FetchKind.ARCHIVE:
+            return ArchiveCheckout(repo, into, access.rules, deadline, limits.archive).run()
         case _:
             assert_never(repo.fetch)
 

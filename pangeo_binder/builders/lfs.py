@@ -16,10 +16,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
@@ -28,7 +28,9 @@ from ..answers import AnswerInvalid, read_object
 from ..command import CAPTURE_BYTES
 from ..errors import UserError
 from ..git import Git, https_url
-from .lfs_addresses import Addresses, AddressRefused, lfs_server
+from ..public_hosts import Addresses, AddressRefused
+from .download import chunks, download_session
+from .lfs_addresses import lfs_server
 
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:[^\n]*\n)*?"
@@ -38,8 +40,6 @@ _POINTER_BYTES = 1024  # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.
 _BATCH = 100  # the largest batch of common servers
 _BATCH_BYTES = 1 << 20
 _JSON = {"Accept": "application/vnd.git-lfs+json", "Content-Type": "application/vnd.git-lfs+json"}
-_CHUNK_BYTES = 1 << 16
-_ANSWER_SECONDS = 60
 _SHOWN = 10
 _NAME_CHARACTERS = 100
 _OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding")
@@ -171,14 +171,7 @@ class _Client:
         self._addresses = Addresses(server, rules)
 
     async def __aenter__(self) -> _Client:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=self._addresses),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_ANSWER_SECONDS, sock_read=_ANSWER_SECONDS),
-            headers={"Accept-Encoding": "identity", "User-Agent": "git-lfs/3 (pangeo-binder)"},
-            auto_decompress=False,  # a small body may unpack to gigabytes
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
-        )
+        self._session = download_session(self._addresses, "git-lfs/3 (pangeo-binder)")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -220,35 +213,22 @@ class _Client:
                 await self._receive(url, headers, part, size)
             except AddressRefused as refused:
                 raise _Unavailable(str(refused)) from None
-            except (aiohttp.ClientError, ValueError) as error:
-                cause = getattr(error, "os_error", None)
-                reason = str(cause) if isinstance(cause, AddressRefused) else "their server did not send them"
-                raise _Unavailable(reason) from None
+            except (aiohttp.ClientError, ValueError):
+                raise _Unavailable("their server did not send them") from None
             await asyncio.to_thread(_put, Path(part.name), oid, targets)
 
     async def _receive(self, url: str, headers: dict[str, str], file: Any, size: int) -> None:
         """Write the body at `url` to `file`. Raises AddressRefused, ClientError, ValueError or _Unavailable."""
-        for _ in range(_REDIRECTS):
-            self._addresses.check(url)
-            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-                if response.status in (301, 302, 303, 307, 308):
-                    target = urljoin(url, response.headers.get("Location", ""))
-                    headers = headers if urlsplit(target)[:2] == urlsplit(url)[:2] else {}  # they may hold a login
-                    url = target
-                    continue
-                response.raise_for_status()
-                received = 0
-                async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                    received += len(chunk)
-                    if received > size:
-                        raise _Unavailable("their server sent something else")
-                    file.write(chunk)
-                file.flush()
-                return
-        raise ValueError("too many redirects")
+        received = 0
+        async with aclosing(chunks(self._session, self._addresses, url, headers)) as body:
+            async for chunk in body:
+                received += len(chunk)
+                if received > size:
+                    raise _Unavailable("their server sent something else")
+                file.write(chunk)
+        file.flush()
 
 
-_REDIRECTS = 5
 _REFUSALS = {
     401: "their server requires a login",
     403: "their server requires a login",

@@ -49,7 +49,7 @@ def explain(repo: str, user: str | None, groups: tuple[str, ...], network: str, 
     loaded = load_policy(policy) if policy else default_policy()
     question = Question(ref, user, network, groups=groups)
     answer = match(loaded, question)
-    rows = [("Repository", f"{canonical(ref)} at {ref.ref}")]
+    rows = [("Repository", " at ".join(filter(None, (canonical(ref), ref.ref))))]
     if isinstance(answer, Denial):
         rows += [("Denied", answer.sentence)]
     else:

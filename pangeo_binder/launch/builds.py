@@ -13,7 +13,7 @@ import secrets
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
-from ..builders.base import Builder
+from ..builders.base import Builder, identity
 from ..errors import BuildFailed, UserError
 from ..events import Event, Phase
 from ..metrics import BUILD_FOLLOWERS, BUILDS
@@ -67,7 +67,7 @@ class SharedBuilds:
         self._builder = builder
         self._shares = shares or BuildShares()
         self._turns = Turns(self._shares)
-        self._running: dict[tuple[str, str], _Running] = {}
+        self._running: dict[tuple[str, ...], _Running] = {}
         self._stopped = False
 
     async def find(self, repo: Repo) -> Environment | None:
@@ -89,7 +89,7 @@ class SharedBuilds:
             if found := await self.find(repo):
                 yield _built(found)
                 return
-            ending = self._running.get(_key(repo))
+            ending = self._running.get(identity(repo))
             if ending is None or not ending.unfollowed or ending.task is None:
                 break
             await asyncio.wait({ending.task})
@@ -118,7 +118,7 @@ class SharedBuilds:
     @contextmanager
     def _following(self, repo: Repo, asker: Asker) -> Iterator[_Running]:
         """Join the build of `repo` on behalf of `asker`, or begin one, and leave it with the block."""
-        running = self._running.get(_key(repo)) or _Running(repo)
+        running = self._running.get(identity(repo)) or _Running(repo)
         if running.task is None and self._stopped:
             raise _stopping()
         self._turns.ask(running.turn, asker)
@@ -127,7 +127,7 @@ class SharedBuilds:
         running.in_advance |= asker == IN_ADVANCE
         running.stop_grace()
         if running.task is None:
-            self._running[_key(repo)] = running
+            self._running[identity(repo)] = running
             running.task = asyncio.create_task(self._run(repo, running), name=f"build of {repo.ref.name}")
             running.task.add_done_callback(lambda task: self._ended(repo, running))
         try:
@@ -169,7 +169,7 @@ class SharedBuilds:
         running.stop_grace()
         if not running.ended:
             running.error = _stopping()
-        del self._running[_key(repo)]
+        del self._running[identity(repo)]
         self._turns.end(running.turn)
         running.replay.wake()
 
@@ -183,10 +183,6 @@ class SharedBuilds:
         if environment is None:
             raise RuntimeError("the builder ended without an environment")
         running.environment = environment
-
-
-def _key(repo: Repo) -> tuple[str, str]:
-    return repo.ref.url, repo.revision
 
 
 async def _events(running: _Running) -> AsyncGenerator[Event, None]:

@@ -98,7 +98,7 @@ class Pipeline:
         stages = Stages()
         provider = provider_for(self._with.providers, click.provider)
         ref = provider.parse(click.spec)
-        yield Event(Phase.WAITING, f"Looking up {ref.name}, {ref.ref}\n")
+        yield Event(Phase.WAITING, f"Looking up {', '.join(filter(None, (ref.name, ref.ref)))}\n")
         try:
             repo = await self._lookups.resolve(provider, ref)
             if repo.ref.ref != ref.ref:

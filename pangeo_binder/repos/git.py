@@ -34,7 +34,8 @@ _FORM_PATTERN = r"^(https?://[^\s/@]+/|ssh://[^\s/]+/|\w[\w.-]*@[\w.-]+:)."
 _LOCAL_FORM_PATTERN = rf"{_FORM_PATTERN}|^(file://)?/."
 """The same check if paths of this machine are also allowed."""
 _REF = re.compile(r"(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))\w[\w./+@=#,!%-]*(?<![./])")
-_FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""The form of a full commit id."""
 _SHORT_COMMIT = re.compile(r"(?=.*[0-9])[0-9a-f]{7,39}")
 _TWICE = re.compile(r"%(?:2F|3A)", re.IGNORECASE)
 """A slash or colon that is still quoted: some badges are quoted twice."""
@@ -64,7 +65,7 @@ class GitRefs(Provider):
         return ref
 
     async def find_revision(self, ref: RepoRef) -> str:
-        if _FULL_COMMIT.fullmatch(ref.ref.lower()):
+        if FULL_COMMIT.fullmatch(ref.ref.lower()):
             return ref.ref.lower()  # the fetch reports a commit that does not exist
         listing = await self._peers.ask(ref.url, lambda: list_refs(ref.url, self._access, ref.ref))
         commits = listing.commits
@@ -123,10 +124,10 @@ class GitProvider(GitRefs):
         ref = self.read_ref(quoted_ref)
         url = unquote(quoted_url)
         url = unquote(url) if "://" not in url and _TWICE.search(url) else url
-        return RepoRef(self.name, _validate(url, self._access), ref)
+        return RepoRef(self.name, validate_url(url, self._access), ref)
 
 
-def _validate(url: str, access: GitAccess) -> str:
+def validate_url(url: str, access: GitAccess) -> str:
     """Return `url` in the form that policies match. Raises BadLink, which never repeats a part of the URL."""
     url = url.rstrip("/") if len(url) < 2048 else ""
     scheme, separator, rest = url.partition("://")

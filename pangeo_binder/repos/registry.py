@@ -15,6 +15,7 @@ from .github import GitHubProvider
 from .github_api import PUBLIC_API, GitHubApiSettings
 from .gitlab import GitLabProvider
 from .hosts import RepositoryPeers
+from .swh import PUBLIC_SWH, SwhProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,14 @@ class RepositoryHosts:
     gitlab: str = HOSTS["gl"].url
     github_api: GitHubApiSettings = PUBLIC_API
     allow_secret_gists: bool = False
+    software_heritage: str = PUBLIC_SWH
     addresses: AddressRules = PUBLIC
     """Which other hosts git may contact."""
 
     @property
     def own_addresses(self) -> AddressRules:
         """The rules of `addresses` with these hosts added, as builds need them."""
-        return self.addresses.trusting(self.github, self.gist, self.gitlab)
+        return self.addresses.trusting(self.github, self.gist, self.gitlab, self.software_heritage)
 
 
 def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool = False) -> tuple[Provider, ...]:
@@ -49,8 +51,9 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
         hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, addresses, peers=peers))
     if hosts.gitlab:
         hosted.append(GitLabProvider(hosts.gitlab, addresses, peers=peers))
+    archives = (SwhProvider(hosts.software_heritage),) if hosts.software_heritage else ()
     any_address = GitProvider(allow_local, hosts.own_addresses, peers=peers)
-    return (any_address, *hosted) if allow_local else (*hosted, any_address)
+    return (any_address, *hosted, *archives) if allow_local else (*hosted, any_address, *archives)
 
 
 def provider_for(providers: Iterable[Provider], name: str) -> Provider:

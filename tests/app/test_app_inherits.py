@@ -38,6 +38,7 @@ INHERITED = {
     "tornado_settings": Dict,
     "builder_required": Bool,
     "use_registry": Bool,
+    "repo_providers": Dict,
 }
 """The configuration names we rely on, with their trait types."""
 ADDRESSES = (

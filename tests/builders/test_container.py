@@ -132,6 +132,23 @@ def test_build_refuses_an_invalid_commit(paths):
     assert container.main(["build", "--ref=main", "--", "https://example.org/x", "HEAD"], paths) == 1
 
 
+@pytest.mark.parametrize(
+    ("files_url", "revision"),
+    [("--files", "1"), ("file:///etc/passwd", "1"), ("https://a.example/1", "-1"), ("https://a.example/1", "a\nb")],
+)
+def test_build_refuses_an_invalid_archive(paths, files_url, revision):
+    given = [
+        "--ref=",
+        "--provider=zenodo",
+        f"--files-url={files_url}",
+        "--",
+        "https://zenodo.example/records/1",
+        revision,
+    ]
+    assert container.main(["build", *given], paths) == 1
+    assert "did not get a valid repository URL and commit" in paths.report.read_text()
+
+
 def test_build_reports_a_failed_fetch(paths, git_server, monkeypatch):
     for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):  # a build sets these; let monkeypatch restore them
         monkeypatch.setenv(name, os.environ.get(name, ""))

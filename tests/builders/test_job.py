@@ -10,7 +10,7 @@ import pytest
 from pangeo_binder.builders.kube.job import KubeBuildSettings, job_manifest, job_name
 from pangeo_binder.builders.kube.registry import RegistrySettings
 from pangeo_binder.kube.pods import TierPods
-from pangeo_binder.model import Repo, RepoRef
+from pangeo_binder.model import FetchKind, Repo, RepoRef
 
 REPO = Repo(RepoRef("git", "https://example.org/org/sea", "main"), "a" * 40)
 SETTINGS = KubeBuildSettings(
@@ -119,3 +119,10 @@ def test_the_operator_sets_placement_and_resources():
 def test_refuses_an_unknown_engine():
     with pytest.raises(ValueError, match="buildah, buildkit"):
         dataclasses.replace(SETTINGS, engine="docker")
+
+
+def test_an_archives_list_of_files_travels_to_the_pod_and_is_no_option():
+    record = Repo(RepoRef("zenodo", "https://zenodo.org/records/1", "--help"), "1", FetchKind.ARCHIVE, "--files")
+    (build,) = pod(repo=record)["initContainers"]
+    options = ["--ref=--help", "--provider=zenodo", "--files-url=--files"]
+    assert build["args"] == ["build", *options, "--", "https://zenodo.org/records/1", "1"]

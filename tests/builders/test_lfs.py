@@ -9,8 +9,8 @@ import pytest
 from pangeo_binder.addresses import EVERYWHERE, PUBLIC, make_rules
 from pangeo_binder.builders.checkout import CheckoutLimits
 from pangeo_binder.builders.lfs import LfsLimits
-from pangeo_binder.builders.lfs_addresses import Addresses, AddressRefused
 from pangeo_binder.builders.lfs_addresses import lfs_server as server_of
+from pangeo_binder.public_hosts import Addresses, AddressRefused
 from tests.builders.test_checkout import fetch
 from tests.repos.gitrepo import git, make_repository
 

@@ -25,7 +25,7 @@ from ...names import environment_id
 from ...policy.request import RepositoryRequest
 from ...policy.units import duration_text
 from ...resources import resource
-from ..base import Builder, BuildEvent
+from ..base import Builder, BuildEvent, identity
 from ..image_labels import request_of
 from ..session_needs import session_digest
 from .follow import POLL_SECONDS, JobFollower, RetryWindow
@@ -72,7 +72,7 @@ class KubeBuilder(Builder):
 
     def environment_id(self, repo: Repo) -> str:
         """Return the id of the environment of `repo`, which is its image's tag; the same in every binder."""
-        return environment_id(repo.ref.url, repo.revision, BUILDER_VERSION, self.settings.base_image, self._digest)
+        return environment_id(*identity(repo), BUILDER_VERSION, self.settings.base_image, self._digest)
 
     async def find(self, repo: Repo) -> Environment | None:
         """Return the environment of `repo` if the registry has its image, or None. Raises RegistryUnavailable.

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ...addresses import PUBLIC, AddressRules
 from ...kube.labels import COMPONENT_LABEL, annotation_text
 from ...kube.pods import TierPods, restricted_container, restricted_pod
-from ...model import Repo
+from ...model import FetchKind, Repo
 from ...names import BUILD_LABEL, LABEL, MANAGED_LABELS
 from ..base import BuildLimits
 from ..pod_layout import BUILD, BUILD_DIR, ENGINES, GIT_HOSTS, GIT_NETWORKS, IMAGE_DIR, PUSH, SECRET_DIR, SECRET_FILE
@@ -145,7 +145,7 @@ def _build(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
         "name": BUILD,
         "image": settings.image,
         # no part of a link may become an option of git, of repo2docker, or of ours
-        "args": [BUILD, f"--ref={repo.ref.ref}", "--", repo.ref.url, repo.revision],
+        "args": [BUILD, f"--ref={repo.ref.ref}", *_archive_options(repo), "--", repo.ref.url, repo.revision],
         "env": [{"name": name, "value": value} for name, value in {**settings.variables, **options}.items() if value],
         "resources": _resources(settings),
         "securityContext": _build_security(settings),
@@ -155,6 +155,12 @@ def _build(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
             {"name": "build-tmp", "mountPath": _TMP},
         ],
     }
+
+
+def _archive_options(repo: Repo) -> list[str]:
+    if repo.fetch is FetchKind.GIT:
+        return []
+    return [f"--provider={repo.ref.provider}", f"--files-url={repo.files_url}"]
 
 
 def _push(build_id: str, settings: KubeBuildSettings) -> dict[str, Any]:

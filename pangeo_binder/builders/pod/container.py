@@ -29,7 +29,8 @@ from ...addresses import make_rules
 from ...errors import BuildFailed, UserError, refusal_text
 from ...git import GitAccess
 from ...kube.pods import USER_ID
-from ...model import Repo, RepoRef
+from ...model import FetchKind, Repo, RepoRef
+from ...public_hosts import web_parts
 from ..checkout import check_out
 from ..image_labels import labels_of
 from ..pod_layout import BUILD, GIT_HOSTS, GIT_NETWORKS, PUSH, PodPaths
@@ -43,6 +44,7 @@ with warnings.catch_warnings():
     from .engines import BuildahEngine, BuildError, LayoutEngine
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_RECORD = re.compile(r"(?!-)[\w.:;=/+~-]{1,500}", re.ASCII)
 _FETCH_SECONDS = 24 * 3600  # the pod's own deadline is the effective limit
 _REPORT_CHARACTERS = 2000
 _PROBE_SECONDS = 15
@@ -63,7 +65,7 @@ class Image(Repo2Docker):
 
 def build(repo: Repo, paths: PodPaths) -> None:
     """Build the image of `repo` into the image layout. Raises a UserError, mostly BuildFailed."""
-    if repo.ref.url.startswith("-") or not _COMMIT.fullmatch(repo.revision):
+    if repo.ref.url.startswith("-") or not _is_revision(repo):
         raise BuildFailed("The build did not get a valid repository URL and commit.", "Tell the binder's operator.")
     for name, folder in {"HOME": "home", "TMPDIR": "tmp", "XDG_RUNTIME_DIR": "run"}.items():
         (paths.build / folder).mkdir(mode=0o700, exist_ok=True)
@@ -86,6 +88,12 @@ def build(repo: Repo, paths: PodPaths) -> None:
     except (ValueError, UnicodeDecodeError, FileNotFoundError, SystemExit):
         logging.getLogger("repo2docker").exception("repo2docker ended\n")
         raise BuildFailed("repo2docker cannot read the repository's configuration.", "The log says why.") from None
+
+
+def _is_revision(repo: Repo) -> bool:
+    if repo.fetch is FetchKind.GIT:
+        return _COMMIT.fullmatch(repo.revision) is not None
+    return _RECORD.fullmatch(repo.revision) is not None and web_parts(repo.files_url) is not None
 
 
 _UNQUOTED = {ord(mark): None for mark in '"\\$\n'}  # repo2docker does not quote labels in the Dockerfile
@@ -202,6 +210,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     building = commands.add_parser(BUILD)
     building.add_argument("--ref", default="HEAD")
+    building.add_argument("--provider", default="git")
+    building.add_argument("--files-url", default="")
     building.add_argument("url")
     building.add_argument("commit")
     pushing = commands.add_parser(PUSH)
@@ -216,7 +226,8 @@ def main(argv: Sequence[str], paths: PodPaths = PodPaths()) -> int:  # noqa: B00
     args = _arguments(argv)
     try:
         if args.command == BUILD:
-            build(Repo(RepoRef("git", args.url, args.ref), args.commit), paths)
+            fetched = FetchKind.ARCHIVE if args.files_url else FetchKind.GIT
+            build(Repo(RepoRef(args.provider, args.url, args.ref), args.commit, fetched, args.files_url), paths)
         else:
             digest = push(args.reference, args.credentials, args.plain_http, paths)
             if paths.report.exists():

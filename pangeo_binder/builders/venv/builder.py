@@ -25,7 +25,7 @@ from ...local.layer import enable_user_site
 from ...model import Environment, Repo, VirtualEnvironment
 from ...names import environment_id
 from ...policy.request import find_request
-from ..base import Builder, BuildEvent, BuildSettings, disk_full
+from ..base import Builder, BuildEvent, BuildSettings, disk_full, identity
 from ..checkout import check_out
 from ..recipe import Recipe, check, from_json
 from ..session_needs import BASE, session_digest, session_needs
@@ -81,7 +81,7 @@ class VenvBuilder(Builder):
 
     def environment_id(self, repo: Repo) -> str:
         """Return the id of the environment of `repo`; the same in every process with these settings."""
-        return environment_id(repo.ref.url, repo.revision, BUILDER_VERSION, self.settings.python, self._digest)
+        return environment_id(*identity(repo), BUILDER_VERSION, self.settings.python, self._digest)
 
     async def find(self, repo: Repo) -> Environment | None:
         return self._store.find(self.environment_id(repo))

@@ -66,6 +66,7 @@ def configure_repositories(binder: Any, values: KubeValues) -> None:
     binder.github_api_address = repositories.github_api
     binder.internal_hosts = list(repositories.internal_hosts)
     binder.internal_networks = list(values.site.git_networks)
+    binder.software_heritage_address = repositories.software_heritage
     binder.github_token_file = str(GITHUB_TOKEN) if repositories.github_token_secret else ""
 
 

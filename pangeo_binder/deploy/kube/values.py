@@ -104,6 +104,7 @@ class RepositoryValues(_Part):
     github_token_secret: str = ""
     gitlab: str = HOSTS["gl"].url
     internal_hosts: tuple[str, ...] = ()
+    software_heritage: str = "https://archive.softwareheritage.org"
 
 
 class BinderValues(_Part):

@@ -1,0 +1,65 @@
+"""An HTTP server of the files and answers that a test stores in it, as archives and their storage send them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+_POLL_SECONDS = 0.02
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def do_GET(self) -> None:
+        self.server.asked.append(f"{self.command} {self.path}")
+        statuses = self.server.statuses.get(self.path, [])
+        status = statuses.pop(0) if statuses else 200
+        if self.path in self.server.moved:
+            status = 302
+        body = self.server.files.get(self.path)
+        if body is None and status == 200:
+            status = 404
+        self.send_response(status)
+        self.send_header("Location", self.server.moved.get(self.path, ""))
+        content = (body or b"") if status == 200 else b""
+        length = len(content) + (1 if self.path in self.server.breaks else 0)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class FileServer(ThreadingHTTPServer):
+    """The server; a path that is not in `files` is not found."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.files: dict[str, bytes] = {}
+        self.moved: dict[str, str] = {}
+        """Where a path redirects to."""
+        self.statuses: dict[str, list[int]] = {}
+        """The statuses of a path's next answers; then 200."""
+        self.breaks: set[str] = set()
+        """Paths whose connection ends before the whole file was sent."""
+        self.asked: list[str] = []
+
+
+@pytest.fixture
+def file_server() -> Iterator[FileServer]:
+    """A server of files."""
+    server = FileServer()
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
