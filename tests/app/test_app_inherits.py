@@ -207,7 +207,7 @@ async def test_the_operators_sentences_are_on_the_pages(started: Callable[[], Pa
 
 async def test_about_names_the_supported_environment_files(started: Callable[[], PangeoBinderHub]) -> None:
     shown = (await get(started(), "/about")).body.decode()
-    built = shown.partition("This service builds environments from")[2].partition(",\n")[0]
+    built = shown.partition("This service builds environments from")[2].partition(".\n")[0]
     assert "requirements.txt" in built and "environment.yml" not in built
 
 

@@ -154,7 +154,7 @@ def test_build_reports_a_failed_fetch(paths, git_server, monkeypatch):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     assert container.main(["build", "--ref=main", "--", f"{git_server}/private/x", "a" * 40], paths) == 1
     refused = refusal_from(paths.report.read_text())
-    assert refused.reason == "repo_not_found" and "cannot be reached" in refused.message  # it is not a public address
+    assert refused.reason == "host_unavailable" and "cannot be reached" in refused.message  # it is not a public address
 
 
 async def test_fetch_checks_out_the_commit(paths, tmp_path, git_server, repo_of, monkeypatch):
