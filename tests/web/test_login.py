@@ -16,7 +16,7 @@ from pangeo_binder.web.badge import RootFile, StaticFile
 from pangeo_binder.web.login import Login, without_token
 from pangeo_binder.web.pages import EndedPage
 from pangeo_binder.web.routes import routes
-from pangeo_binder.web.stream import BuildStream
+from pangeo_binder.web.stopping import LaunchStream
 from tests.web.webapp import SmallLaunch, WebApp, bad_events, context_of, exactly
 
 TOKEN = "5e" * 32
@@ -57,13 +57,13 @@ async def test_every_route_needs_the_token_or_is_named_here(
             elif method == "GET":
                 assert refused, (method, headers)
             else:  # the stream answers other methods with an event
-                assert refused or response.status in (403, 405) or handler is BuildStream, (method, headers)
+                assert refused or response.status in (403, 405) or handler is LaunchStream, (method, headers)
     assert launch.clicks == []
     for scheme in ("token", "Bearer"):
         async with http.get(url, headers={**EVENTS, "Authorization": f"{scheme} {TOKEN}"}) as response:
             assert not is_refused(response.status, await response.text())
     async with http.get(URL(f"{url}?token={TOKEN}", encoded=True), headers=EVENTS, allow_redirects=False) as response:
-        assert (response.status == 303) == (handler not in OPEN | {BuildStream})
+        assert (response.status == 303) == (handler not in OPEN | {LaunchStream})
 
 
 async def test_a_binder_without_a_token_needs_none(web: WebApp, http: aiohttp.ClientSession) -> None:
