@@ -22,10 +22,11 @@ def _run(*command: object) -> tuple[str, str]:
 
 
 def test_launches_are_measured(tmp_path: Path) -> None:
-    sizes = ["--launches=2", "--burst=2", "--repetitions=1", f"--json={tmp_path}/tables.json"]
-    _, errors = _run("benchmarks.launch", "--only=sequential", "--only=burst", *sizes)
+    sizes = ["--launches=2", "--burst=2", "--repetitions=1", "--wedged=2", f"--json={tmp_path}/tables.json"]
+    _, errors = _run("benchmarks.launch", "--only=sequential", "--only=burst", "--only=wedged", *sizes)
     tables = json.loads((tmp_path / "tables.json").read_text())["tables"]
-    assert [each["title"] for each in tables] == ["One launch at a time, tier bare", "2 launches at once"]
+    titles = ["One launch at a time, tier bare", "2 launches at once", "A launch behind 2 servers that never come up"]
+    assert [each["title"] for each in tables] == titles
     compared = shutil.which(PROXY) is not None
     assert [PLAIN in {row["name"] for row in tables[0]["rows"]}, MISSING in errors] == [compared, not compared]
     assert all(row["max"] > 0 for row in tables[0]["rows"] if not row["name"].startswith("paired"))
