@@ -1,7 +1,7 @@
 """The part of JupyterHub's API at which users of anonymous launches are made and deleted.
 
-JupyterHub's own scopes for that, `admin:users` and `delete:users`, are for every account. With these handlers no service
-of ours can make, change or delete the account of a person. Runs in the hub.
+JupyterHub's own scopes for that, `admin:users` and `delete:users`, are for every account. With these handlers no
+service of ours can make, change or delete the account of a person. Runs in the hub.
 """
 
 from __future__ import annotations
