@@ -162,6 +162,8 @@ class Pipeline:
 
     async def _seated(self, seat: Seat, click: Click, stages: Stages) -> AsyncGenerator[Event, None]:
         """Follow a launch that is admitted; its seat is given back when this ends."""
+        who = click.user or "somebody without a login"
+        log.info("Launch %s of %s for %r gets the tier %s", seat.id, seat.repo.ref.key, who, seat.grant.tier)
         yield Event(Phase.WAITING, f"{seat.grant.reason}\n", grant=seat.grant)
         asker = Asker(seat.network, seat.repository)
         async with aclosing(self._with.builds.follow(seat.repo, asker)) as building:
@@ -169,8 +171,6 @@ class Pipeline:
                 yield event
         stages.done("build")
         launch = await self._complete(seat, click)
-        who = launch.person or "somebody without a login"
-        log.info("Launch %s of %s for %r gets the tier %s", launch.id, launch.repo.ref.key, who, launch.grant.tier)
         ticket = sign(launch, self._with.ticket_keys, time.time())
         stages.done("ticket")
         async with aclosing(self._start(launch, ticket)) as starting:
