@@ -31,6 +31,7 @@ from .repos.registry import RepositoryHosts, make_providers
 from .web.context import WebContext
 from .web.health import HealthChecks
 from .web.limits import Limits
+from .web.resume import ResumeLimits
 from .web.routes import routes
 from .web.server import make_server
 from .web.versions import installed_versions
@@ -60,6 +61,7 @@ class PangeoBinderHub(BinderHub):
     ticket_keys = List(Unicode(), help="Keys that sign tickets, newest first.", config=True)
     hub_api_url = Unicode("", help="The hub's REST API, as this process reaches it.", config=True)
     public_hub_url = Unicode("/", help="The public prefix of the hub's proxy; ends in a slash.", config=True)
+    resume_seconds = Float(30.0, help="How long a launch waits for a client that lost its connection.", config=True)
     queue_seconds = Float(600.0, help="How long a launch may wait for a seat; 0 refuses at once.", config=True)
     allow_local_repositories = Bool(False, help="Whether links may name folders of this machine.", config=True)
     github_address = Unicode("https://github.com", help="Where `gh` links lead; empty for no such links.", config=True)
@@ -166,6 +168,7 @@ class PangeoBinderHub(BinderHub):
             notice=self.notice,
             about=tuple(self.about),
             files=self._builder.files,
+            resume=ResumeLimits(grace_seconds=self.resume_seconds),
         )
 
     def start(self, run_loop: bool = True) -> None:

@@ -13,6 +13,7 @@ from ..events import Event
 from ..model import Click, RepoRef
 from ..repos.base import Provider
 from .limits import Limits
+from .resume import ResumeLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class WebContext:
     files: tuple[str, ...] = ()
     """The files of a repository that the builder reads; empty for all files that repo2docker reads."""
     stream: StreamTimes = StreamTimes()
+    resume: ResumeLimits = field(default_factory=ResumeLimits)
 
     def __post_init__(self) -> None:
         for prefix in (self.base_url, self.hub_url):

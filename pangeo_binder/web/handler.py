@@ -23,6 +23,7 @@ from .context import WebContext
 from .failure import to_user_error
 from .limits import Caller, LimitChecker, host_of, network_of
 from .login import PARAMETER, Login, LoginRequired, without_token
+from .resume import Launches
 
 _LINK_CHARACTERS = 8192
 """The maximum length of a link: room for a URL of 2,048 characters, each of them percent-encoded, and a ref."""
@@ -52,6 +53,7 @@ class Shared:
         self.context = context
         self.limits = LimitChecker(context.limits)
         self.login = Login(context.login_token)
+        self.launches = Launches(context.resume)
         self._templates = Environment(
             loader=FileSystemLoader(resource("templates")),
             autoescape=True,

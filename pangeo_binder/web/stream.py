@@ -1,7 +1,7 @@
 """The event stream of a launch: `/build/<provider>/<spec>`, for browsers and every BinderHub client.
 
-Errors are events of the stream, because an EventSource cannot read the status of a response. A client that disconnects
-ends only its own follower. Binder process.
+Errors are events of the stream, because an EventSource cannot read the status of a response. A launch continues for a
+while after its client disconnects (`resume`). Binder process.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import cast
 
 from tornado.http1connection import HTTP1Connection
@@ -22,8 +23,9 @@ from ..model import Click
 from ..repos.registry import provider_for
 from .failure import to_user_error
 from .handler import BaseHandler
+from .resume import Followed
 
-_CLIENT_HEADERS = "accept, authorization, cache-control, x-xsrftoken"
+_CLIENT_HEADERS = "accept, authorization, cache-control, last-event-id, x-xsrftoken"
 """What EventSource and `@jupyterhub/binderhub-client` send, and a browser asks for in a preflight request."""
 
 
@@ -58,6 +60,15 @@ class BuildStream(BaseHandler):
             self.set_header("Access-Control-Allow-Headers", _CLIENT_HEADERS)
             self.set_header("Vary", "Origin")
 
+    def delete(self) -> None:
+        """End the launch that `Last-Event-ID` names at once: its page is closed on purpose, so it will not resume."""
+        self.shared.login.check(self.request)
+        self.shared.launches.abandon(self.request.headers.get("Last-Event-ID", ""), self._link)
+        self.set_status(HTTPStatus.NO_CONTENT)
+
+    def check_xsrf_cookie(self) -> None:
+        """Accept requests without Tornado's cookie: the event's id, which no other site knows, is the proof."""
+
     def options(self) -> None:
         """Answer a browser's CORS preflight request."""
         self.set_status(204)
@@ -72,7 +83,7 @@ class BuildStream(BaseHandler):
             self._follower.result()
 
     def on_connection_close(self) -> None:
-        """End this follower: its cancellation closes the pipeline's generator."""
+        """End this follower."""
         if self._follower is not None:
             self._follower.cancel()
 
@@ -85,8 +96,8 @@ class BuildStream(BaseHandler):
         keepalive = asyncio.create_task(self._keep_alive())
         try:
             async with aclosing(self._events()) as events:
-                async for event in events:
-                    await self._send(sse(event))
+                async for id_, event in events:
+                    await self._send(sse(event, id_))
                     # a follower that joins late sends thousands of events, and `flush` does not wait between them
                     await asyncio.sleep(0)
             await asyncio.sleep(self.shared.context.stream.linger_seconds)
@@ -95,31 +106,53 @@ class BuildStream(BaseHandler):
         finally:
             keepalive.cancel()
 
-    async def _events(self) -> AsyncGenerator[Event, None]:
+    async def _events(self) -> AsyncGenerator[tuple[str, Event], None]:
+        launches = self.shared.launches
         try:
-            async with aclosing(self.shared.context.launch(self._click())) as events:
-                async for event in events:
-                    yield event
-                    if event.ends:
-                        return
-            raise RuntimeError("the launch ended without a final event")
+            followed, position = self._resumed() or (self._started(), 0)
         except Exception as error:  # the waiting user must see every failure
-            yield failed(to_user_error(error, self._request_summary()))
+            yield "", failed(to_user_error(error, self._request_summary()))
+            return
+        async with aclosing(launches.follow(followed, position)) as events:
+            async for each in events:
+                yield each
 
-    def _click(self) -> Click:
-        """Return the requested launch. Raises a UserError if a limit refuses it."""
+    @property
+    def _link(self) -> str:
+        """What a launch is resumed as: an event's id is valid for nothing else."""
+        return f"{'/'.join(self.link('build/'))}{'?build_only=true' if self._build_only else ''}"
+
+    @property
+    def _build_only(self) -> bool:
+        return self.get_query_argument("build_only", "").lower() == "true"
+
+    def _resumed(self) -> tuple[Followed, int] | None:
+        """Return the client's own launch and the last event that it has, if it names one that is known here.
+
+        Raises a UserError for a client that may not follow launches.
+        """
         self.shared.login.check(self.request)
         if not accepts_events(self.request.headers):
             raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")
+        found = self.shared.launches.find(self.request.headers.get("Last-Event-ID", ""), self._link)
+        if found:  # it had its build token when it began, and takes nothing new
+            self.shared.limits.check_launch(self.caller, proven=True, now=time.time())
+        return found
+
+    def _started(self) -> Followed:
+        """Start the requested launch. Raises a UserError if a limit refuses it."""
+        events = self.shared.context.launch(self._click())
+        return self.shared.launches.start(self._link, self.network, events, self._request_summary())
+
+    def _click(self) -> Click:
         id_, spec = self.link("build/")
         provider_for(self.shared.context.providers, id_)
         proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())
         origin, context = f"{self.request.protocol}://{self.request.host}", self.shared.context
         hub_url, binder_url = f"{origin}{context.hub_url}", f"{origin}{context.base_url}"
-        build_only = self.get_query_argument("build_only", "").lower() == "true"
         domain = self.session_domain
-        return Click(id_, spec, self.network, hub_url, binder_url, session_domain=domain, build_only=build_only)
+        return Click(id_, spec, self.network, hub_url, binder_url, session_domain=domain, build_only=self._build_only)
 
     async def _keep_alive(self) -> None:
         while True:

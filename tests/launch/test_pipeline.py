@@ -30,6 +30,7 @@ from pangeo_binder.policy.model import Policy
 from pangeo_binder.ticket import read, server_token
 from tests.launch.conftest import NewAdmission, QuickBuilder, click_on
 from tests.launch.hubserver import KEYS, SmallHub
+from tests.launch.test_admission import happens
 from tests.repos.gitrepo import git
 from tests.stack.repository import repository
 
@@ -37,6 +38,11 @@ from tests.stack.repository import repository
 async def journey(pipeline: Pipeline, click: Click) -> list[Event]:
     async with aclosing(pipeline.run(click)) as events:
         return [event async for event in events]
+
+
+async def test_a_server_whose_token_nobody_takes_is_stopped(pipeline: Pipeline, rest: SmallHub, click: Click) -> None:
+    await up_to(pipeline, click, "Server running at")
+    await happens(lambda: any(call.startswith("DELETE /users/") for call in rest.calls))
 
 
 async def up_to(pipeline: Pipeline, click: Click, message: str) -> None:
