@@ -28,6 +28,7 @@ from .launch.turns import BuildShares
 from .policy.load import default_policy, load_policy
 from .repos.github_api import GitHubApiSettings
 from .repos.registry import RepositoryHosts, make_providers
+from .web.checks import builder_probe, policy_probe, quota_probe, seats_probe, url_probes
 from .web.context import WebContext
 from .web.health import HealthChecks
 from .web.limits import Limits
@@ -112,12 +113,12 @@ class PangeoBinderHub(BinderHub):
 
     def _wire(self) -> None:
         self._hub = Hub(self.hub_api_url, self.hub_api_token, self.ticket_keys)
-        policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
+        self._policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
         self._builder = self._make_builder()
         self._builder.recover()  # before any launch can see what a killed build left
         self._builds = SharedBuilds(self._builder, self.build_shares)
         self._providers = make_providers(self._repository_hosts(), allow_local=self.allow_local_repositories)
-        self._admission = Admission(policy, self._hub, Queue(self.queue_seconds))
+        self._admission = Admission(self._policy, self._hub, Queue(self.queue_seconds))
         self._pipeline = Pipeline(
             Collaborators(
                 providers=self._providers,
@@ -157,10 +158,11 @@ class PangeoBinderHub(BinderHub):
         return WebContext(
             launch=self._pipeline.run,
             providers=self._providers,
-            health=HealthChecks(self.health_urls),
+            health=self._health(),
             limits=self.limits or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
             examples=tuple(self.examples),
             versions=installed_versions(),
+            builder_info=self._builder.info,
             base_url=self.base_url,
             hub_url=self.public_hub_url,
             ask_first=self.ask_first,
@@ -170,6 +172,17 @@ class PangeoBinderHub(BinderHub):
             files=self._builder.files,
             resume=ResumeLimits(grace_seconds=self.resume_seconds),
         )
+
+    def _health(self) -> HealthChecks:
+        probes = {
+            **url_probes(self.health_urls),
+            self._builder.health_name: builder_probe(self._builder),
+            "Seats": seats_probe(self._admission),
+            "Pod quota": quota_probe(self._admission, lambda: self._builds.running),
+        }
+        if self.policy_file:
+            probes["Policy"] = policy_probe(Path(self.policy_file), self._policy)
+        return HealthChecks(probes)
 
     def start(self, run_loop: bool = True) -> None:
         """Listen, build the first example, and run until stopped (`run_loop`)."""

@@ -67,6 +67,11 @@ class SharedBuilds:
         self._running: dict[tuple[str, str], _Running] = {}
         self._stopped = False
 
+    @property
+    def running(self) -> int:
+        """How many builds wait or run."""
+        return len(self._running)
+
     async def find(self, repo: Repo) -> Environment | None:
         """Return the environment of `repo` if it is ready."""
         return await self._builder.find(repo)

@@ -33,6 +33,11 @@ class Check:
     service: str
     ok: bool
     message: str = ""
+    age_seconds: float = 0
+    """How old this result is."""
+    informs: bool = False
+    """Whether a failure only informs; the binder counts as healthy all the same."""
+    counts: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class WebContext:
     limits: Limits
     examples: tuple[Example, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    builder_info: Mapping[str, str] = field(default_factory=dict)
+    """What the builder says of itself."""
     base_url: str = "/"
     """The binder's URL prefix; it starts and ends with a slash."""
     hub_url: str = "/"
