@@ -10,7 +10,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import binderhub.builder
+import binderhub.repoproviders
 from binderhub.app import BinderHub
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
 from tornado.ioloop import IOLoop
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, Float, Instance, Int, List, Tuple, Unicode, observe
@@ -206,6 +210,16 @@ class PangeoBinderHub(BinderHub):
         await self._hub.close()
         loop.stop()
 
+
+def _drop_unused_metrics() -> None:
+    """Remove the metrics of BinderHub's handlers, which never run; `binderhub_metrics` has series of the same names."""
+    for module in (binderhub.builder, binderhub.repoproviders):
+        for found in vars(module).values():
+            if isinstance(found, MetricWrapperBase):
+                REGISTRY.unregister(found)
+
+
+_drop_unused_metrics()
 
 main = PangeoBinderHub.launch_instance
 

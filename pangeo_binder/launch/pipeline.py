@@ -27,7 +27,7 @@ from .admission import Admission, Seat, repository_key
 from .builds import SharedBuilds
 from .hub import Hub
 from .lookups import SharedLookups
-from .stages import Stages
+from .stages import Stages, measured_admission, measured_start
 from .turns import Asker
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ class Pipeline:
                 async for event in building:
                     yield event
             return
-        async with aclosing(self._with.admission.admit(repo, _question(repo, click, provenance))) as admitting:
+        admitting = measured_admission(repo, self._with.admission.admit(repo, _question(repo, click, provenance)))
+        async with aclosing(admitting):
             async for step in admitting:
                 if isinstance(step, Event):
                     yield step
@@ -164,9 +165,10 @@ class Pipeline:
         arrived = False
         yield Event(Phase.LAUNCHING, "Starting the server\n", grant=launch.grant)
         try:
-            async with aclosing(self._with.hub.start(launch, ticket)) as starting:
-                async for message in starting:
-                    yield Event(Phase.LAUNCHING, f"{message}\n")
+            with measured_start(launch.repo):
+                async with aclosing(self._with.hub.start(launch, ticket)) as starting:
+                    async for message in starting:
+                        yield Event(Phase.LAUNCHING, f"{message}\n")
             stages.done("start")
             yield self._ready(launch, click)
             arrived = True

@@ -13,6 +13,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
+from ..binderhub_metrics import BINDERHUB
 from ..repos.base import Provider
 from .context import Check
 from .handler import BaseHandler
@@ -61,7 +62,7 @@ class MetricsApi(BaseHandler):
 
     def get(self) -> None:
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.finish(generate_latest(REGISTRY))
+        self.finish(generate_latest(REGISTRY) + generate_latest(BINDERHUB))
 
 
 class RepoProvidersApi(BaseHandler):
