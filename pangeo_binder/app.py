@@ -35,6 +35,7 @@ from .repos.registry import RepositoryHosts, make_providers
 from .web.checks import builder_probe, policy_probe, quota_probe, seats_probe, url_probes
 from .web.context import WebContext
 from .web.health import HealthChecks
+from .web.launch_log import LaunchLog
 from .web.limits import Limits
 from .web.resume import ResumeLimits
 from .web.routes import routes
@@ -175,6 +176,8 @@ class PangeoBinderHub(BinderHub):
             about=tuple(self.about),
             files=self._builder.files,
             resume=ResumeLimits(grace_seconds=self.resume_seconds),
+            # BinderHub makes these of `EventLog.handlers_maker`, and the attribute only with it
+            launch_log=LaunchLog(getattr(self.event_log, "handlers", ())),
         )
 
     def _health(self) -> HealthChecks:

@@ -47,7 +47,7 @@ GITHUB_RATE_LIMIT = Gauge(
 REPOSITORIES: Final = 500
 """How many repositories have series of their own: anybody can make more, and each would stay in every scrape."""
 _REPOSITORY_CHARACTERS: Final = 200
-_PROVIDERS: Final = {"gh": "GitHub", "gl": "GitLab", "gist": "Gist", "git": "Git"}
+PROVIDERS: Final = {"gh": "GitHub", "gl": "GitLab", "gist": "Gist", "git": "Git"}
 """BinderHub's names of providers."""
 
 
@@ -60,7 +60,7 @@ class _ByRepository:
 
     def inc(self, status: str, provider: str, repository: str) -> None:
         """Count one; `status` comes from a short list, the repository from a link."""
-        key = (_PROVIDERS.get(provider, provider), repository[:_REPOSITORY_CHARACTERS])
+        key = (PROVIDERS.get(provider, provider), repository[:_REPOSITORY_CHARACTERS])
         self._newest.setdefault(key, set()).add(status)
         self._newest.move_to_end(key)
         self._counter.labels(status, *key).inc()

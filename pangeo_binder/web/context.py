@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ..events import Event
 from ..model import Click, RepoRef
 from ..repos.base import Provider
+from .launch_log import LaunchLog
 from .limits import Limits
 from .resume import ResumeLimits
 
@@ -81,6 +82,7 @@ class WebContext:
     """The files of a repository that the builder reads; empty for all files that repo2docker reads."""
     stream: StreamTimes = StreamTimes()
     resume: ResumeLimits = field(default_factory=ResumeLimits)
+    launch_log: LaunchLog = field(default_factory=LaunchLog)
 
     def __post_init__(self) -> None:
         for prefix in (self.base_url, self.hub_url):

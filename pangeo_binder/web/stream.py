@@ -18,11 +18,12 @@ from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
 
 from ..errors import NotAllowed
-from ..events import KEEPALIVE, Event, failed, sse
+from ..events import KEEPALIVE, Event, Phase, failed, sse
 from ..model import Click
 from ..repos.registry import provider_for
 from .failure import to_user_error
 from .handler import BaseHandler
+from .launch_log import Launched
 from .resume import Followed
 
 _CLIENT_HEADERS = "accept, authorization, cache-control, last-event-id, x-xsrftoken"
@@ -141,14 +142,31 @@ class BuildStream(BaseHandler):
 
     def _started(self) -> Followed:
         """Start the requested launch. Raises a UserError if a limit refuses it."""
-        events = self.shared.context.launch(self._click())
+        click = self._click()
+        events = self._recorded(click, self.shared.context.launch(click))
         return self.shared.launches.start(self._link, self.network, events, self._request_summary())
+
+    async def _recorded(self, click: Click, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        """Yield the events of a launch; write its launch event once READY has arrived."""
+        proven = self._proven(click.provider, click.spec)  # now, because it expires
+        async with aclosing(events):
+            async for event in events:
+                yield event
+                if event.phase is Phase.READY and event.launch is not None:
+                    self.shared.context.launch_log.write(self._launched(click, event.launch.repo.revision, proven))
+
+    def _proven(self, provider: str, spec: str) -> bool:
+        return self.shared.limits.verify(self.get_query_argument("build_token", ""), provider, spec)
+
+    def _launched(self, click: Click, revision: str, proven: bool) -> Launched:
+        headers = self.request.headers
+        asked_from = headers.get("Origin", headers.get("Sec-Fetch-Site", ""))
+        return Launched(click.provider, click.spec, revision, proven, self.request.host, asked_from)
 
     def _click(self) -> Click:
         id_, spec = self.link("build/")
         provider_for(self.shared.context.providers, id_)
-        proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
-        self.shared.limits.check_launch(self.caller, proven, time.time())
+        self.shared.limits.check_launch(self.caller, self._proven(id_, spec), time.time())
         origin, context = f"{self.request.protocol}://{self.request.host}", self.shared.context
         hub_url, binder_url = f"{origin}{context.hub_url}", f"{origin}{context.base_url}"
         domain = self.session_domain

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import io
 import json
+import logging
 import socket
 import warnings
 from collections.abc import Callable
@@ -26,6 +28,7 @@ from pangeo_binder import __version__
 from pangeo_binder.app import PangeoBinderHub
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.web.handler import BaseHandler
+from pangeo_binder.web.launch_log import Launched
 from pangeo_binder.web.limits import Limits
 
 INHERITED = {
@@ -197,3 +200,12 @@ async def test_no_query_is_logged(started: Callable[[], PangeoBinderHub], caplog
         for path in ("/versions?secret=s3cret", "/nothing?secret=s3cret", "/v2/git/x/main?urlpath=s3cret"):
             await get(app, path)
     assert "/nothing" in caplog.text and "s3cret" not in caplog.text
+
+
+def test_launch_events_go_to_the_handlers_of_binderhubs_event_log(config: Config) -> None:
+    written = io.StringIO()
+    config.EventLog.handlers_maker = lambda log: [logging.StreamHandler(written)]
+    app = PangeoBinderHub(config=config)
+    initialize(app)
+    app._context().launch_log.write(Launched("gh", "org/sea/main", "a" * 40, True, "binder.example.org", ""))
+    assert json.loads(written.getvalue())["schema"] == "binderhub.jupyter.org/launch"
