@@ -12,7 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import binderhub.builder
+import binderhub.repoproviders
 from binderhub.app import BinderHub
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
 from tornado.ioloop import IOLoop
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, Enum, Float, Instance, Int, List, Tuple, Unicode, default, observe
@@ -36,10 +40,13 @@ from .repos.custom import with_custom
 from .repos.github_api import GitHubApiSettings
 from .repos.registry import RepositoryHosts, make_providers
 from .repos.swh import PUBLIC_SWH
+from .web.checks import builder_probe, policy_probe, quota_probe, seats_probe, url_probes
 from .web.context import People, WebContext
 from .web.health import HealthChecks
+from .web.launch_log import LaunchLog
 from .web.limits import Limits
 from .web.oauth import OAuthSettings
+from .web.resume import ResumeLimits
 from .web.routes import routes
 from .web.server import make_server
 from .web.versions import installed_versions
@@ -69,6 +76,7 @@ class PangeoBinderHub(BinderHub):
     ticket_keys = List(Unicode(), help="Keys that sign tickets, newest first.", config=True)
     hub_api_url = Unicode("", help="The hub's REST API, as this process reaches it.", config=True)
     public_hub_url = Unicode("/", help="The public prefix of the hub's proxy; ends in a slash.", config=True)
+    resume_seconds = Float(30.0, help="How long a launch waits for a client that lost its connection.", config=True)
     queue_seconds = Float(600.0, help="How long a launch may wait for a seat; 0 refuses at once.", config=True)
     allow_local_repositories = Bool(False, help="Whether links may name folders of this machine.", config=True)
     github_address = Unicode("https://github.com", help="Where `gh` links lead; empty for no such links.", config=True)
@@ -142,12 +150,12 @@ class PangeoBinderHub(BinderHub):
 
     def _wire(self) -> None:
         self._hub = Hub(self.hub_api_url, self.hub_api_token, self.ticket_keys)
-        policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
+        self._policy = load_policy(Path(self.policy_file)) if self.policy_file else default_policy()
         self._builder = self._make_builder()
         self._builder.recover()  # before any launch can see what a killed build left
         self._builds = SharedBuilds(self._builder, self.build_shares)
         self._providers = self._make_providers()
-        self._admission = Admission(policy, self._hub, Queue(self.queue_seconds))
+        self._admission = Admission(self._policy, self._hub, Queue(self.queue_seconds))
         self._pipeline = Pipeline(
             Collaborators(
                 providers=self._providers,
@@ -203,11 +211,12 @@ class PangeoBinderHub(BinderHub):
             launch=self._draining.run,
             providers=self._providers,
             preview=Previews(self._builds, self._git_access).notebook,
-            health=HealthChecks(self.health_urls, self._is_stopping),
+            health=self._health(),
             is_stopping=self._is_stopping,
             limits=self.limits or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
             examples=tuple(self.examples),
             versions=installed_versions(),
+            builder_info=self._builder.info,
             base_url=self.base_url,
             hub_url=self.public_hub_url,
             ask_first=self.ask_first,
@@ -216,6 +225,9 @@ class PangeoBinderHub(BinderHub):
             about=tuple(self.about),
             files=self._builder.files,
             people=self._people() if self._has_logins else None,
+            resume=ResumeLimits(grace_seconds=self.resume_seconds),
+            # BinderHub makes these of `EventLog.handlers_maker`, and the attribute only with it
+            launch_log=LaunchLog(getattr(self.event_log, "handlers", ())),
         )
 
     @property
@@ -240,6 +252,17 @@ class PangeoBinderHub(BinderHub):
             is_required=self.auth != "offered",
             https=self.https_only,
         )
+
+    def _health(self) -> HealthChecks:
+        probes = {
+            **url_probes(self.health_urls),
+            self._builder.health_name: builder_probe(self._builder),
+            "Seats": seats_probe(self._admission),
+            "Pod quota": quota_probe(self._admission, lambda: self._builds.running),
+        }
+        if self.policy_file:
+            probes["Policy"] = policy_probe(Path(self.policy_file), self._policy)
+        return HealthChecks(probes, self._is_stopping)
 
     def start(self, run_loop: bool = True) -> None:
         """Listen, build the first example, and run until stopped (`run_loop`)."""
@@ -276,6 +299,16 @@ class PangeoBinderHub(BinderHub):
         await self.http_server.close_all_connections()
         loop.stop()
 
+
+def _drop_unused_metrics() -> None:
+    """Remove the metrics of BinderHub's handlers, which never run; `binderhub_metrics` has series of the same names."""
+    for module in (binderhub.builder, binderhub.repoproviders):
+        for found in vars(module).values():
+            if isinstance(found, MetricWrapperBase):
+                REGISTRY.unregister(found)
+
+
+_drop_unused_metrics()
 
 main = PangeoBinderHub.launch_instance
 

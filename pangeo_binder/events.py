@@ -106,9 +106,10 @@ def wire(event: Event) -> dict[str, Any]:
     return body
 
 
-def sse(event: Event) -> str:
-    """Return `event` as one server-sent event."""
-    return f"data: {json.dumps(wire(event))}\n\n"
+def sse(event: Event, id_: str = "") -> str:
+    """Return `event` as one server-sent event, with `id_` for a client that resumes after it."""
+    id_line = f"id: {id_}\n" if id_ else ""
+    return f"data: {json.dumps(wire(event))}\n{id_line}\n"
 
 
 KEEPALIVE = ":keepalive\n\n"

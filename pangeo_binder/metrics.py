@@ -1,7 +1,7 @@
 """Every Prometheus metric of the project, in one table.
 
-A process uses only the metrics of its own component. No other module defines metrics. Names follow
-https://prometheus.io/docs/practices/naming/
+A process uses only the metrics of its own component. BinderHub's series are in `binderhub_metrics`; no other module
+defines metrics. Names follow https://prometheus.io/docs/practices/naming/
 """
 
 from __future__ import annotations

@@ -157,8 +157,17 @@ def _makes_metrics(path: Path) -> bool:
     return bool(used & METRIC_KINDS)
 
 
-def test_metrics_are_made_in_one_table() -> None:
-    assert [path for path in MODULES if _makes_metrics(path)] == [PACKAGE / "metrics.py"]
+def test_metrics_are_made_in_one_table_and_binderhubs_in_another() -> None:
+    tables = [PACKAGE / "binderhub_metrics.py", PACKAGE / "metrics.py"]
+    assert sorted(path for path in MODULES if _makes_metrics(path)) == tables
+
+
+def test_binderhubs_metrics_have_its_name() -> None:
+    tree = ast.parse((PACKAGE / "binderhub_metrics.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    made = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in METRIC_KINDS]
+    names = [ast.literal_eval(call.args[0]) for call in made]
+    assert names and all(name.startswith("binderhub_") for name in names)
 
 
 def test_every_metric_is_used_and_has_the_projects_name() -> None:

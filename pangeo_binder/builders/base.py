@@ -95,9 +95,16 @@ class Builder(ABC):
 
     files: ClassVar[tuple[str, ...]] = ()
     """The files of a repository that this builder reads; empty for all files that repo2docker reads."""
+    health_name: ClassVar[str] = "Builds"
+    """What `/health` calls the check of this builder."""
 
     def __init__(self, limits: BuildLimits) -> None:
         self._limits = limits
+
+    @property
+    def info(self) -> dict[str, str]:
+        """What `/versions` says of this builder: `build_image`, as in BinderHub, if it has one."""
+        return {}
 
     @abstractmethod
     async def find(self, repo: Repo) -> Environment | None:
@@ -110,6 +117,9 @@ class Builder(ABC):
     @abstractmethod
     async def discard(self, repo: Repo) -> None:
         """Remove the files and processes of an unfinished `make`; keep an environment that is ready."""
+
+    async def check(self) -> None:  # noqa: B027 - a builder may depend on nothing
+        """Raise a UserError if no build can succeed now."""
 
     async def find_request(self, environment: Environment) -> RepositoryRequest:
         """Return the repository's request, by default from its checkout. Raises RequestInvalid."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -16,6 +17,8 @@ import click
 from ..errors import UserError
 
 if TYPE_CHECKING:
+    import urllib.request
+
     from rich.console import Console
 
 _PHASES = {"waiting": 5, "fetching": 15, "building": 40, "built": 70, "launching": 80, "ready": 100, "failed": 100}
@@ -24,6 +27,8 @@ _LINE_BYTES = 1 << 18
 _LOGIN_HINT = "Give the state directory of the running `up` with --state-dir, or the address that it printed."
 _BROWSER_SECONDS = 10
 """How long a browser has to start and to read the page that redirects it to the server."""
+
+_ABANDON_SECONDS = 5
 
 
 class LaunchFailed(UserError):
@@ -156,20 +161,45 @@ def _events(stream: str, token: str) -> Iterator[dict[str, Any]]:
     import urllib.error
     import urllib.request
 
+    last, ended = "", False
     try:
-        request = urllib.request.Request(stream, headers={"Accept": "text/event-stream"})  # noqa: S310
-        if token:
-            request.add_unredirected_header("Authorization", f"token {token}")
+        request = _request(stream, token, Accept="text/event-stream")
         with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310 (the user's own address)
             while line := response.readline(_LINE_BYTES):
+                if line.startswith(b"id:"):
+                    last = line[3:].decode("ascii", "replace").strip()
                 if line.startswith(b"data:"):
-                    yield _event(line)
+                    event = _event(line)
+                    ended = event["phase"] in ("ready", "failed")
+                    yield event
     except urllib.error.HTTPError as error:
         raise LaunchFailed(
             f"The binder answered with status {error.code}.", "Check the address given with --hub."
         ) from None
     except (OSError, ValueError, http.client.HTTPException):
         raise LaunchFailed("The binder cannot be reached.", "Is it running? Start one with: pangeo-binder up") from None
+    finally:
+        if last and not ended:
+            _abandon(_request(stream, token, **{"Last-Event-ID": last}))
+
+
+def _request(stream: str, token: str, **headers: str) -> urllib.request.Request:
+    import urllib.request
+
+    request = urllib.request.Request(stream, headers=headers)  # noqa: S310
+    if token:
+        request.add_unredirected_header("Authorization", f"token {token}")
+    return request
+
+
+def _abandon(request: urllib.request.Request) -> None:
+    """End the launch now; without this the binder waits for its client to come back."""
+    import http.client
+    import urllib.request
+
+    request.method = "DELETE"
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+        urllib.request.urlopen(request, timeout=_ABANDON_SECONDS).close()  # noqa: S310
 
 
 def _event(line: bytes) -> dict[str, Any]:

@@ -91,6 +91,9 @@ class Admission:
         self._policy, self._hub, self._queue = policy, hub, queue
         self._name = secrets.token_hex(8)
         self._held: dict[str, Reservation] = {}
+        self._reported: float | None = None
+        self.servers = 0
+        """How many servers start, run or stop, as the hub last reported."""
         self._renewing: asyncio.Task[None] | None = None
         self._report_now = asyncio.Event()
         self._one_report = asyncio.Lock()
@@ -107,6 +110,16 @@ class Admission:
             self._renewing.cancel()
         if self._releasing:
             await asyncio.wait(self._releasing, timeout=_RELEASE_SECONDS)
+
+    @property
+    def report_age_seconds(self) -> float | None:
+        """How long ago the hub accepted this binder's last report; None if it has accepted none."""
+        return None if self._reported is None else time.monotonic() - self._reported
+
+    @property
+    def total_servers(self) -> int | None:
+        """How many servers the policy allows in total; None without a limit."""
+        return self._policy.total.servers
 
     def depends_on_provenance(self, question: Question) -> bool:
         """Return whether the policy answers by the repository, so that its commit has to be its own."""
@@ -228,6 +241,7 @@ class Admission:
                 lost += (id_ for id_ in answer.lost if id_ in self._held)
         if lost:
             log.warning("Launches without a seat, because the hub had no report of them in time: %s", " ".join(lost))
+        self._reported, self.servers = time.monotonic(), sum(answer.servers.values())
         metrics.SERVERS.clear()
         for tier, count in answer.servers.items():
             metrics.SERVERS.labels(tier).set(count)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
+from .. import binderhub_metrics, metrics
 from ..builders.base import Builder, identity
 from ..errors import BuildFailed, UserError
 from ..events import Event, Phase
-from ..metrics import BUILD_FOLLOWERS, BUILDS
 from ..model import Environment, Repo, RepoRef
 from ..policy.request import RepositoryRequest
 from .replay import Replay
@@ -70,6 +71,11 @@ class SharedBuilds:
         self._running: dict[tuple[str, ...], _Running] = {}
         self._stopped = False
 
+    @property
+    def running(self) -> int:
+        """How many builds wait or run."""
+        return len(self._running)
+
     async def find(self, repo: Repo) -> Environment | None:
         """Return the environment of `repo` if it is ready."""
         return await self._builder.find(repo)
@@ -93,7 +99,7 @@ class SharedBuilds:
             if ending is None or not ending.unfollowed or ending.task is None:
                 break
             await asyncio.wait({ending.task})
-        with self._following(repo, asker) as running, BUILD_FOLLOWERS.track_inprogress():
+        with self._following(repo, asker) as running, metrics.BUILD_FOLLOWERS.track_inprogress():
             async with aclosing(_events(running)) as events:
                 async for event in events:
                     yield event
@@ -150,7 +156,7 @@ class SharedBuilds:
 
     async def _run(self, repo: Repo, running: _Running) -> None:
         await running.turn.begun()
-        outcome = "failed"
+        outcome, began = "failed", time.perf_counter()
         try:
             await self._build(repo, running)
             outcome = "built"
@@ -162,7 +168,11 @@ class SharedBuilds:
         except Exception as error:
             running.error = _ours(repo, error)
         finally:
-            BUILDS.labels(outcome).inc()
+            metrics.BUILDS.labels(outcome).inc()
+            if outcome in ("built", "failed"):
+                status = "success" if outcome == "built" else "failure"
+                binderhub_metrics.BUILD_SECONDS.labels(status).observe(time.perf_counter() - began)
+                binderhub_metrics.BUILDS_BY_REPOSITORY.inc(status, repo.ref.provider, repo.ref.url)
 
     def _ended(self, repo: Repo, running: _Running) -> None:
         """Give back what the build holds; its task has ended, perhaps before its first step."""

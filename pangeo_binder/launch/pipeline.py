@@ -27,7 +27,7 @@ from .admission import Admission, Seat, repository_key
 from .builds import SharedBuilds
 from .hub import Hub
 from .lookups import SharedLookups
-from .stages import Stages
+from .stages import Stages, measured_admission, measured_start
 from .turns import Asker
 
 log = logging.getLogger(__name__)
@@ -60,14 +60,17 @@ class Pipeline:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self, click: Click) -> AsyncGenerator[Event, None]:
-        """Yield the events of a launch, the last one READY. Raises the UserError of the step that refuses."""
+        """Yield the events of a launch, the last one READY. Raises the UserError of the step that refuses.
+
+        A generator that is closed at READY stops the server: nobody has got its token.
+        """
         outcome = "left"
         metrics.LAUNCHES_IN_PROGRESS.inc()
         try:
             async with aclosing(self._journey(click)) as journey:
                 async for event in journey:
-                    outcome = _outcome(event)
                     yield event
+                    outcome = _outcome(event)
         except UserError as error:
             outcome = error.reason
             raise
@@ -119,7 +122,8 @@ class Pipeline:
             return
         if self._gains_by_login(question):
             yield Event(Phase.WAITING, "People who sign in may get more here\n", login=True)
-        async with aclosing(self._admit(repo, question)) as admitting:
+        admitting = measured_admission(repo, self._with.admission.admit(repo, question))
+        async with aclosing(admitting):
             async for step in admitting:
                 if isinstance(step, Event):
                     yield step
@@ -173,11 +177,9 @@ class Pipeline:
         launch = await self._complete(seat, click)
         ticket = sign(launch, self._with.ticket_keys, time.time())
         stages.done("ticket")
-        async with aclosing(self._start(launch, ticket)) as starting:
+        async with aclosing(self._start(launch, ticket, click, stages)) as starting:
             async for event in starting:
                 yield event
-        stages.done("start")
-        yield self._ready(launch, click)
 
     async def _complete(self, seat: Seat, click: Click) -> Launch:
         """Return the launch with its environment, and its grant narrowed by what the repository requests."""
@@ -188,14 +190,17 @@ class Pipeline:
         launch = seat.launch(environment, narrow(seat.grant, request))
         return replace(launch, link=provider_for(self._with.providers, click.provider).link(click, seat.repo))
 
-    async def _start(self, launch: Launch, ticket: str) -> AsyncGenerator[Event, None]:
-        """Follow the hub while it starts the server; stop the server if the user never reaches it."""
+    async def _start(self, launch: Launch, ticket: str, click: Click, stages: Stages) -> AsyncGenerator[Event, None]:
+        """Follow the hub while it starts the server, to READY; stop the server if the user never reaches it."""
         arrived = False
         yield Event(Phase.LAUNCHING, "Starting the server\n", grant=launch.grant)
         try:
-            async with aclosing(self._with.hub.start(launch, ticket)) as starting:
-                async for message in starting:
-                    yield Event(Phase.LAUNCHING, f"{message}\n")
+            with measured_start(launch.repo):
+                async with aclosing(self._with.hub.start(launch, ticket)) as starting:
+                    async for message in starting:
+                        yield Event(Phase.LAUNCHING, f"{message}\n")
+            stages.done("start")
+            yield self._ready(launch, click)
             arrived = True
         finally:
             if not arrived:

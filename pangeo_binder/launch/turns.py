@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from .. import binderhub_metrics
 from ..errors import QuotaExceeded
 from ..metrics import BUILDS_IN_PROGRESS, BUILDS_WAITING
 
@@ -157,6 +158,7 @@ class Turns:
                 turn.position = position
                 turn.moved()
         BUILDS_IN_PROGRESS.set(len(self._running))
+        binderhub_metrics.BUILDS_IN_PROGRESS.set(len(self._running))
         BUILDS_WAITING.set(len(self._waiting))
 
     def _fits(self, asker: Asker) -> bool:

@@ -19,6 +19,7 @@ from typing import Generic, TypeVar
 import aiohttp
 
 from ..answers import read_object
+from ..binderhub_metrics import GITHUB_RATE_LIMIT
 from ..errors import HostBusy, HostUnavailable
 
 log = logging.getLogger(__name__)
@@ -142,6 +143,8 @@ class GitHubApi(Generic[T]):
         return {**headers, "If-None-Match": cached.etag} if cached else headers
 
     async def _read(self, path: str, cached: _Cached[T] | None, response: aiohttp.ClientResponse) -> T | None:
+        if (left := response.headers.get("X-RateLimit-Remaining", "")).isdecimal():
+            GITHUB_RATE_LIMIT.set(float(left[:9]))
         if response.status == HTTPStatus.NOT_FOUND:
             return None
         if cached and response.status == HTTPStatus.NOT_MODIFIED:

@@ -13,6 +13,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
+from ..binderhub_metrics import BINDERHUB
 from ..repos.base import Provider
 from .context import Check
 from .handler import BaseHandler
@@ -27,7 +28,7 @@ class HealthApi(BaseHandler):
 
     async def get(self) -> None:
         checks = await self._checks()
-        ok = all(check.ok for check in checks)
+        ok = all(check.ok or check.informs for check in checks)
         self.set_status(HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE)
         self.set_header("Cache-Control", "no-store")
         self.finish({"ok": ok, "checks": [_check_wire(check) for check in checks]})
@@ -49,7 +50,9 @@ class VersionsApi(BaseHandler):
 
     def get(self) -> None:
         self.set_header("Access-Control-Allow-Origin", "*")
-        self.finish({"builder_info": {}, "binderhub": "", **self.shared.context.versions})
+        info, versions = dict(self.shared.context.builder_info), self.shared.context.versions
+        builder = info.get("build_image") or f"pangeo-binder {versions.get('pangeo-binder', '')}".rstrip()
+        self.finish({"builder_info": info, "builder": builder, "binderhub": "", **versions})
 
 
 class MetricsApi(BaseHandler):
@@ -59,7 +62,7 @@ class MetricsApi(BaseHandler):
 
     def get(self) -> None:
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.finish(generate_latest(REGISTRY))
+        self.finish(generate_latest(REGISTRY) + generate_latest(BINDERHUB))
 
 
 class RepoProvidersApi(BaseHandler):
@@ -72,8 +75,10 @@ class RepoProvidersApi(BaseHandler):
 
 
 def _check_wire(check: Check) -> dict[str, Any]:
-    body: dict[str, Any] = {"service": check.service, "ok": check.ok}
-    return {**body, "message": check.message} if check.message else body
+    body: dict[str, Any] = {"service": check.service, "ok": check.ok, "age_seconds": check.age_seconds, **check.counts}
+    if check.message:
+        body["message"] = check.message
+    return {**body, "_ignore_failure": True} if check.informs else body  # BinderHub's name for it
 
 
 def _provider_wire(provider: Provider) -> dict[str, Any]:

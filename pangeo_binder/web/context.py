@@ -13,8 +13,10 @@ from ..events import Event
 from ..launch.hub import OwnServer
 from ..model import Click, Launch, RepoRef
 from ..repos.base import Provider
+from .launch_log import LaunchLog
 from .limits import Limits
 from .oauth import OAuthSettings
+from .resume import ResumeLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class Check:
     service: str
     ok: bool
     message: str = ""
+    age_seconds: float = 0
+    """How old this result is."""
+    informs: bool = False
+    """Whether a failure only informs; the binder counts as healthy all the same."""
+    counts: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,8 @@ class WebContext:
     """Returns a notebook of a repository that is being built as HTML without scripts; None shows no previews."""
     examples: tuple[Example, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    builder_info: Mapping[str, str] = field(default_factory=dict)
+    """What the builder says of itself."""
     base_url: str = "/"
     """The binder's URL prefix; it starts and ends with a slash."""
     hub_url: str = "/"
@@ -99,6 +108,8 @@ class WebContext:
     """Whether the binder is stopping, and so starts no more launches."""
     people: People | None = None
     """None if nobody can sign in."""
+    resume: ResumeLimits = field(default_factory=ResumeLimits)
+    launch_log: LaunchLog = field(default_factory=LaunchLog)
 
     def __post_init__(self) -> None:
         for prefix in (self.base_url, self.hub_url):

@@ -25,6 +25,7 @@ from .failure import to_user_error
 from .language import Language, choose, read_languages
 from .limits import Caller, LimitChecker, host_of, network_of
 from .login import PARAMETER, Login, LoginRequired, without_token
+from .resume import Launches
 from .signin import SignedIn, SignIn
 from .urlpath import OPENS, BadPath, paths_in
 
@@ -57,6 +58,7 @@ class Shared:
         self.context = context
         self.limits = LimitChecker(context.limits)
         self.login = Login(context.login_token)
+        self.launches = Launches(context.resume)
         self.signin = SignIn(context.people) if context.people is not None else None
         self.languages = read_languages(resource("templates") / "locale")
         self._templates = {code: self._environment(language) for code, language in self.languages.items()}

@@ -1,7 +1,7 @@
 """The event stream of a launch: `/build/<provider>/<spec>`, for browsers and every BinderHub client.
 
-Errors are events of the stream, because an EventSource cannot read the status of a response. A client that disconnects
-ends only its own follower. Binder process.
+Errors are events of the stream, because an EventSource cannot read the status of a response. A launch continues for a
+while after its client disconnects (`resume`). Binder process.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from http import HTTPStatus
 from typing import cast
 
 from tornado.http1connection import HTTP1Connection
@@ -18,14 +19,17 @@ from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
 
 from ..errors import LoginNeeded, NotAllowed
-from ..events import KEEPALIVE, Event, failed, sse
+from ..events import KEEPALIVE, Event, Phase, failed, sse
 from ..model import Click
 from ..repos.registry import provider_for
 from .failure import to_user_error
 from .handler import BaseHandler
+from .launch_log import Launched
 from .people import Person
+from .resume import Followed
+from .signin import SignedIn
 
-_CLIENT_HEADERS = "accept, authorization, cache-control, x-xsrftoken"
+_CLIENT_HEADERS = "accept, authorization, cache-control, last-event-id, x-xsrftoken"
 """What EventSource and `@jupyterhub/binderhub-client` send, and a browser asks for in a preflight request."""
 
 
@@ -47,6 +51,8 @@ class BuildStream(BaseHandler):
     """Event stream of one launch."""
 
     _follower: asyncio.Task[None] | None = None
+    _signed_in: SignedIn | None = None
+    """Who sent the request, by cookie or token."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -59,6 +65,17 @@ class BuildStream(BaseHandler):
             self.set_header("Access-Control-Allow-Origin", self.caller.origin)
             self.set_header("Access-Control-Allow-Headers", _CLIENT_HEADERS)
             self.set_header("Vary", "Origin")
+        if self.shared.signin is not None:
+            self._signed_in = await self.shared.signin.of(self.request)
+
+    def delete(self) -> None:
+        """End the launch that `Last-Event-ID` names at once: its page is closed on purpose, so it will not resume."""
+        self.shared.login.check(self.request)
+        self.shared.launches.abandon(self.request.headers.get("Last-Event-ID", ""), self._link)
+        self.set_status(HTTPStatus.NO_CONTENT)
+
+    def check_xsrf_cookie(self) -> None:
+        """Accept requests without Tornado's cookie: the event's id, which no other site knows, is the proof."""
 
     def options(self) -> None:
         """Answer a browser's CORS preflight request."""
@@ -74,7 +91,7 @@ class BuildStream(BaseHandler):
             self._follower.result()
 
     def on_connection_close(self) -> None:
-        """End this follower: its cancellation closes the pipeline's generator."""
+        """End this follower."""
         if self._follower is not None:
             self._follower.cancel()
 
@@ -84,59 +101,101 @@ class BuildStream(BaseHandler):
         self.finish(sse(failed(self.error_of(status_code, **kwargs))))
 
     async def _stream(self) -> None:
-        keepalive = asyncio.create_task(self._keep_alive())
+        keepalive, ended = asyncio.create_task(self._keep_alive()), False
         try:
             async with aclosing(self._events()) as events:
-                async for event in events:
-                    await self._send(sse(event))
+                async for id_, event in events:
+                    await self._send(sse(event, id_))
+                    ended = event.ends
                     # a follower that joins late sends thousands of events, and `flush` does not wait between them
                     await asyncio.sleep(0)
-            await asyncio.sleep(self.shared.context.stream.linger_seconds)
+            if ended:  # else the client is to connect again: this binder stops, or another connection took over
+                await asyncio.sleep(self.shared.context.stream.linger_seconds)
         except StreamClosedError:
             return
         finally:
             keepalive.cancel()
 
-    async def _events(self) -> AsyncGenerator[Event, None]:
+    async def _events(self) -> AsyncGenerator[tuple[str, Event], None]:
+        launches = self.shared.launches
         try:
-            async with aclosing(self.shared.context.launch(await self._click())) as events:
-                async for event in events:
-                    yield event
-                    if event.ends:
-                        return
-            raise RuntimeError("the launch ended without a final event")
+            followed, position = self._resumed() or (self._started(), 0)
         except Exception as error:  # the waiting user must see every failure
-            yield failed(to_user_error(error, self._request_summary()))
+            yield "", failed(to_user_error(error, self._request_summary()))
+            return
+        async with aclosing(launches.follow(followed, position)) as events:
+            async for each in events:
+                yield each
 
-    async def _click(self) -> Click:
-        """Return the requested launch. Raises a UserError if a limit refuses it."""
+    @property
+    def _link(self) -> str:
+        """What a launch is resumed as: an event's id is valid for nothing else."""
+        name = self._signed_in.person.name if self._signed_in else ""
+        return f"{name}@{'/'.join(self.link('build/'))}{'?build_only=true' if self._build_only else ''}"
+
+    @property
+    def _build_only(self) -> bool:
+        return self.get_query_argument("build_only", "").lower() == "true"
+
+    def _resumed(self) -> tuple[Followed, int] | None:
+        """Return the client's own launch and the last event that it has, if it names one that is known here.
+
+        Raises a UserError for a client that may not follow launches.
+        """
         self.shared.login.check(self.request)
         if not accepts_events(self.request.headers):
             raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")
+        found = self.shared.launches.find(self.request.headers.get("Last-Event-ID", ""), self._link)
+        if found:  # it had its build token when it began, and takes nothing new
+            self.shared.limits.check_launch(self.caller, proven=True, now=time.time())
+        return found
+
+    def _started(self) -> Followed:
+        """Start the requested launch. Raises a UserError if a limit refuses it."""
+        click = self._click()
+        events = self._recorded(click, self.shared.context.launch(click))
+        return self.shared.launches.start(self._link, self.network, events, self._request_summary())
+
+    async def _recorded(self, click: Click, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        """Yield the events of a launch; write its launch event once READY has arrived."""
+        proven = self._proven(click.provider, click.spec)  # now, because it expires
+        async with aclosing(events):
+            async for event in events:
+                yield event
+                if event.phase is Phase.READY and event.launch is not None:
+                    self.shared.context.launch_log.write(self._launched(click, event.launch.repo.revision, proven))
+
+    def _proven(self, provider: str, spec: str) -> bool:
+        return self.shared.limits.verify(self.get_query_argument("build_token", ""), provider, spec)
+
+    def _launched(self, click: Click, revision: str, proven: bool) -> Launched:
+        headers = self.request.headers
+        asked_from = headers.get("Origin", headers.get("Sec-Fetch-Site", ""))
+        return Launched(click.provider, click.spec, revision, proven, self.request.host, asked_from)
+
+    def _click(self) -> Click:
         id_, spec = self.link("build/")
         provider_for(self.shared.context.providers, id_)
-        person = await self._person(id_, spec)
+        person = self._person(id_, spec)
         proven = person is not None or self.shared.limits.verify(self._build_token, id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())
         origin, context = f"{self.request.protocol}://{self.request.host}", self.shared.context
         hub_url, binder_url = f"{origin}{context.hub_url}", f"{origin}{context.base_url}"
-        build_only = self.get_query_argument("build_only", "").lower() == "true"
         domain = self.session_domain
-        click = Click(id_, spec, self.network, hub_url, binder_url, session_domain=domain, build_only=build_only)
+        click = Click(id_, spec, self.network, hub_url, binder_url, session_domain=domain, build_only=self._build_only)
         return click if person is None else replace(click, user=person.name, groups=person.groups)
 
     @property
     def _build_token(self) -> str:
         return self.get_query_argument("build_token", "")
 
-    async def _person(self, provider: str, spec: str) -> Person | None:
+    def _person(self, provider: str, spec: str) -> Person | None:
         """Return who launches; None for an anonymous launch. Raises LoginNeeded if this binder has none.
 
         A browser sends the cookie also for a session's page, which is of the same site. So the cookie counts only with
         the build token of a page that this person opened, and that no other page can read.
         """
-        signin = self.shared.signin
-        signed = None if signin is None else await signin.of(self.request)
+        signin, signed = self.shared.signin, self._signed_in
         if signed is not None and signed.csrf:
             own = self.shared.limits.verify(self._build_token, provider, spec, signed.person.name)
             signed = signed if own and not self.caller.cross_site else None

@@ -1,6 +1,7 @@
 // Follow a launch's event stream, show its progress, and open the server.
 import { copy } from "./copy.js";
 import { enter, serverOf } from "./enter.js";
+import { Events } from "./events.js";
 import { showGrant } from "./grant.js";
 import { remember } from "./history.js";
 import { Log } from "./log.js";
@@ -26,7 +27,8 @@ let began = Date.now();
 let step = null;
 let since = began;
 let tries = 0;
-let source = null;
+let events = null;
+let shown = ""; // the launch whose events the log shows
 let ended = false;
 let said = "";
 let built = false; // whether the build has started, so that the log has more than git's output
@@ -75,7 +77,7 @@ function advance(next) {
 function finish() {
   tick();
   ended = true;
-  source.close();
+  events.stop();
 }
 
 async function ready(event) {
@@ -121,8 +123,11 @@ function fail(event) {
 }
 
 function follow(event) {
+  if (ended) return;
   tries = 0;
   if (part("sign-in") && (event.login || event.reason === "login_needed")) part("sign-in").hidden = false;
+  if (events.launch !== shown) log.clear(); // a new launch repeats all events from the start
+  shown = events.launch;
   if (event.grant) showGrant(part("grant"), event.grant);
   if (event.phase === "failed") return fail(event);
   if (STEP_OF[event.phase]) advance(STEP_OF[event.phase]);
@@ -142,23 +147,26 @@ function follow(event) {
   said = event.phase;
 }
 
-function connect() {
-  source = new EventSource(stream);
-  source.onopen = () => log.clear(); // the stream repeats all events from the start
-  source.onmessage = (message) => follow(JSON.parse(message.data));
-  source.onerror = () => {
-    source.close();
-    if (ended) return;
-    tries += 1;
-    if (tries > RETRIES) {
-      const message = gettext("The connection to this service was lost.");
-      fail({ message, hint: gettext("Check your network, then try again."), reason: "connection" });
-    } else {
-      say(gettext("The connection was lost. Reconnecting."));
-      said = "";
-      setTimeout(connect, Math.min(500 * 2 ** tries, 15000));
-    }
-  };
+async function connect() {
+  await events.read(follow).catch(() => {});
+  if (ended) return;
+  tries += 1;
+  if (tries > RETRIES) {
+    const message = gettext("The connection to this service was lost.");
+    fail({ message, hint: gettext("Check your network, then try again."), reason: "connection" });
+  } else {
+    say(gettext("The connection was lost. Reconnecting."));
+    said = "";
+    setTimeout(connect, Math.min(500 * 2 ** tries, 15000));
+  }
+}
+
+function leave() {
+  if (ended || !events) return;
+  ended = true;
+  events.stop();
+  events.abandon();
+  window.addEventListener("pageshow", () => location.reload()); // the browser kept the page, and shows it again
 }
 
 part("log").addEventListener("toggle", () => log.show());
@@ -167,6 +175,8 @@ function begin() {
   setInterval(tick, 1000);
   advance("resolve");
   say(gettext("Connecting"));
+  events = new Events(stream);
+  window.addEventListener("pagehide", leave);
   if (stream.startsWith(`${base}build/`)) connect();
 }
 

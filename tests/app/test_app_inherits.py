@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import io
 import json
+import logging
 import socket
 import warnings
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from pangeo_binder.app import PangeoBinderHub
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.repos.registry import provider_for
 from pangeo_binder.web.handler import BaseHandler
+from pangeo_binder.web.launch_log import Launched
 from pangeo_binder.web.limits import Limits
 
 INHERITED = {
@@ -239,3 +242,12 @@ async def test_links_and_builds_reach_the_private_hosts_that_the_operator_names(
     for rules in (built, provider_for(app._providers, "git")._access.addresses):  # type: ignore[attr-defined]
         assert {"git.example.org", "gitlab.example.org"} < rules.hosts and not rules.everywhere
         assert rules.allows("10.2.0.7") and not rules.allows("10.3.0.7")
+
+
+def test_launch_events_go_to_the_handlers_of_binderhubs_event_log(config: Config) -> None:
+    written = io.StringIO()
+    config.EventLog.handlers_maker = lambda log: [logging.StreamHandler(written)]
+    app = PangeoBinderHub(config=config)
+    initialize(app)
+    app._context().launch_log.write(Launched("gh", "org/sea/main", "a" * 40, True, "binder.example.org", ""))
+    assert json.loads(written.getvalue())["schema"] == "binderhub.jupyter.org/launch"

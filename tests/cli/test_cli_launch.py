@@ -17,6 +17,7 @@ from pangeo_binder.cli.launch import _addresses
 from pangeo_binder.cli.reporef import with_token
 from pangeo_binder.deploy.local.values import LocalValues, Secrets, choose_ports, write_values
 from pangeo_binder.events import Event, Phase
+from pangeo_binder.web.resume import ResumeLimits
 from pangeo_binder.web.urlpath import BadPath
 from tests.stack.local import COMMAND
 from tests.web.webapp import SmallLaunch, WebApp, bad_events, good_events
@@ -60,7 +61,7 @@ async def test_lines_are_not_folded_without_a_terminal(web: WebApp) -> None:
 )
 async def test_cancelling_a_launch_says_what_happens_to_it(web: WebApp, phase: Phase, hint: str) -> None:
     launch = SmallLaunch([Event(phase, "under way\n")], stays_seconds=3600)
-    process = await started(web.start(launch))
+    process = await started(web.start(launch, resume=ResumeLimits(grace_seconds=3600)))
     assert process.stderr is not None
     assert await process.stderr.readline() == b"under way\n"
     process.send_signal(signal.SIGINT)

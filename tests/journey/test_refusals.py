@@ -172,7 +172,7 @@ class TestLaunchCommand:
 
 
 class TestLeaving:
-    """Pages that the user closes while the server starts."""
+    """Clients that disconnect while the server starts; the launch waits 30 s for them."""
 
     @pytest.mark.parametrize("word", ["Starting the server", "Ticket accepted", "is starting"])
     def test_the_server_is_stopped(self, stack: LocalStack, word: str) -> None:
@@ -183,7 +183,7 @@ class TestLeaving:
             if word in event["message"] and event["phase"] == "launching":
                 break
         events.close()  # type: ignore[attr-defined]  # closing the generator closes the connection
-        wait_until_restored(stack, before, 40)
+        wait_until_restored(stack, before, 80)
         stack.launch(stack.example("minimal")).stop()
 
 

@@ -6,9 +6,11 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
+from pangeo_binder.binderhub_metrics import BINDERHUB
 from pangeo_binder.errors import (
     BadLink,
     HubUnavailable,
@@ -31,6 +33,7 @@ from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.ticket import read, server_token
 from tests.launch.conftest import NewAdmission, QuickBuilder, click_on
 from tests.launch.hubserver import KEYS, SmallHub
+from tests.launch.test_admission import happens
 from tests.repos.gitrepo import git
 from tests.stack.repository import repository
 
@@ -38,6 +41,26 @@ from tests.stack.repository import repository
 async def journey(pipeline: Pipeline, click: Click) -> list[Event]:
     async with aclosing(pipeline.run(click)) as events:
         return [event async for event in events]
+
+
+async def test_a_server_whose_token_nobody_takes_is_stopped(pipeline: Pipeline, rest: SmallHub, click: Click) -> None:
+    await up_to(pipeline, click, "Server running at")
+    await happens(lambda: any(call.startswith("DELETE /users/") for call in rest.calls))
+
+
+def launches(status: str, click: Click) -> float:
+    labels = {"status": status, "provider": "Git", "repo": unquote(click.spec.partition("/")[0])}
+    return BINDERHUB.get_sample_value("binderhub_launch_count_total", labels) or 0
+
+
+async def test_binderhubs_series_count_a_launch_and_its_build(pipeline: Pipeline, click: Click) -> None:
+    built = {"status": "success", "provider": "Git", "repo": unquote(click.spec.partition("/")[0])}
+    await journey(pipeline, click)
+    assert launches("success", click) == 1 and launches("failure", click) == 0
+    assert BINDERHUB.get_sample_value("binderhub_build_count_total", built) == 1
+    with pytest.raises(QuotaExceeded):
+        await journey(pipeline, click)
+    assert launches("repo_quota", click) == 1
 
 
 async def up_to(pipeline: Pipeline, click: Click, message: str) -> None:

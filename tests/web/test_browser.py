@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,8 @@ from pangeo_binder.model import RepoRef
 from pangeo_binder.repos.git import GitProvider
 from pangeo_binder.repos.github import GitHubProvider
 from pangeo_binder.repos.registry import make_providers
+from pangeo_binder.web.resume import ResumeLimits
+from tests.web.test_resume import StepwiseLaunch
 from tests.web.webapp import AnySpec, SmallLaunch, WebApp, bad_events, good_events
 
 pytestmark = pytest.mark.browser
@@ -353,6 +356,30 @@ async def test_the_page_of_a_service_that_restarts_continues(web: WebApp, watch:
     restarts.clear()
     restarts.append(False)
     await expect(seen.page.get_by_role("status").first).to_contain_text("Building", timeout=20_000)
+
+
+async def test_the_page_resumes_its_launch(web: WebApp, watch: Callable[..., Any]) -> None:
+    launch = StepwiseLaunch()
+    url = web.start(launch, more=server(JupyterLike), resume=ResumeLimits(grace_seconds=3600))
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    await expect(seen.page.locator("#count")).to_have_text("1 line")
+    await web.servers[0].close_all_connections()
+    await expect(seen.page.get_by_role("status").first).to_have_text("The connection was lost. Reconnecting.")
+    launch.go_on.set()
+    await expect(seen.page).to_have_url(re.compile("/user/sst-abc/"), timeout=20_000)
+    assert len(launch.clicks) == 1 and launch.delivered == [True]
+
+
+async def test_closing_the_page_ends_its_launch(web: WebApp, watch: Callable[..., Any]) -> None:
+    launch = StepwiseLaunch()
+    url = web.start(launch, resume=ResumeLimits(grace_seconds=3600))
+    seen = await watch()
+    await seen.page.goto(url + LINK)
+    await expect(seen.page.locator("#count")).to_have_text("1 line")
+    await seen.page.goto(f"{url}/about")
+    await asyncio.wait_for(launch.closed.wait(), 10)
+    assert launch.delivered == [False]
 
 
 async def test_an_ended_session_offers_its_link_again(web: WebApp, watch: Callable[..., Any]) -> None:

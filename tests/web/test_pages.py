@@ -305,7 +305,7 @@ async def test_health(web: WebApp, http: aiohttp.ClientSession, healthy: bool) -
     async with http.get(web.start(NO_LAUNCH, health=checks) + "/health") as response:
         body = await response.json()
     assert (response.status, body["ok"]) == ((200, True) if healthy else (503, False))
-    assert body["checks"][0] == {"service": "hub", "ok": True}
+    assert body["checks"][0] == {"service": "hub", "ok": True, "age_seconds": 0}
     assert body["checks"][1]["ok"] is healthy
 
 
@@ -320,7 +320,8 @@ async def test_a_health_check_that_raises_is_unhealthy(web: WebApp, http: aiohtt
 async def test_versions_and_metrics(web: WebApp, http: aiohttp.ClientSession) -> None:
     url = web.start(NO_LAUNCH)
     async with http.get(url + "/versions") as response:
-        assert (await response.json())["binderhub"] == "0.1.0"
+        shown = await response.json()
+        assert (shown["binderhub"], shown["builder"]) == ("0.1.0", "pangeo-binder 1.0")
         assert response.headers["Access-Control-Allow-Origin"] == "*"
     async with http.get(url + "/metrics") as response:
         names = [series.name for series in metrics.BUILDS_IN_PROGRESS.describe()]

@@ -29,6 +29,7 @@ from pangeo_binder.model import (
 from pangeo_binder.repos.base import Provenance, Provider, ProviderForm
 from pangeo_binder.web.context import Check, Example, StreamTimes, WebContext
 from pangeo_binder.web.limits import Limits
+from pangeo_binder.web.resume import ResumeLimits
 from pangeo_binder.web.routes import routes
 from pangeo_binder.web.server import MAX_CONNECTIONS, make_server
 
@@ -147,4 +148,5 @@ def context_of(launch: Callable[..., Any]) -> WebContext:
         ),
         versions={"pangeo-binder": "1.0", "binderhub": "0.1.0"},
         stream=StreamTimes(keepalive_seconds=15, linger_seconds=0.2),
+        resume=ResumeLimits(grace_seconds=0.2),
     )

@@ -46,6 +46,7 @@ _REQUESTS: Final = 1000
 """How many images' labels are cached; the content of a digest never changes."""
 _REPORTED: Final = 10_000
 """How many environments' digests are kept, as their builds reported them."""
+_CHECKED_TAG: Final = "health"
 
 
 class ImageReplaced(BuildFailed):
@@ -56,6 +57,8 @@ class ImageReplaced(BuildFailed):
 
 class KubeBuilder(Builder):
     """Makes images on a cluster; for the life of the binder."""
+
+    health_name = "Docker registry"
 
     def __init__(self, settings: KubeBuildSettings, kubeconfig: str = "") -> None:
         """`kubeconfig` is a file, or empty within the cluster."""
@@ -69,6 +72,10 @@ class KubeBuilder(Builder):
         self._requests: dict[str, RepositoryRequest] = {}
         self._reported: dict[str, str] = {}
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def info(self) -> dict[str, str]:
+        return {"build_image": self.settings.image}
 
     def environment_id(self, repo: Repo) -> str:
         """Return the id of the environment of `repo`, which is its image's tag; the same in every binder."""
@@ -123,6 +130,10 @@ class KubeBuilder(Builder):
 
     async def discard(self, repo: Repo) -> None:
         """Do nothing: others may follow the Job, and it ends soon if nobody does."""
+
+    async def check(self) -> None:
+        """Raise RegistryUnavailable if the registry does not answer; whether it has this image is of no interest."""
+        await self._registry.digest(_CHECKED_TAG)
 
     async def maintain(self, in_use: Callable[[], Awaitable[Set[str]]]) -> None:
         """Also end the Jobs that no binder follows."""

@@ -116,6 +116,10 @@ class VenvBuilder(Builder):
         limits = (self.settings.cache_bytes, self.settings.unused_seconds)
         return await asyncio.to_thread(self._store.prune, in_use, *limits)
 
+    async def check(self) -> None:
+        """Raise BuildFailed if the disk is too full for a build."""
+        self._check_disk()
+
     def _check_disk(self) -> None:
         self.settings.cache_dir.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(self.settings.cache_dir).free < self.settings.min_free_bytes:

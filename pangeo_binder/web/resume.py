@@ -1,0 +1,227 @@
+"""Launches that continue for a while without a connection, so that a client that lost its own resumes its launch.
+
+Each launch runs in a task. A connection reads its events, and each event has an id that nobody can guess, since the
+last event holds the session's token. A client sends the last id that it read (`Last-Event-ID`, as EventSource does)
+and gets the events after it. Not for what a launch does (`launch.pipeline`), nor who may start one. Binder process.
+
+Format of ids: https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections import Counter, deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from ..events import Event, failed
+from .failure import to_user_error
+
+log = logging.getLogger("pangeo_binder.web")
+
+_KEY_BYTES: Final = 24
+_ID = re.compile(r"([A-Za-z0-9_-]{32})\.([0-9]{1,9})")
+_KEPT: Final = 500
+"""The newest events of a launch that are kept for a client that comes back; a line has at most 4,096 characters."""
+_KEPT_ENDED: Final = 100
+_AHEAD: Final = 100
+"""How many events a launch may be ahead of its reader; fewer than are kept, so that a reader loses none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeLimits:
+    """How long launches wait for a client that was lost, and how many of them."""
+
+    grace_seconds: float = 30
+    """How long a launch continues without a connection."""
+    ended_seconds: float = 120
+    """How long the last events of a launch that ended can be read again."""
+    waiting: int = 500
+    """How many launches continue without a connection; above it the one that waited longest ends."""
+    waiting_of_network: int = 100
+    ended: int = 500
+    """How many launches that ended are kept; above it the oldest is forgotten."""
+
+
+class Followed:
+    """One launch: its newest events, its task, and the connection that reads it."""
+
+    def __init__(self, link: str, network: str) -> None:
+        self.key = secrets.token_urlsafe(_KEY_BYTES)
+        self.link, self.network = link, network
+        self.task: asyncio.Task[None] | None = None
+        self.reader: object | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.arrived = asyncio.Event()
+        """Whether a connection has got the last event."""
+        self.ended = False
+        """Whether there is a last event."""
+        self._events = deque[Event](maxlen=_KEPT)
+        self.total = self._read = 0
+        self._changed = asyncio.Event()
+
+    def add(self, event: Event) -> None:
+        """Append `event`; none after the last one is kept."""
+        if not self.ended:
+            self._events.append(event)
+            self.total += 1
+            self.ended = event.ends
+            self.wake()
+
+    def since(self, position: int) -> list[tuple[int, Event]]:
+        """Return the numbered events after number `position`; of a launch that ended, always the last one."""
+        first = self.total - len(self._events) + 1
+        start = max(first, min(position, self.total - self.ended) + 1)
+        kept = islice(self._events, start - first, None)
+        found = list(enumerate(kept, start))
+        if found and position + 1 < first:
+            left_out = f"... {first - position - 1} lines are left out here ...\n"
+            found.insert(0, (first - 1, Event(found[0][1].phase, left_out)))
+        return found
+
+    def shorten(self) -> None:
+        """Keep only the last events, of a launch that has ended."""
+        self._events = deque(list(self._events)[-_KEPT_ENDED:], _KEPT)
+
+    def wake(self) -> None:
+        """Wake the launch and its readers; each looks again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def read_to(self, position: int) -> None:
+        """Record that the reader has the events up to number `position`."""
+        self._read = position
+        self.wake()
+
+    async def grown(self, position: int) -> None:
+        """Return when there may be events after number `position`."""
+        if position >= self.total:
+            await self._changed.wait()
+
+    async def room(self) -> None:
+        """Return when the reader has kept up, or is gone."""
+        while self.reader is not None and self.total - self._read >= _AHEAD:
+            await self._changed.wait()
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Launches:
+    """All launches of this process that are read, or may be resumed."""
+
+    def __init__(self, limits: ResumeLimits) -> None:
+        self._limits = limits
+        self._known: dict[str, Followed] = {}
+        self._waiting: dict[str, Followed] = {}
+        self._ended: dict[str, Followed] = {}
+
+    def find(self, event_id: str, link: str) -> tuple[Followed, int] | None:
+        """Return the launch of an event's id, and the event's number, if it is a launch of `link`."""
+        parts = _ID.fullmatch(event_id)
+        followed = self._known.get(parts[1]) if parts else None
+        if parts is None or followed is None or followed.link != link:
+            return None
+        return followed, min(int(parts[2]), followed.total)
+
+    def start(self, link: str, network: str, events: AsyncGenerator[Event, None], doing: str) -> Followed:
+        """Start a launch of `link` that yields `events`. `doing` describes the request in the log, without secrets."""
+        followed = Followed(link, network)
+        followed.task = asyncio.create_task(_run(followed, events, doing), name=f"launch of {link}"[:200])
+        followed.task.add_done_callback(lambda task: self._end(followed))
+        self._known[followed.key] = followed
+        return followed
+
+    async def follow(self, followed: Followed, position: int) -> AsyncGenerator[tuple[str, Event], None]:
+        """Yield the events after number `position` with their ids, to the last one. The newest reader takes over."""
+        me = object()
+        self._join(followed, me)
+        followed.read_to(position)
+        try:
+            while followed.reader is me:
+                events = followed.since(position)
+                for number, event in events:
+                    position = number
+                    if event.ends:  # now, because a client that has it may close the connection at once
+                        followed.arrived.set()
+                    yield f"{followed.key}.{number}", event
+                    if event.ends or followed.reader is not me:
+                        return
+                    followed.read_to(number)
+                if not events and (followed.task is None or followed.task.done()):
+                    return
+                await followed.grown(position)
+        finally:
+            if followed.reader is me:
+                self._leave(followed)
+
+    def abandon(self, event_id: str, link: str) -> None:
+        """End the launch of an event's id at once, unless its last event has arrived."""
+        if found := self.find(event_id, link):
+            _cancel(found[0])
+
+    def _join(self, followed: Followed, reader: object) -> None:
+        followed.reader = reader
+        followed.stop_timer()
+        self._waiting.pop(followed.key, None)
+        followed.wake()
+
+    def _leave(self, followed: Followed) -> None:
+        followed.reader = None
+        followed.wake()
+        if followed.task is None or followed.task.done() or followed.arrived.is_set():
+            return
+        self._waiting[followed.key] = followed
+        followed.timer = asyncio.get_running_loop().call_later(self._limits.grace_seconds, _cancel, followed)
+        networks = Counter(waiting.network for waiting in self._waiting.values())
+        full = networks[followed.network] > self._limits.waiting_of_network
+        if full or len(self._waiting) > self._limits.waiting:
+            of = followed.network if full else None
+            _cancel(next(waiting for waiting in self._waiting.values() if of in (None, waiting.network)))
+
+    def _end(self, followed: Followed) -> None:
+        """Keep the last events of a launch for a while; forget one that was ended before they arrived."""
+        followed.stop_timer()
+        followed.wake()
+        self._waiting.pop(followed.key, None)
+        if not followed.ended or followed.task is None or followed.task.cancelled():
+            self._forget(followed.key)
+            return
+        followed.shorten()
+        self._ended[followed.key] = followed
+        loop = asyncio.get_running_loop()
+        followed.timer = loop.call_later(self._limits.ended_seconds, self._forget, followed.key)
+        if len(self._ended) > self._limits.ended:
+            self._forget(next(iter(self._ended)))
+
+    def _forget(self, key: str) -> None:
+        self._ended.pop(key, None)
+        if followed := self._known.pop(key, None):
+            followed.stop_timer()
+
+
+def _cancel(followed: Followed) -> None:
+    if followed.task is not None and not followed.arrived.is_set():
+        followed.task.cancel()
+
+
+async def _run(followed: Followed, events: AsyncGenerator[Event, None], doing: str) -> None:
+    """Run a launch to its last event, and until that has arrived."""
+    try:
+        async with aclosing(events):
+            async for event in events:
+                followed.add(event)
+                # closed at its last event, a launch stops its server: nobody has got the token
+                await (followed.arrived.wait() if followed.ended else followed.room())
+        if not followed.ended:
+            raise RuntimeError("the launch ended without a final event")
+    except Exception as error:  # the waiting user must see every failure
+        followed.add(failed(to_user_error(error, doing)))
