@@ -25,7 +25,8 @@ class LaunchPage(BaseHandler):
         ref = provider.parse(spec)
         names = ("urlpath", "labpath", "filepath")
         urlpath = urlpath_of(*(self.get_query_argument(name, "", strip=False) for name in names))
-        token = urlencode({"build_token": self.shared.limits.issue(id_, spec)})
+        build_token = self.shared.limits.build_tokens.issue(f"{id_}/{spec}", self.caller.page)
+        token = urlencode({"build_token": build_token})
         stream = f"{self.shared.context.base_url}build/{id_}/{spec}?{token}"
         self.set_header("Cache-Control", "no-store")  # a cached page would have an expired build token
         if self.session_domain:  # the page sends the session's token by a form, to the session's own host

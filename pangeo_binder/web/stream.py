@@ -20,11 +20,8 @@ from ..errors import NotAllowed
 from ..events import KEEPALIVE, Event, failed, sse
 from ..model import Click
 from ..repos.registry import provider_for
+from .cors import ApiHandler
 from .failure import to_user_error
-from .handler import BaseHandler
-
-_CLIENT_HEADERS = "accept, authorization, cache-control, x-xsrftoken"
-"""What EventSource and `@jupyterhub/binderhub-client` send, and a browser asks for in a preflight request."""
 
 
 def accepts_events(headers: HTTPHeaders) -> bool:
@@ -41,7 +38,7 @@ def accepts_events(headers: HTTPHeaders) -> bool:
     return "*/*" in accept and not any(kind in accept for kind in ("text/html", "image/")) and not is_browser
 
 
-class BuildStream(BaseHandler):
+class BuildStream(ApiHandler):
     """Event stream of one launch."""
 
     _follower: asyncio.Task[None] | None = None
@@ -53,14 +50,7 @@ class BuildStream(BaseHandler):
 
     def prepare(self) -> None:
         """Set the CORS headers. Skip the checks of the base class: refusals are events of the stream."""
-        if self.shared.limits.allows_origin(self.caller.origin):
-            self.set_header("Access-Control-Allow-Origin", self.caller.origin)
-            self.set_header("Access-Control-Allow-Headers", _CLIENT_HEADERS)
-            self.set_header("Vary", "Origin")
-
-    def options(self) -> None:
-        """Answer a browser's CORS preflight request."""
-        self.set_status(204)
+        self.share()
 
     async def get(self) -> None:
         # else an event waits for the receipt of the one before it, which a receiver may delay by 40 ms (tcp(7))
@@ -78,6 +68,7 @@ class BuildStream(BaseHandler):
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         """Answer with a `failed` event if a request fails before its stream starts."""
+        self.share()
         self.set_status(200)
         self.finish(sse(failed(self.error_of(status_code, **kwargs))))
 
@@ -113,7 +104,8 @@ class BuildStream(BaseHandler):
             raise NotAllowed("A launch is an event stream.", "Send the header Accept: text/event-stream.")
         id_, spec = self.link("build/")
         provider_for(self.shared.context.providers, id_)
-        proven = self.shared.limits.verify(self.get_query_argument("build_token", ""), id_, spec)
+        token = self.get_query_argument("build_token", "")
+        proven = self.shared.limits.build_tokens.verify(token, f"{id_}/{spec}", self.caller.page)
         self.shared.limits.check_launch(self.caller, proven, time.time())
         origin, context = f"{self.request.protocol}://{self.request.host}", self.shared.context
         hub_url, binder_url = f"{origin}{context.hub_url}", f"{origin}{context.base_url}"
