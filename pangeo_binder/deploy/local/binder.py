@@ -40,6 +40,7 @@ def configure(c: Any, state_dir: str) -> None:
     builds, grace = values.options.builds, values.options.build_grace_seconds
     binder.build_shares = BuildShares(concurrent=builds, per_network=builds, per_repository=builds, grace_seconds=grace)
     binder.allow_local_repositories = True
+    binder.github_address, binder.gitlab_address = values.options.github, values.options.gitlab
     binder.examples = tuple(
         Example(found.title, found.description, RepoRef("git", found.url, "HEAD"), found.urlpath)
         for found in example_repositories(values.folder("examples"))

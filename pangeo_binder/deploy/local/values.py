@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic.dataclasses import dataclass
 
 from ...errors import UserError
+from ...hosts import HOSTS
 from ...local.ports import reserved_port, server_port
 from ...loopback import LOOPBACK
 from ...model import from_wire, to_wire
@@ -91,6 +92,10 @@ class LocalOptions:
     """The other sites whose pages may launch and use sessions; `*` for all."""
     token: bool = True
     """Whether the binder needs the token of this run."""
+    github: str = HOSTS["gh"].url
+    """Where `gh` links lead."""
+    gitlab: str = HOSTS["gl"].url
+    """Where `gl` links lead."""
 
 
 @dataclass(frozen=True, slots=True)
