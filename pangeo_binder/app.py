@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 from tornado.ioloop import IOLoop
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Dict, Enum, Float, Instance, Int, List, Tuple, Unicode, default, observe
+from traitlets import Bool, Bytes, Dict, Enum, Float, Instance, Int, List, Tuple, Unicode, Union, default, observe
 from traitlets.utils.bunch import Bunch
 
 from .addresses import make_rules
@@ -112,6 +112,7 @@ class PangeoBinderHub(BinderHub):
     about = List(Unicode(), help="Sentences on the page `about`, such as this binder's limits.", config=True)
     examples = Tuple(help="Examples on the landing page; the binder builds the first at its start.", config=True)
     health_urls = Dict(help="Addresses that must answer for the binder to be healthy, by service.", config=True)
+    enable_api_only_mode = Bool(False, help="Whether there are only endpoints for programs, no pages.", config=True)
     kube_builds = Instance(
         "pangeo_binder.builders.kube.job.KubeBuildSettings",
         help="Settings for builds on a cluster; None builds virtual environments on this machine.",
@@ -119,6 +120,12 @@ class PangeoBinderHub(BinderHub):
         config=True,
     )
     limits = Instance(Limits, help="Rate, build tokens, banned networks.", allow_none=True, config=True)
+    build_token_secret = Union([Bytes(), Unicode()], help="The key of build tokens; empty for `limits`'.", config=True)
+    build_token_expires_seconds = Int(
+        0, help="How long a build token is valid, in seconds; 0 for `limits`'.", config=True
+    )
+    build_token_check_origin = Bool(True, help="Whether build tokens are bound to their page's origin.", config=True)
+    cors_allow_origin = Unicode("", help="The other origins whose pages may launch; empty for `limits`'.", config=True)
     line_seconds = AnyTrait(help="The old name of queue_seconds.", config=True)
     door = AnyTrait(help="The old name of limits.", config=True)
 
@@ -213,12 +220,13 @@ class PangeoBinderHub(BinderHub):
             preview=Previews(self._builds, self._git_access).notebook,
             health=self._health(),
             is_stopping=self._is_stopping,
-            limits=self.limits or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts)),
+            limits=self._make_limits(),
             examples=tuple(self.examples),
             versions=installed_versions(),
             builder_info=self._builder.info,
             base_url=self.base_url,
             hub_url=self.public_hub_url,
+            api_only=self.enable_api_only_mode,
             ask_first=self.ask_first,
             login_token=self.login_token,
             notice=self.notice,
@@ -263,6 +271,17 @@ class PangeoBinderHub(BinderHub):
         if self.policy_file:
             probes["Policy"] = policy_probe(Path(self.policy_file), self._policy)
         return HealthChecks(probes, self._is_stopping)
+
+    def _make_limits(self) -> Limits:
+        """Return `limits`, with what is set by BinderHub's own names."""
+        limits = self.limits or Limits(build_token_key=self.ticket_keys[0], hosts=tuple(self.hosts))
+        return replace(
+            limits,
+            build_token_key=self.build_token_secret or limits.build_token_key,
+            build_token_seconds=self.build_token_expires_seconds or limits.build_token_seconds,
+            build_token_check_origin=self.build_token_check_origin and limits.build_token_check_origin,
+            cors_allow_origin=self.cors_allow_origin or limits.cors_allow_origin,
+        )
 
     def start(self, run_loop: bool = True) -> None:
         """Listen, build the first example, and run until stopped (`run_loop`)."""

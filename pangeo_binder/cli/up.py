@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..hosts import HOSTS
+from ..repos.hosted import HostedAt
 from .terminal import make_console, status_line
 
 if TYPE_CHECKING:
@@ -34,6 +36,14 @@ def _check_origins(context: click.Context, option: click.Parameter, given: tuple
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise click.BadParameter(f"`{origin}` is not an origin such as https://example.org, without a path.")
     return origins
+
+
+def _check_host(context: click.Context, option: click.Parameter, given: str) -> str:
+    """Return the address of a host of repositories. Raises BadParameter if it is not one."""
+    try:
+        return HostedAt(given).address
+    except ValueError:
+        raise click.BadParameter("It is not an address such as https://github.example.org.") from None
 
 
 @click.command()
@@ -84,6 +94,22 @@ def _check_origins(context: click.Context, option: click.Parameter, given: tuple
     default=True,
     show_default=True,
     help="Whether the binder needs the token in the printed address. Without it, all users of this machine can launch.",
+)
+@click.option(
+    "--github",
+    metavar="ADDRESS",
+    default=HOSTS["gh"].url,
+    show_default=True,
+    callback=_check_host,
+    help="Where `gh` links lead, such as a GitHub Enterprise.",
+)
+@click.option(
+    "--gitlab",
+    metavar="ADDRESS",
+    default=HOSTS["gl"].url,
+    show_default=True,
+    callback=_check_host,
+    help="Where `gl` links lead, such as a GitLab of your own.",
 )
 @click.option("--open/--no-open", "open_page", default=True, help="Open the start page in a browser when ready.")
 def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool, **options: Any) -> None:

@@ -32,6 +32,9 @@ class ProviderForm:
     """A JavaScript regular expression; its group `repo` is the repository's name in the text that the user typed."""
     pattern: str = ""
     """A JavaScript regular expression that matches every valid repository; empty for any text."""
+    spec: str = ""
+    """A JavaScript regular expression that matches every valid spec; empty for `<repository>/<ref>`, or without refs
+    for any text. BinderHub's own pages read it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class GistProvider(GitRefs):
             url_encode=False,
             detect=self._host.typed(_TYPED, "?<repo>"),
             pattern=self._host.typed(_TYPED),
+            spec=r"[^/]+/[^/]+(/[^/]+)?",
         )
 
     def parse(self, spec: str) -> RepoRef:

@@ -53,6 +53,7 @@ class GitHubProvider(GitRefs):
             url_encode=False,
             detect=self._host.typed(_TYPED, "?<repo>"),
             pattern=self._host.typed(_TYPED),
+            spec=r"[^/]+/[^/]+/.+",
         )
 
     def parse(self, spec: str) -> RepoRef:

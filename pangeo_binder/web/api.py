@@ -16,12 +16,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from ..binderhub_metrics import BINDERHUB
 from ..repos.base import Provider
 from .context import Check
-from .handler import BaseHandler
+from .cors import ApiHandler
 
 log = logging.getLogger("pangeo_binder.web")
 
 
-class HealthApi(BaseHandler):
+class HealthApi(ApiHandler):
     """Health of the binder and its services: 200 or 503."""
 
     open_to_all, needs_login = True, False
@@ -43,7 +43,7 @@ class HealthApi(BaseHandler):
             return [Check("binder", ok=False, message="The health check failed with an error.")]
 
 
-class VersionsApi(BaseHandler):
+class VersionsApi(ApiHandler):
     """Versions of the installed software. Pages of other sites may read it, because federations of binders do."""
 
     open_to_all, needs_person = True, False
@@ -55,7 +55,7 @@ class VersionsApi(BaseHandler):
         self.finish({"builder_info": info, "builder": builder, "binderhub": "", **versions})
 
 
-class MetricsApi(BaseHandler):
+class MetricsApi(ApiHandler):
     """Prometheus metrics of this process."""
 
     open_to_all, needs_person = True, False
@@ -65,7 +65,7 @@ class MetricsApi(BaseHandler):
         self.finish(generate_latest(REGISTRY) + generate_latest(BINDERHUB))
 
 
-class RepoProvidersApi(BaseHandler):
+class RepoProvidersApi(ApiHandler):
     """The kinds of repositories, in the format that BinderHub's link forms read."""
 
     def get(self) -> None:
@@ -87,7 +87,7 @@ def _provider_wire(provider: Provider) -> dict[str, Any]:
     body: dict[str, Any] = {
         "id": provider.name,
         "displayName": provider.display_name,
-        "spec": {"validateRegex": r"[^/]+/.+" if form.default_ref else r".+"},
+        "spec": {"validateRegex": form.spec or (r"[^/]+/.+" if form.default_ref else r".+")},
         "repo": {"label": form.label, "placeholder": form.placeholder, "urlEncode": form.url_encode},
         "ref": ref,
     }

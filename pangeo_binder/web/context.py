@@ -75,7 +75,8 @@ class People:
 class WebContext:
     """Everything that the handlers may use of the rest of the binder.
 
-    Raises ValueError if a prefix lacks a slash, or if an example's provider is not among the providers.
+    Raises ValueError if a prefix lacks a slash, if an example's provider is not among the providers, or if launches
+    need a build token and no page gives one.
     """
 
     launch: Callable[[Click], AsyncGenerator[Event, None]]
@@ -93,6 +94,8 @@ class WebContext:
     """The binder's URL prefix; it starts and ends with a slash."""
     hub_url: str = "/"
     """The public URL prefix of the hub's proxy; servers are at `<hub_url>user/<name>/`."""
+    api_only: bool = False
+    """Whether the binder has only endpoints for programs and no pages, so that every answer to a program is JSON."""
     ask_first: bool = False
     """Whether the page asks a user who came from another page before the launch starts: the code runs as that user."""
     login_token: str = field(default="", repr=False)
@@ -115,6 +118,8 @@ class WebContext:
         for prefix in (self.base_url, self.hub_url):
             if not (prefix.startswith("/") and prefix.endswith("/")):
                 raise ValueError(f"the prefix {prefix!r} must start and end with a slash")
+        if self.api_only and self.limits.require_build_token:
+            raise ValueError("only launch pages give build tokens, and API-only mode has no pages")
         for example in self.examples:
             if example.ref.provider not in {provider.name for provider in self.providers}:
                 raise ValueError(f"the example {example.title!r} needs the provider {example.ref.provider!r}")

@@ -305,9 +305,9 @@ class BaseHandler(RequestHandler):
 
     @property
     def wants_json(self) -> bool:
-        """Whether the client is a program that requests JSON."""
+        """Whether the client is a program that requests JSON; in API-only mode every client is."""
         accept = self.request.headers.get("Accept", "")
-        return "application/json" in accept and "text/html" not in accept
+        return self.shared.context.api_only or ("application/json" in accept and "text/html" not in accept)
 
     def _finish_with(self, error: UserError) -> None:
         """Answer with `error` as JSON or as a page."""

@@ -26,7 +26,8 @@ class LaunchPage(BaseHandler):
         provider = provider_for(self.shared.context.providers, id_)
         ref = provider.parse(spec)
         urlpath = urlpath_of(*paths_in(self.request.query))
-        build_token = self.shared.limits.issue(id_, spec, self.signed.person.name if self.signed else "")
+        person = self.signed.person.name if self.signed else ""
+        build_token = self.shared.limits.build_tokens.issue(f"{id_}/{spec}", self.caller.page, person)
         token = urlencode({"build_token": build_token})
         stream = f"{self.shared.context.base_url}build/{id_}/{spec}?{token}"
         self.set_header("Cache-Control", "no-store")  # a cached page would have an expired build token

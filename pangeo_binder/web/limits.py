@@ -15,12 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from itsdangerous import BadData, URLSafeTimedSerializer
-
 from ..errors import NotAllowed, QuotaExceeded
 from ..loopback import is_named
+from .build_token import BuildTokens
 
-_SALT = "pangeo-binder/build-token/1"
 _IPV6_SITE_BITS = 64  # one home or lab gets at least a /64, so a single address does not identify it
 _COUNTED_NETWORKS = 100_000
 _OTHERS = "others"
@@ -33,7 +31,7 @@ _OPEN_THE_LINK = "Open the launch link in your browser again."
 class Limits:
     """Settings of the limits. The defaults fit a personal machine."""
 
-    build_token_key: str
+    build_token_key: str | bytes
     """The key that signs build tokens; it must be the same in every replica."""
     build_token_seconds: int = 1800
     """How long a launch page can connect to its launch again, for example when the network fails in a long build."""
@@ -53,6 +51,8 @@ class Limits:
     """The host below which each session has its own; empty if sessions have the binder's."""
     streams: int = 500
     """How many launches a network may follow at a time, each with an open connection; 0 for no limit."""
+    build_token_check_origin: bool = True
+    """Whether a build token is valid only for pages of the origin that got it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,11 @@ class Caller:
     another host or port of the same site."""
     host: str = ""
     """The Host header."""
+
+    @property
+    def page(self) -> str:
+        """The host and port of the requesting page; without an Origin header, which same-origin requests lack, ours."""
+        return host_of(self.origin) or self.host
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
@@ -131,20 +136,10 @@ class LimitChecker:
         self._limits = limits
         self._banned = tuple(ip_network(text, strict=False) for text in limits.banned_networks)
         self._rate = RateLimiter(limits.rate_limit, limits.rate_seconds)
-        self._tokens = URLSafeTimedSerializer(limits.build_token_key, salt=_SALT)
+        self.build_tokens = BuildTokens(
+            limits.build_token_key, limits.build_token_seconds, limits.build_token_check_origin
+        )
         self._streams: Counter[str] = Counter()
-
-    def issue(self, provider: str, spec: str, person: str = "") -> str:
-        """Return a build token that is valid for this link only, and for `person` if that is not empty."""
-        return str(self._tokens.dumps([provider, spec, *([person] if person else [])]))
-
-    def verify(self, token: str, provider: str, spec: str, person: str = "") -> bool:
-        """Return whether `token` is a valid build token for this link and `person`, and has not expired."""
-        wanted = [provider, spec, *([person] if person else [])]
-        try:
-            return bool(self._tokens.loads(token, max_age=self._limits.build_token_seconds) == wanted)
-        except BadData:
-            return False
 
     def check_network(self, address: str) -> None:
         """Raise NotAllowed if `address` is in a banned network."""

@@ -52,6 +52,9 @@ class NotFoundPage(BaseHandler):
     """Answer for every other URL."""
 
     def get(self) -> None:
-        raise PageNotFound("There is no page at this URL.", "Check the link, or start at the front page.")
+        hint = "Check the link, or start at the front page."
+        if self.shared.context.api_only:
+            hint = "This service has no pages. Programs launch with /build/<provider>/<spec>."
+        raise PageNotFound("There is no page at this URL.", hint)
 
     head = post = put = patch = delete = options = get

@@ -34,7 +34,9 @@ class PreviewPage(BaseHandler):
         if self.shared.context.preview is None:
             raise PageNotFound("This service shows no previews.", "Open the launch link.")
         person = self.signed.person.name if self.signed else ""
-        if not self.shared.limits.verify(self.get_query_argument("build_token", ""), provider, spec, person):
+        token = self.get_query_argument("build_token", "")
+        tokens = self.shared.limits.build_tokens
+        if not tokens.verify(token, f"{provider}/{spec}", self.caller.page, person):
             raise NotAllowed("A preview belongs to a launch page.", "Open the launch link in your browser again.")
         ref = provider_for(self.shared.context.providers, provider).parse(spec)
         path = self.get_query_argument("path", "", strip=False)

@@ -19,20 +19,23 @@ from .stopping import LaunchStream
 
 Route = tuple[str, type[BaseHandler], dict[str, Any]]
 
-_TABLE: tuple[tuple[str, type[BaseHandler]], ...] = (
-    ("", LandingPage),
-    ("about", AboutPage),
-    ("v2/[^/]+/.+", LaunchPage),
-    ("repo/[^/]+/[^/]+(?:/.*)?", LegacyLink),
+_API: tuple[tuple[str, type[BaseHandler]], ...] = (
     ("build/[^/]+/.+", LaunchStream),
-    ("preview/[^/]+/.+", PreviewPage),
     ("health", HealthApi),
     ("versions", VersionsApi),
     ("metrics", MetricsApi),
     ("api/repoproviders", RepoProvidersApi),
+)
+_PAGES: tuple[tuple[str, type[BaseHandler]], ...] = (
+    ("", LandingPage),
+    ("about", AboutPage),
+    ("v2/[^/]+/.+", LaunchPage),
+    ("preview/[^/]+/.+", PreviewPage),
+    ("repo/[^/]+/[^/]+(?:/.*)?", LegacyLink),
     (r"(badge\.svg|badge_logo\.svg|robots\.txt)", RootFile),
     (r"static/([a-z0-9_.-]+)", StaticFile),
 )
+"""What a binder in API-only mode does not have, as in BinderHub."""
 
 
 _PEOPLE: tuple[tuple[str, type[BaseHandler]], ...] = (
@@ -49,10 +52,11 @@ _PEOPLE: tuple[tuple[str, type[BaseHandler]], ...] = (
 def routes(context: WebContext) -> list[Route]:
     """Return the handlers of one binder, for `tornado_app.add_handlers(r".*$", ...)`; the last matches any path."""
     options = {"shared": Shared(context)}
+    offered = _API if context.api_only else _API + _PAGES
     base = re.escape(context.base_url)
-    table: list[Route] = [(base + pattern, handler, options) for pattern, handler in _TABLE]
-    if context.people is not None:
-        table += [(base + pattern, handler, options) for pattern, handler in _PEOPLE]
+    if context.people is not None and not context.api_only:
+        offered += _PEOPLE
+    table: list[Route] = [(base + pattern, handler, options) for pattern, handler in offered]
     table.append((re.escape(context.hub_url) + "user/.*", EndedPage, options))
     table.append((".*", NotFoundPage, options))
     return table

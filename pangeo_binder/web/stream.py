@@ -22,15 +22,12 @@ from ..errors import LoginNeeded, NotAllowed
 from ..events import KEEPALIVE, Event, Phase, failed, sse
 from ..model import Click
 from ..repos.registry import provider_for
+from .cors import ApiHandler
 from .failure import to_user_error
-from .handler import BaseHandler
 from .launch_log import Launched
 from .people import Person
 from .resume import Followed
 from .signin import SignedIn
-
-_CLIENT_HEADERS = "accept, authorization, cache-control, last-event-id, x-xsrftoken"
-"""What EventSource and `@jupyterhub/binderhub-client` send, and a browser asks for in a preflight request."""
 
 
 def accepts_events(headers: HTTPHeaders) -> bool:
@@ -47,7 +44,7 @@ def accepts_events(headers: HTTPHeaders) -> bool:
     return "*/*" in accept and not any(kind in accept for kind in ("text/html", "image/")) and not is_browser
 
 
-class BuildStream(BaseHandler):
+class BuildStream(ApiHandler):
     """Event stream of one launch."""
 
     _follower: asyncio.Task[None] | None = None
@@ -61,10 +58,7 @@ class BuildStream(BaseHandler):
 
     async def prepare(self) -> None:
         """Set the CORS headers. Skip the checks of the base class: refusals are events of the stream."""
-        if self.shared.limits.allows_origin(self.caller.origin):
-            self.set_header("Access-Control-Allow-Origin", self.caller.origin)
-            self.set_header("Access-Control-Allow-Headers", _CLIENT_HEADERS)
-            self.set_header("Vary", "Origin")
+        self.share()
         if self.shared.signin is not None:
             self._signed_in = await self.shared.signin.of(self.request)
 
@@ -76,10 +70,6 @@ class BuildStream(BaseHandler):
 
     def check_xsrf_cookie(self) -> None:
         """Accept requests without Tornado's cookie: the event's id, which no other site knows, is the proof."""
-
-    def options(self) -> None:
-        """Answer a browser's CORS preflight request."""
-        self.set_status(204)
 
     async def get(self) -> None:
         # else an event waits for the receipt of the one before it, which a receiver may delay by 40 ms (tcp(7))
@@ -97,6 +87,7 @@ class BuildStream(BaseHandler):
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         """Answer with a `failed` event if a request fails before its stream starts."""
+        self.share()
         self.set_status(200)
         self.finish(sse(failed(self.error_of(status_code, **kwargs))))
 
@@ -166,7 +157,7 @@ class BuildStream(BaseHandler):
                     self.shared.context.launch_log.write(self._launched(click, event.launch.repo.revision, proven))
 
     def _proven(self, provider: str, spec: str) -> bool:
-        return self.shared.limits.verify(self.get_query_argument("build_token", ""), provider, spec)
+        return self._person(provider, spec) is not None or self._has_token(provider, spec)
 
     def _launched(self, click: Click, revision: str, proven: bool) -> Launched:
         headers = self.request.headers
@@ -177,7 +168,7 @@ class BuildStream(BaseHandler):
         id_, spec = self.link("build/")
         provider_for(self.shared.context.providers, id_)
         person = self._person(id_, spec)
-        proven = person is not None or self.shared.limits.verify(self._build_token, id_, spec)
+        proven = person is not None or self._has_token(id_, spec)
         self.shared.limits.check_launch(self.caller, proven, time.time())
         origin, context = f"{self.request.protocol}://{self.request.host}", self.shared.context
         hub_url, binder_url = f"{origin}{context.hub_url}", f"{origin}{context.base_url}"
@@ -185,9 +176,9 @@ class BuildStream(BaseHandler):
         click = Click(id_, spec, self.network, hub_url, binder_url, session_domain=domain, build_only=self._build_only)
         return click if person is None else replace(click, user=person.name, groups=person.groups)
 
-    @property
-    def _build_token(self) -> str:
-        return self.get_query_argument("build_token", "")
+    def _has_token(self, provider: str, spec: str, person: str = "") -> bool:
+        token = self.get_query_argument("build_token", "")
+        return self.shared.limits.build_tokens.verify(token, f"{provider}/{spec}", self.caller.page, person)
 
     def _person(self, provider: str, spec: str) -> Person | None:
         """Return who launches; None for an anonymous launch. Raises LoginNeeded if this binder has none.
@@ -197,7 +188,7 @@ class BuildStream(BaseHandler):
         """
         signin, signed = self.shared.signin, self._signed_in
         if signed is not None and signed.csrf:
-            own = self.shared.limits.verify(self._build_token, provider, spec, signed.person.name)
+            own = self._has_token(provider, spec, signed.person.name)
             signed = signed if own and not self.caller.cross_site else None
         if signed is None and signin is not None and signin.is_required:
             raise LoginNeeded("This service needs a login.", "Open the launch link and sign in, or send a token.")

@@ -181,12 +181,16 @@ function begin() {
 }
 
 // Ask a user who came from another page. The button starts disabled, to ignore a click that was meant for that page.
+// A reload continues: only this page's own history entry says that its user has answered, and no other page reloads it.
 function ask(box) {
   const go = part("go");
+  const answered = () => { box.remove(); begin(); };
+  const reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
+  if (reloaded && history.state?.answered === true) return answered();
   setTimeout(() => { go.disabled = false; }, 1000);
   go.addEventListener("click", () => {
-    box.remove();
-    begin();
+    history.replaceState({ answered: true }, "");
+    answered();
   });
 }
 

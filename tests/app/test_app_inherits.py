@@ -159,6 +159,27 @@ def test_by_default_nobody_signs_in(config: Config) -> None:
     assert app._context().people is None
 
 
+def test_clients_settings_have_binderhubs_names(config: Config) -> None:
+    """Each of BinderHub's names wins over `limits`, and one that is not set leaves it as it is."""
+    config.PangeoBinderHub.limits = limits = Limits("key", 60, cors_allow_origin="https://a.example")
+    assert PangeoBinderHub(config=config)._make_limits() == limits
+    config.BinderHub.build_token_secret = b"another key"
+    config.BinderHub.build_token_expires_seconds = 300
+    config.BinderHub.build_token_check_origin = False
+    config.BinderHub.cors_allow_origin = "*"
+    made = PangeoBinderHub(config=config)._make_limits()
+    assert made == Limits(b"another key", 300, build_token_check_origin=False, cors_allow_origin="*")
+
+
+async def test_api_only_mode_has_binderhubs_name(config: Config, started: Callable[[], PangeoBinderHub]) -> None:
+    config.BinderHub.enable_api_only_mode = True
+    app = started()
+    programs, streams = {"/metrics", "/versions", "/api/repoproviders"}, {"/build/git/x/main", "/health"}
+    found = {path: (await get(app, path)).code for path in ADDRESSES if path not in streams}
+    assert {path for path, code in found.items() if code == 200} == programs
+    assert {code for path, code in found.items() if path not in programs} == {404}
+
+
 def test_the_binder_needs_no_cluster(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """The binder sends no request to Kubernetes or Docker; neither is reachable here."""
     monkeypatch.setenv("KUBECONFIG", "/nowhere")

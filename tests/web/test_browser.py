@@ -293,6 +293,32 @@ async def test_a_missing_branch_offers_the_default_branch(web: WebApp, watch: Ca
     assert seen.stayed_at(url)
 
 
+async def test_a_reload_asks_only_if_its_page_was_not_answered(web: WebApp, watch: Callable[..., Any]) -> None:
+    """A new visit by a link of another site asks again, also after the answer to an earlier one."""
+    launch = waiting(Event(Phase.WAITING, "Looking up sst\n"))
+    url = web.start(launch, ask_first=True, examples=())
+
+    class Readme(RequestHandler):
+        def get(self) -> None:
+            self.finish(f"<link rel=icon href=data:,><a href={url}{LINK}>launch</a>")
+
+    readme = web.start(SmallLaunch([]), more=[("/readme", Readme)]) + "/readme"
+    seen = await watch()
+    question = seen.page.get_by_role("heading", name="Launch this repository?")
+    for visit in (1, 2):
+        await seen.page.goto(readme)
+        await seen.page.get_by_role("link", name="launch").click()
+        await expect(question).to_be_visible()
+        await seen.page.reload()
+        await expect(question).to_be_visible()
+        assert len(launch.clicks) == 2 * (visit - 1)
+        await seen.page.get_by_role("button", name="Launch", exact=True).click()
+        await expect(seen.page.get_by_role("status").first).to_contain_text("Looking up sst")
+        await seen.page.reload()
+        await expect(seen.page.get_by_role("status").first).to_contain_text("Looking up sst")
+        assert await question.count() == 0 and len(launch.clicks) == 2 * visit
+
+
 async def test_a_refusal_before_installing_shows_no_log_lines(web: WebApp, watch: Callable[..., Any]) -> None:
     refused = failed(BuildFailed("This binder does not build environment.yml.", "Use requirements.txt."))
     url = web.start(SmallLaunch([Event(Phase.FETCHING, "From https://example.org/sst\n"), refused]))

@@ -61,7 +61,7 @@ async def small_preview(ref: RepoRef, path: str) -> str:
 async def test_a_preview_needs_the_token_of_its_launch_page(web: WebApp, http: aiohttp.ClientSession) -> None:
     limits = Limits(build_token_key="a key of the tests")
     url, link = web.start(NO_LAUNCH, limits=limits, preview=small_preview), LINK.removeprefix("/v2/")
-    token = LimitChecker(limits).issue(*link.split("/", 1))
+    token = LimitChecker(limits).build_tokens.issue(link, url.removeprefix("http://"))
 
     async def status(link: str, **query: str) -> int:
         async with http.get(exactly(f"{url}/preview/{link}?{urlencode(query)}")) as response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pangeo_binder.errors import NotAllowed, QuotaExceeded
+from pangeo_binder.web.build_token import BuildTokens
 from pangeo_binder.web.limits import Caller, LimitChecker, Limits, RateLimiter, network_of
 
 HERE = Caller("192.0.2.1")
@@ -45,20 +46,30 @@ def test_without_a_rate_limit_all_launches_pass() -> None:
         limiter.take("a", 0)
 
 
-def test_a_build_token_is_valid_for_its_own_link_only() -> None:
-    limits = limits_with()
-    token = limits.issue("git", "spec/main")
-    assert limits.verify(token, "git", "spec/main")
-    assert not limits.verify(token, "git", "spec/other")
-    assert not limits.verify(token, "gh", "spec/main")
-    assert not limits.verify(token + "x", "git", "spec/main")
-    assert not limits.verify("", "git", "spec/main")
-    assert not LimitChecker(Limits(build_token_key="another")).verify(token, "git", "spec/main")
+def test_a_build_token_is_valid_for_its_own_link_and_page_only() -> None:
+    tokens = BuildTokens("key", 60)
+    token = tokens.issue("git/spec/main", "binder.example")
+    assert tokens.verify(token, "git/spec/main", "binder.example")
+    for given, link, origin in (
+        (token, "git/spec/other", "binder.example"),
+        (token, "gh/spec/main", "binder.example"),
+        (token, "git/spec/main", "evil.example"),
+        (token + "x", "git/spec/main", "binder.example"),
+        (BuildTokens("another", 60).issue("git/spec/main", "binder.example"), "git/spec/main", "binder.example"),
+    ):
+        with pytest.raises(NotAllowed, match="not valid for this launch"):
+            tokens.verify(given, link, origin)
+    assert not tokens.verify("", "git/spec/main", "binder.example")
 
 
-def test_a_build_token_expires() -> None:
-    limits = limits_with(build_token_seconds=-1)
-    assert not limits.verify(limits.issue("git", "spec"), "git", "spec")
+def test_the_page_of_a_build_token_is_not_checked_if_the_operator_says_so() -> None:
+    tokens = BuildTokens(b"key", 60, check_origin=False)
+    assert tokens.verify(tokens.issue("git/spec", "binder.example"), "git/spec", "10.0.0.1:8080")
+
+
+def test_an_expired_build_token_counts_as_none() -> None:
+    tokens = BuildTokens("key", -1)
+    assert not tokens.verify(tokens.issue("git/spec", "binder.example"), "git/spec", "binder.example")
 
 
 def test_a_required_token_cannot_be_left_out() -> None:

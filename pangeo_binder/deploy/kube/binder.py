@@ -44,6 +44,7 @@ def configure(c: Any) -> None:
     binder.cache_dir = str(STATE)
     binder.queue_seconds = float(values.binder.queue_seconds)
     binder.limits = _limits(values, keys[0])
+    binder.enable_api_only_mode = values.binder.api_only
     binder.ask_first = False
     binder.auth, binder.https_only = values.binder.auth, values.binder.https
     binder.drain_seconds = float(_DRAIN_SECONDS)
@@ -76,6 +77,7 @@ def _limits(values: KubeValues, key: str) -> Limits:
     internal = ("binder", f"binder.{values.site.namespace}.svc", os.environ.get(_POD_ADDRESS, "localhost"))
     return Limits(
         build_token_key=key,
+        build_token_seconds=binder.build_token_seconds,
         require_build_token=binder.require_build_token,
         rate_limit=binder.rate_limit,
         rate_seconds=binder.rate_seconds,

@@ -115,7 +115,9 @@ class BinderValues(_Part):
     subdomains: bool = True
     """Whether each session has a host name of its own, below the first host."""
     queue_seconds: int = 600
+    api_only: bool = False
     require_build_token: bool = False
+    build_token_seconds: int = 1800
     rate_limit: int = 60
     rate_seconds: int = 3600
     banned_networks: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic.dataclasses import dataclass
 
 from ...errors import UserError
+from ...hosts import HOSTS
 from ...local.ports import reserved_port, server_port
 from ...loopback import LOOPBACK
 from ...model import from_wire, to_wire
@@ -96,6 +97,10 @@ class LocalOptions:
     """Whether people can sign in, or have to. `up` has no option for it, because all sessions run as one user."""
     authenticator: str = ""
     """A file with the configuration of JupyterHub's authenticator, read after our own."""
+    github: str = HOSTS["gh"].url
+    """Where `gh` links lead."""
+    gitlab: str = HOSTS["gl"].url
+    """Where `gl` links lead."""
 
 
 @dataclass(frozen=True, slots=True)
