@@ -227,7 +227,7 @@ async def test_a_build_shows_the_notebook_without_running_it(
     await expect(seen.page.get_by_role("region", name="Log of this launch")).to_contain_text("Building line 30")
     preview = seen.page.get_by_role("region", name="Preview of the notebook")
     if not shown:
-        await seen.page.wait_for_load_state("networkidle")
+        await seen.page.wait_for_timeout(500)
         await expect(preview).to_be_hidden()
         return
     frame = preview.frame_locator("iframe")
