@@ -156,8 +156,8 @@ class Launches:
                     if event.ends or followed.reader is not me:
                         return
                     followed.read_to(number)
-                if not events and (followed.task is None or followed.task.done()):
-                    return
+                if position >= followed.total and (followed.task is None or followed.task.done()):
+                    return  # it was ended without a last event
                 await followed.grown(position)
         finally:
             if followed.reader is me:

@@ -276,7 +276,7 @@ async def test_links_to_a_slow_host_hold_up_no_other(tarpit, tmp_path: Path) -> 
 
 async def test_a_lookup_ends_with_the_last_launch_that_waits_for_it(tarpit) -> None:
     url, opened = tarpit
-    provider, shared, ref = GitProvider(), SharedLookups(), RepoRef("git", f"{url}/org/sea", "main")
+    provider, shared, ref = GitProvider(allow_local=True), SharedLookups(), RepoRef("git", f"{url}/org/sea", "main")
     first, second = (asyncio.create_task(shared.resolve(provider, ref)) for _ in range(2))
     await until(lambda: len(opened) == 1)
     first.cancel()
@@ -290,7 +290,7 @@ async def test_a_lookup_ends_with_the_last_launch_that_waits_for_it(tarpit) -> N
 
 async def test_a_host_that_does_not_answer_is_refused_for_every_link_to_it(tarpit) -> None:
     url, _ = tarpit
-    provider = GitProvider(timeout_seconds=0.3)
+    provider = GitProvider(allow_local=True, timeout_seconds=0.3)
 
     async def resolve(number: int) -> str:
         with pytest.raises(HostUnavailable) as caught:
