@@ -27,10 +27,14 @@ class ArchiveFiles:
     """Whether the record is one zip or tar whose contents are the repository."""
 
 
+def is_one_zip(files: tuple[ArchiveFile, ...]) -> bool:
+    """Return whether a record's files are one zip."""
+    return len(files) == 1 and files[0].path.lower().endswith(".zip")
+
+
 async def list_files(repo: Repo) -> ArchiveFiles:
     """Return the files of `repo`. Raises UserError."""
-    from . import swh
+    from . import swh, zenodo
 
-    if repo.ref.provider == "swh":
-        return await swh.list_files(repo)
-    raise NotImplementedError(repo.ref.provider)
+    readers = {"swh": swh.list_files, "zenodo": zenodo.list_files}
+    return await readers[repo.ref.provider](repo)

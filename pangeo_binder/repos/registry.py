@@ -13,7 +13,9 @@ from .git import GitProvider
 from .github import GitHubProvider
 from .github_api import PUBLIC_API, GitHubApiSettings
 from .gitlab import GitLabProvider
+from .records import PUBLIC_RESOLVER
 from .swh import PUBLIC_SWH, SwhProvider
+from .zenodo import PUBLIC_ZENODO, ZenodoProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class RepositoryHosts:
     github_api: GitHubApiSettings = PUBLIC_API
     allow_secret_gists: bool = False
     software_heritage: str = PUBLIC_SWH
+    doi_resolver: str = PUBLIC_RESOLVER
+    zenodo: str = PUBLIC_ZENODO
 
 
 def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool = False) -> tuple[Provider, ...]:
@@ -40,9 +44,18 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
         hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists))
     if hosts.gitlab:
         hosted.append(GitLabProvider(hosts.gitlab))
-    archives = (SwhProvider(hosts.software_heritage),) if hosts.software_heritage else ()
+    archives = _archives(hosts)
     any_address = GitProvider(allow_local)
     return (any_address, *hosted, *archives) if allow_local else (*hosted, any_address, *archives)
+
+
+def _archives(hosts: RepositoryHosts) -> list[Provider]:
+    found: list[Provider] = []
+    if hosts.zenodo:
+        found.append(ZenodoProvider(hosts.zenodo, hosts.doi_resolver))
+    if hosts.software_heritage:
+        found.append(SwhProvider(hosts.software_heritage))
+    return found
 
 
 def provider_for(providers: Iterable[Provider], name: str) -> Provider:
