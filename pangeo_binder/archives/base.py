@@ -34,7 +34,7 @@ def is_one_zip(files: tuple[ArchiveFile, ...]) -> bool:
 
 async def list_files(repo: Repo) -> ArchiveFiles:
     """Return the files of `repo`. Raises UserError."""
-    from . import swh, zenodo
+    from . import figshare, swh, zenodo
 
-    readers = {"swh": swh.list_files, "zenodo": zenodo.list_files}
+    readers = {"figshare": figshare.list_files, "swh": swh.list_files, "zenodo": zenodo.list_files}
     return await readers[repo.ref.provider](repo)

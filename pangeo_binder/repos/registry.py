@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from ..errors import BadLink
 from ..hosts import HOSTS
 from .base import Provider
+from .doi import DoiProvider
+from .figshare import PUBLIC_FIGSHARE, PUBLIC_FIGSHARE_API, FigshareProvider
 from .gist import GistProvider
 from .git import GitProvider
 from .github import GitHubProvider
 from .github_api import PUBLIC_API, GitHubApiSettings
 from .gitlab import GitLabProvider
-from .records import PUBLIC_RESOLVER
+from .records import PUBLIC_RESOLVER, RecordProvider
 from .swh import PUBLIC_SWH, SwhProvider
 from .zenodo import PUBLIC_ZENODO, ZenodoProvider
 
@@ -29,7 +31,10 @@ class RepositoryHosts:
     allow_secret_gists: bool = False
     software_heritage: str = PUBLIC_SWH
     doi_resolver: str = PUBLIC_RESOLVER
+    """The resolver of DOIs; empty for no `doi` links."""
     zenodo: str = PUBLIC_ZENODO
+    figshare: str = PUBLIC_FIGSHARE
+    figshare_api: str = PUBLIC_FIGSHARE_API
 
 
 def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool = False) -> tuple[Provider, ...]:
@@ -50,9 +55,16 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
 
 
 def _archives(hosts: RepositoryHosts) -> list[Provider]:
-    found: list[Provider] = []
+    """Return the providers of archives; `doi` stands before the kinds whose forms accept any DOI."""
+    resolver = hosts.doi_resolver or PUBLIC_RESOLVER
+    records: list[RecordProvider] = []
     if hosts.zenodo:
-        found.append(ZenodoProvider(hosts.zenodo, hosts.doi_resolver))
+        records.append(ZenodoProvider(hosts.zenodo, resolver))
+    if hosts.figshare:
+        records.append(FigshareProvider(hosts.figshare, hosts.figshare_api, resolver))
+    found: list[Provider] = [*records]
+    if hosts.doi_resolver and records:
+        found.insert(2, DoiProvider(records, resolver))
     if hosts.software_heritage:
         found.append(SwhProvider(hosts.software_heritage))
     return found

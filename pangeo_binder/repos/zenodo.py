@@ -38,7 +38,7 @@ class ZenodoProvider(RecordProvider):
             default_ref="",
             url_encode=False,
             detect=rf"^(?:{page}|{DOI_START}10\.5281\/zenodo\.)(?<repo>[0-9]+)(?:[\/?#].*)?$",
-            pattern=rf"^(?:{DOI_START}10\.[0-9]{{4,9}}\/\S+|{page}[0-9]+(?:[\/?#].*)?|[0-9]+)$",
+            pattern=rf"^(?:(?:{DOI_START}10\.5281\/zenodo\.|{page})[0-9]+(?:[\/?#].*)?|[0-9]+)$",
         )
 
     def read(self, text: str) -> RepoRef | None:

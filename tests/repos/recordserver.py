@@ -12,6 +12,7 @@ import pytest
 
 from pangeo_binder.model import Repo
 from pangeo_binder.repos.base import Provider
+from pangeo_binder.repos.registry import RepositoryHosts
 from tests.repos.fileserver import FileServer, file_server
 
 __all__ = ["file_server"]
@@ -34,6 +35,13 @@ class RecordServer:
     def __init__(self, server: FileServer) -> None:
         self.server, self.url = server, server.url
         self._zenodo()
+        self._figshare()
+
+    def hosts(self) -> RepositoryHosts:
+        """Return the settings of a binder for which all archives are here."""
+        return RepositoryHosts(
+            doi_resolver=self.url, zenodo=self.url, figshare=self.url, figshare_api=f"{self.url}/v2"
+        )
 
     def say(self, path: str, answer: object) -> None:
         """Store the answer at a path."""
@@ -59,6 +67,16 @@ class RecordServer:
         self.server.moved["/api/records/200/versions/latest"] = "/api/records/102"
         self.doi("10.1234/other", f"{self.url}/records/102")
         self.doi("10.1234/elsewhere", "https://example.org/records/102")
+
+
+    def _figshare(self) -> None:
+        self.say("/v2/articles/7/versions", [{"version": 1, "url": "x"}, {"version": 2, "url": "x"}])
+        here = {"id": 1, "name": "a.csv", "size": len(DATA), "download_url": f"{self.url}/ndownloader/1"}
+        here |= {"computed_md5": hashlib.md5(DATA, usedforsecurity=False).hexdigest(), "is_link_only": False}
+        linked = {"id": 2, "name": "b", "size": 0, "download_url": "https://example.org/b", "is_link_only": True}
+        self.say("/v2/articles/7/versions/1", {"files": [{**here, "name": "a.zip", "computed_md5": ""}]})
+        self.say("/v2/articles/7/versions/2", {"files": [here, linked]})
+        self.doi("10.1234/article", f"{self.url}/articles/dataset/Some_title/7")
 
 
 async def resolved(provider: Provider, spec: str) -> Repo:
