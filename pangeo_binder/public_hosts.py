@@ -23,11 +23,11 @@ class AddressRefused(OSError):
 
 
 class Addresses(AbstractResolver):
-    """Resolver of host names that refuses addresses of private networks, except those of `server`, a URL."""
+    """Resolver of host names that refuses addresses of private networks, except those of `server`, a URL, if given."""
 
     def __init__(self, server: str) -> None:
         proxies = [web_parts(url) for scheme, url in getproxies().items() if scheme in _PORTS]
-        self._own = place(urlsplit(server))
+        self._own = place(urlsplit(server)) if server else None
         self._allowed = {self._own, *(place(proxy) for proxy in proxies if proxy)}
         self._resolver = ThreadedResolver()
 

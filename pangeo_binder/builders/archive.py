@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final
 
 import aiohttp
 
-from ..archives.base import ArchiveFile, ArchiveFiles, list_files
+from ..archives.base import ArchiveFile, ArchiveFiles, list_files, trusted_server
 from ..command import Command, CommandTimedOut, OutputTooLarge, capture, inherited
 from ..errors import BuildFailed, HostBusy, HostUnavailable, PangeoBinderError, RepoNotFound, UserError, refusal_from
 from ..model import Repo
@@ -50,7 +50,7 @@ class ArchiveCheckout:
         self._limits = limits
         self._deadline = deadline
         self._ends = min(deadline, time.monotonic() + limits.seconds)
-        self._addresses = Addresses(repo.files_url)
+        self._addresses = Addresses(trusted_server(repo))
 
     async def run(self) -> AsyncGenerator[str, None]:
         """Fetch the files and yield the log. Raises a UserError, CommandTimedOut or OSError; nothing is left then."""

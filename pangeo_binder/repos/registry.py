@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ..errors import BadLink
 from ..hosts import HOSTS
 from .base import Provider
+from .ckan import CkanProvider
+from .dataverse import PUBLIC_DATAVERSES, DataverseProvider
 from .doi import DoiProvider
 from .figshare import PUBLIC_FIGSHARE, PUBLIC_FIGSHARE_API, FigshareProvider
 from .gist import GistProvider
@@ -15,6 +17,7 @@ from .git import GitProvider
 from .github import GitHubProvider
 from .github_api import PUBLIC_API, GitHubApiSettings
 from .gitlab import GitLabProvider
+from .hydroshare import PUBLIC_HYDROSHARE, HydroshareProvider
 from .records import PUBLIC_RESOLVER, RecordProvider
 from .swh import PUBLIC_SWH, SwhProvider
 from .zenodo import PUBLIC_ZENODO, ZenodoProvider
@@ -35,6 +38,11 @@ class RepositoryHosts:
     zenodo: str = PUBLIC_ZENODO
     figshare: str = PUBLIC_FIGSHARE
     figshare_api: str = PUBLIC_FIGSHARE_API
+    dataverses: tuple[str, ...] = PUBLIC_DATAVERSES
+    hydroshare: str = PUBLIC_HYDROSHARE
+    ckan: bool = True
+    ckan_sites: tuple[str, ...] = ()
+    """Sites of CKAN that may have private addresses."""
 
 
 def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool = False) -> tuple[Provider, ...]:
@@ -62,9 +70,16 @@ def _archives(hosts: RepositoryHosts) -> list[Provider]:
         records.append(ZenodoProvider(hosts.zenodo, resolver))
     if hosts.figshare:
         records.append(FigshareProvider(hosts.figshare, hosts.figshare_api, resolver))
+    if hosts.dataverses:
+        records.append(DataverseProvider(hosts.dataverses, resolver))
+    if hosts.hydroshare:
+        records.append(HydroshareProvider(hosts.hydroshare, resolver))
     found: list[Provider] = [*records]
     if hosts.doi_resolver and records:
-        found.insert(2, DoiProvider(records, resolver))
+        before = [each for each in records if each.name in ("zenodo", "figshare")]
+        found.insert(len(before), DoiProvider(records, resolver))
+    if hosts.ckan:
+        found.append(CkanProvider(hosts.ckan_sites))
     if hosts.software_heritage:
         found.append(SwhProvider(hosts.software_heritage))
     return found

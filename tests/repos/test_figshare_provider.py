@@ -30,11 +30,25 @@ class TestFigshareProvider(ProviderContract):
             typed=f"{page}/articles/dataset/Some_title/7/2",
             own=(
                 *("10.6084/m9.figshare.7", "10.6084/m9.figshare.7.v1", "10.6084%2Fm9.figshare.7.v2"),
-                *(f"{page}/articles/dataset/Some_title/7", f"{page}/articles/Some_title/7/1", f"{page}/articles/new_type/a/7"),
-                *(f"{page}/account/articles/x/7", f"{page}/articles/code/2024/7/2?file=1", "doi:10.6084/M9.figshare.7.v1"),
+                *(
+                    f"{page}/articles/dataset/Some_title/7",
+                    f"{page}/articles/Some_title/7/1",
+                    f"{page}/articles/new_type/a/7",
+                ),
+                *(
+                    f"{page}/account/articles/x/7",
+                    f"{page}/articles/code/2024/7/2?file=1",
+                    "doi:10.6084/M9.figshare.7.v1",
+                ),
             ),
             foreign=(),
-            bad=("7", "figshare", f"{page}/articles/x", f"{page}/s/0123456789abcdef", "https://example.org/articles/x/7"),
+            bad=(
+                "7",
+                "figshare",
+                f"{page}/articles/x",
+                f"{page}/s/0123456789abcdef",
+                "https://example.org/articles/x/7",
+            ),
             secret=(f"http://me:{SECRET}@127.0.0.1/articles/x/7", f"{page}/articles/x/7?private_link={SECRET}"),
             unknown_ref="",
             unknown_repository="10.6084/m9.figshare.404",
@@ -79,9 +93,7 @@ async def test_a_version_that_the_article_does_not_have_is_refused(figshare: Fig
 
 
 @pytest.mark.parametrize("answer", [{}, [1], [{"version": "x"}], 5, None])
-async def test_bad_answers_are_one_sentence(
-    records: RecordServer, figshare: FigshareProvider, answer: object
-) -> None:
+async def test_bad_answers_are_one_sentence(records: RecordServer, figshare: FigshareProvider, answer: object) -> None:
     records.say("/v2/articles/7/versions", answer)
     with pytest.raises((HostUnavailable, RepoNotFound), match="Figshare"):
         await resolved(figshare, "10.6084/m9.figshare.7")
