@@ -28,9 +28,13 @@ from .launch.turns import BuildShares
 from .policy.load import default_policy, load_policy
 from .repos.base import Provider
 from .repos.custom import with_custom
+from .repos.figshare import PUBLIC_FIGSHARE, PUBLIC_FIGSHARE_API
 from .repos.github_api import GitHubApiSettings
+from .repos.hydroshare import PUBLIC_HYDROSHARE
+from .repos.records import PUBLIC_RESOLVER
 from .repos.registry import RepositoryHosts, make_providers
 from .repos.swh import PUBLIC_SWH
+from .repos.zenodo import PUBLIC_ZENODO
 from .web.context import WebContext
 from .web.health import HealthChecks
 from .web.limits import Limits
@@ -72,6 +76,16 @@ class PangeoBinderHub(BinderHub):
     github_api_address = Unicode("https://api.github.com", help="GitHub's API, which gists need.", config=True)
     github_token_file = Unicode("", help="A file with a token for GitHub's API, for its rate limit.", config=True)
     software_heritage_address = Unicode(PUBLIC_SWH, help="Where `swh` links lead; empty for none.", config=True)
+    doi_resolver_address = Unicode(PUBLIC_RESOLVER, help="The resolver of DOIs; empty for no `doi` links.", config=True)
+    zenodo_address = Unicode(PUBLIC_ZENODO, help="Where `zenodo` links lead; empty for none.", config=True)
+    figshare_address = Unicode(PUBLIC_FIGSHARE, help="Where `figshare` links lead; empty for none.", config=True)
+    figshare_api_address = Unicode(PUBLIC_FIGSHARE_API, help="Figshare's API.", config=True)
+    dataverse_addresses = List(
+        Unicode(), ["*"], help="Installations of Dataverse; `*` stands for all public ones.", config=True
+    )
+    hydroshare_address = Unicode(PUBLIC_HYDROSHARE, help="Where `hydroshare` links lead; empty for none.", config=True)
+    ckan = Bool(True, help="Whether links may name datasets of any CKAN site.", config=True)
+    ckan_addresses = List(Unicode(), help="CKAN sites that may have private addresses.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
     build_shares = Instance(
         BuildShares,
@@ -146,6 +160,14 @@ class PangeoBinderHub(BinderHub):
             github_api=GitHubApiSettings(self.github_api_address, token_file),
             allow_secret_gists=self.secret_gists,
             software_heritage=self.software_heritage_address,
+            doi_resolver=self.doi_resolver_address,
+            zenodo=self.zenodo_address,
+            figshare=self.figshare_address,
+            figshare_api=self.figshare_api_address,
+            dataverses=tuple(self.dataverse_addresses),
+            hydroshare=self.hydroshare_address,
+            ckan=self.ckan,
+            ckan_sites=tuple(self.ckan_addresses),
         )
 
     def _make_builder(self) -> Builder:

@@ -1,11 +1,11 @@
-"""The public installations of Dataverse, by their hosts.
+"""The public installations of Dataverse, by their hosts. Pure.
 
 Source: https://iqss.github.io/dataverse-installations/data/data.json, which the Dataverse project maintains.
 """
 
 from typing import Final
 
-INSTALLATIONS: Final = [
+INSTALLATIONS: Final = (
     "abacus.library.ubc.ca",
     "agh.rodbuk.pl",
     "archaeology.datastations.nl",
@@ -132,4 +132,4 @@ INSTALLATIONS: Final = [
     "uek.rodbuk.pl",
     "uj.rodbuk.pl",
     "uken.rodbuk.pl",
-]
+)

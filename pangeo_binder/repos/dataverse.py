@@ -16,6 +16,7 @@ from .base import ProviderForm
 from .hosted import HostedAt
 from .records import DOI_START, PUBLIC_RESOLVER, RecordProvider, path_below
 
+ALL_PUBLIC = "*"
 PUBLIC_DATAVERSES = tuple(f"https://{host}" for host in INSTALLATIONS)
 
 _PAGES = ("dataset.xhtml", "citation", "file.xhtml")
@@ -36,10 +37,11 @@ class DataverseProvider(RecordProvider):
         pattern=rf"^(?:https?:\/\/\S+\/(?:dataset\.xhtml|citation)\?\S*persistentId=\S+|{DOI_START}10\.[0-9]{{4,9}}\/\S+)$",
     )
 
-    def __init__(self, addresses: Sequence[str] = PUBLIC_DATAVERSES, resolver: str = PUBLIC_RESOLVER) -> None:
-        """`addresses` are those of the installations. Raises ValueError for an invalid one."""
+    def __init__(self, addresses: Sequence[str] = (ALL_PUBLIC,), resolver: str = PUBLIC_RESOLVER) -> None:
+        """`addresses` are those of the installations, `*` for all public ones. Raises ValueError for an invalid one."""
         super().__init__(resolver)
-        self._hosts = tuple(HostedAt(each).url("").rstrip("/") for each in addresses)
+        own = (HostedAt(each).url("").rstrip("/") for each in addresses if each != ALL_PUBLIC)
+        self._hosts = (*own, *(PUBLIC_DATAVERSES if ALL_PUBLIC in addresses else ()))
 
     def read(self, text: str) -> RepoRef | None:
         for host in self._hosts:

@@ -36,13 +36,16 @@ class DoiProvider(RecordProvider):
 
     async def find(self, ref: RepoRef) -> Repo:
         doi = self.repository(ref)
-        for text in (doi, ""):
-            text = text or await find_address(self._resolver, doi)
-            for kind in self._kinds.values():
-                if found := kind.read(text):
-                    return await kind.find(found)
+        named = self._named(doi) or self._named(await find_address(self._resolver, doi))
+        if named:
+            kind, found = named
+            return await kind.find(found)
         names = ", ".join(kind.display_name for kind in self._kinds.values())
         raise BadLink("This DOI leads to a place that this binder does not know.", f"It knows {names}.")
+
+    def _named(self, text: str) -> tuple[RecordProvider, RepoRef] | None:
+        """Return the record that `text` names, and its kind."""
+        return next(((kind, found) for kind in self._kinds.values() if (found := kind.read(text))), None)
 
     async def resolve(self, ref: RepoRef) -> Repo:
         return await self.find(ref)

@@ -9,7 +9,7 @@ from ..errors import BadLink
 from ..hosts import HOSTS
 from .base import Provider
 from .ckan import CkanProvider
-from .dataverse import PUBLIC_DATAVERSES, DataverseProvider
+from .dataverse import ALL_PUBLIC, DataverseProvider
 from .doi import DoiProvider
 from .figshare import PUBLIC_FIGSHARE, PUBLIC_FIGSHARE_API, FigshareProvider
 from .gist import GistProvider
@@ -38,7 +38,7 @@ class RepositoryHosts:
     zenodo: str = PUBLIC_ZENODO
     figshare: str = PUBLIC_FIGSHARE
     figshare_api: str = PUBLIC_FIGSHARE_API
-    dataverses: tuple[str, ...] = PUBLIC_DATAVERSES
+    dataverses: tuple[str, ...] = (ALL_PUBLIC,)
     hydroshare: str = PUBLIC_HYDROSHARE
     ckan: bool = True
     ckan_sites: tuple[str, ...] = ()
