@@ -20,7 +20,7 @@ from ..public_hosts import Addresses, AddressRefused
 _ANSWER_BYTES: Final = 4 << 20
 """About 3,000 files of a Dataverse dataset, which says most about each file; parsing takes some 40 ms."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
-_HEADERS: Final = {"Accept": "application/json", "User-Agent": "pangeo-binder"}
+_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pangeo-binder"}
 _REQUESTS: Final = 6
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _LATER: Final = "Try again in a minute."
@@ -43,10 +43,7 @@ class Api:
         try:
             addresses = Addresses(self._server)
             addresses.check(url)
-            connector = aiohttp.TCPConnector(resolver=addresses)
-            async with aiohttp.ClientSession(
-                connector=connector, timeout=_TIMEOUT, headers=_HEADERS, trust_env=True
-            ) as session:
+            async with _session(addresses) as session:
                 return await self._read(session, url, given)
         except AnswerTooLarge:
             raise RepoTooLarge(f"{self.archive} says more about this record than this binder reads.") from None
@@ -99,3 +96,14 @@ class Api:
         if status == 429:
             return HostBusy(f"{self.archive} does not answer more questions of this binder now.", _LATER)
         return HostUnavailable(f"{self.archive} does not answer this binder.", _LATER)
+
+
+def _session(addresses: Addresses) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(resolver=addresses),
+        timeout=_TIMEOUT,
+        headers=_HEADERS,
+        auto_decompress=False,  # one small chunk may unpack to much more than the limit
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=True,
+    )

@@ -1,6 +1,6 @@
 """Zenodo: `/v2/zenodo/10.5281/zenodo.<id>`, also a record's address or id. Runs in the binder.
 
-The DOI of all versions leads to the newest one. Another archive with Zenodo's software works at its own address.
+The DOI of all versions leads to the newest one.
 """
 
 from __future__ import annotations

@@ -36,7 +36,12 @@ class TestZenodoProvider(ProviderContract):
             own=(
                 *("10.5281/zenodo.102", "10.5281%2Fzenodo.102", "102", "https://doi.org/10.5281/zenodo.102"),
                 *(f"{page}/record/102", f"{page}/records/102?preview=1", f"{page}/records/102/files/repo.zip"),
-                *(f"{page}/doi/10.5281/zenodo.102", "doi:10.5281/ZENODO.102", f"{page}/records/102/"),
+                *(
+                    f"{page.replace('//', '/')}/records/102",
+                    f"{page}/doi/10.5281/zenodo.102",
+                    "doi:10.5281/ZENODO.102",
+                    f"{page}/records/102/",
+                ),
             ),
             foreign=(),
             bad=(
