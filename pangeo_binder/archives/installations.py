@@ -1,4 +1,4 @@
-"""The public installations of Dataverse, by their hosts. Pure.
+"""The public installations of Dataverse, by their hosts.
 
 Source: https://iqss.github.io/dataverse-installations/data/data.json, which the Dataverse project maintains.
 """

@@ -1,4 +1,4 @@
-"""What a person pastes into the form becomes the link of the record: each kind's expressions against its own reading."""
+"""What a person pastes into the form becomes the link of the record: each kind's expressions and its own reading."""
 
 from __future__ import annotations
 
