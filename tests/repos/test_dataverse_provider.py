@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -94,6 +95,16 @@ async def test_the_public_installations_are_known_and_have_public_addresses(reco
     assert ref.url == "https://dataverse.harvard.edu/doi:10.7910/DVN/TJCLKP"
     with pytest.raises(BadLink):
         public.parse(f"{records.url}/dataset.xhtml?persistentId={DATASET}")
+
+
+async def test_an_installation_that_the_operator_did_not_name_has_to_be_public(
+    records: RecordServer, dataverse: DataverseProvider
+) -> None:
+    repo = await resolved(dataverse, "10.1234/FK2/ABC")
+    asked = len(records.server.asked)
+    with pytest.raises(RepoNotFound, match="not at a public address"):
+        await list_files(replace(repo, files_url=repo.files_url.partition("#")[0]))
+    assert len(records.server.asked) == asked
 
 
 @pytest.mark.parametrize("answer", [{}, {"data": None}, {"data": {"latestVersion": {"versionNumber": "x"}}}, []])
