@@ -31,14 +31,15 @@ class ZenodoProvider(RecordProvider):
         super().__init__(resolver)
         self._address = HostedAt(address).url("").rstrip("/")
         host = self._address.partition("://")[2].replace(".", r"\.").replace("/", r"\/")
-        page = rf"(?:https?:\/\/)?(?:www\.)?{host}\/(?:records?\/|doi\/10\.5281\/zenodo\.)"
+        page = rf"(?:https?:\/\/)?(?:www\.)?{host}\/(?:records?|doi)\/"
+        record = r"10\.5281\/zenodo\.[0-9]+|[0-9]+"
         self.form = ProviderForm(
             label="Zenodo DOI, or address of a record",
             placeholder="10.5281/zenodo.3242074",
             default_ref="",
             url_encode=False,
-            detect=rf"^(?:{page}|{DOI_START}10\.5281\/zenodo\.)(?<repo>[0-9]+)(?:[\/?#].*)?$",
-            pattern=rf"^(?:(?:{DOI_START}10\.5281\/zenodo\.|{page})[0-9]+(?:[\/?#].*)?|[0-9]+)$",
+            detect=rf"^(?:{page}|{DOI_START})(?<repo>{record})(?:[\/?#].*)?$",
+            pattern=rf"^(?:{page}|{DOI_START})(?:{record})(?:[\/?#].*)?$",
         )
 
     def read(self, text: str) -> RepoRef | None:

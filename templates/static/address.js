@@ -28,10 +28,11 @@ function opened(query) {
 }
 
 function ofLaunch([, kind, spec, query], kinds) {
-  const encode = kinds.find(({ id }) => id === kind)?.encode;
+  const { encode, ref } = kinds.find(({ id }) => id === kind) ?? {};
   if (encode === undefined) return null;
-  const parts = spec.split("/");
-  const repo = parts.splice(0, encode ? 1 : 2).map(decode).join("/");
+  const parts = spec.replace(/\/+$/, "").split("/");
+  // a kind without refs has nothing after the repository, and DOIs have more slashes than one
+  const repo = parts.splice(0, !ref ? parts.length : encode ? 1 : 2).map(decode).join("/");
   return { kind, ...named(repo, parts.join("/")), ...opened(query) };
 }
 

@@ -140,7 +140,16 @@ PASTED = [
     ("https://mybinder.org/v2/gh/org/repo/v1?urlpath=rstudio%3Fa%3D1", "gh/org/repo/v1?urlpath=rstudio%3Fa%3D1"),
     ("https://mybinder.org/v2/gl/group%2Fproject/main", "gl/group%2Fproject/main"),
     ("https://mybinder.org/v2/git/https%3A%2F%2Fexample.org%2Fr/v1", "git/https%3A%2F%2Fexample.org%2Fr/v1"),
-    ("https://mybinder.org/v2/zenodo/10.5281/zenodo.1/", ""),
+    ("https://mybinder.org/v2/zenodo/10.5281/zenodo.1/", "zenodo/10.5281/zenodo.1"),
+    ("https://mybinder.org/v2/dataverse/10.7910/DVN/TJCLKP", "dataverse/10.7910/DVN/TJCLKP"),
+    ("https://mybinder.org/v2/other/10.5281/zenodo.1/", ""),
+    ("https://doi.org/10.5281/zenodo.1", "zenodo/10.5281/zenodo.1"),
+    ("https://zenodo.org/records/1", "zenodo/1"),
+    ("https://doi.org/10.7910/DVN/TJCLKP", "doi/10.7910/DVN/TJCLKP"),
+    (
+        "https://demo.ckan.org/dataset/x?activity_id=1",
+        "ckan/https%3A%2F%2Fdemo.ckan.org%2Fdataset%2Fx%3Factivity_id%3D1",
+    ),
     ("javascript:alert(1)", ""),
     ("https://me:secret@github.com/org/repo", ""),
 ]
