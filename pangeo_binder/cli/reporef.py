@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 BadgeFormat = Literal["markdown", "rst", "html"]
 FORMATS: tuple[BadgeFormat, ...] = ("markdown", "rst", "html")
 _HINT = (
-    "Give gh/org/repo/ref, gist/user/id, gl/org/repo/ref, git/<quoted address>/ref, an address such as https://…, "
-    "or a folder."
+    "Give gh/org/repo/ref, gist/user/id, gl/org/repo/ref, git/<quoted address>/ref, zenodo/<doi>, an address such as "
+    "https://…, or a folder."
 )
 
 
@@ -45,6 +46,10 @@ def parse_repo(text: str, ref: str = "") -> RepoRef:
 
     Raises BadLink if `text` names no repository.
     """
+    if record := _record(text.strip()):
+        if ref:
+            raise BadLink("A record of an archive has no branch or tag.", "Leave the ref out.")
+        return record
     kind, repository, written_ref = _split(text.strip())
     return _provider(kind).parse(f"{repository}/{quote(ref or written_ref or 'HEAD', safe='/')}")
 
@@ -102,6 +107,23 @@ def _provider(kind: str) -> Provider:
     from ..repos.registry import make_providers, provider_for
 
     return provider_for(make_providers(allow_local=True), kind)
+
+
+def _record(text: str) -> RepoRef | None:
+    """Return the record of an archive that `text` names as `<kind>/<spec>` or by its address; None for others."""
+    from ..model import FetchKind
+    from ..repos.registry import make_providers
+
+    kind, _, spec = text.partition("/")
+    for each in make_providers():
+        if each.fetch is not FetchKind.ARCHIVE:
+            continue
+        if each.name == kind and spec:
+            return each.parse(spec)
+        # any site may have `/dataset/` in an address, so CKAN's have to be written with their kind
+        if each.name != "ckan" and ":" in text and re.search(each.form.pattern, text):
+            return each.parse(quote(text, safe=""))
+    return None
 
 
 def badge_text(base_url: str, target: str, form: BadgeFormat) -> str:

@@ -14,7 +14,7 @@ from ..archives.installations import INSTALLATIONS
 from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .hosted import HostedAt
-from .records import DOI_START, PUBLIC_RESOLVER, RecordProvider, path_below
+from .records import DOI_START, PUBLIC_RESOLVER, RecordProvider, doi_in, path_below
 
 ALL_PUBLIC = "*"
 PUBLIC_DATAVERSES = tuple(f"https://{host}" for host in INSTALLATIONS)
@@ -57,13 +57,13 @@ class DataverseProvider(RecordProvider):
         return Repo(RepoRef(self.name, f"{host}/{dataset}", ""), revision, self.fetch, url)
 
     def repository(self, ref: RepoRef) -> str:
-        return self._page(ref) or ref.url
+        return self._page(ref) or doi_in(ref.url, self._resolver)
 
     def browser_url(self, repo: Repo) -> str:
         return self._page(repo.ref)
 
     def spec(self, ref: RepoRef) -> str:
-        return quote(self.repository(ref), safe="")
+        return quote(self._page(ref), safe="") or super().spec(ref)
 
     def _page(self, ref: RepoRef) -> str:
         host = self._host(ref)
