@@ -37,9 +37,13 @@ from .launch.turns import BuildShares
 from .policy.load import default_policy, load_policy
 from .repos.base import Provider
 from .repos.custom import with_custom
+from .repos.figshare import PUBLIC_FIGSHARE, PUBLIC_FIGSHARE_API
 from .repos.github_api import GitHubApiSettings
+from .repos.hydroshare import PUBLIC_HYDROSHARE
+from .repos.records import PUBLIC_RESOLVER
 from .repos.registry import RepositoryHosts, make_providers
 from .repos.swh import PUBLIC_SWH
+from .repos.zenodo import PUBLIC_ZENODO
 from .web.checks import builder_probe, policy_probe, quota_probe, seats_probe, url_probes
 from .web.context import People, WebContext
 from .web.health import HealthChecks
@@ -88,6 +92,16 @@ class PangeoBinderHub(BinderHub):
     internal_hosts = List(Unicode(), help="Git servers in private networks that links may name.", config=True)
     internal_networks = List(Unicode(), help="Private networks whose git servers links may name.", config=True)
     software_heritage_address = Unicode(PUBLIC_SWH, help="Where `swh` links lead; empty for none.", config=True)
+    doi_resolver_address = Unicode(PUBLIC_RESOLVER, help="The resolver of DOIs; empty for no `doi` links.", config=True)
+    zenodo_address = Unicode(PUBLIC_ZENODO, help="Where `zenodo` links lead; empty for none.", config=True)
+    figshare_address = Unicode(PUBLIC_FIGSHARE, help="Where `figshare` links lead; empty for none.", config=True)
+    figshare_api_address = Unicode(PUBLIC_FIGSHARE_API, help="Figshare's API.", config=True)
+    dataverse_addresses = List(
+        Unicode(), ["*"], help="Installations of Dataverse; `*` stands for all public ones.", config=True
+    )
+    hydroshare_address = Unicode(PUBLIC_HYDROSHARE, help="Where `hydroshare` links lead; empty for none.", config=True)
+    ckan = Bool(True, help="Whether links may name datasets of any CKAN site.", config=True)
+    ckan_addresses = List(Unicode(), help="CKAN sites that may have private addresses.", config=True)
     build_seconds = Int(1800, help="How long one build may take, in seconds.", config=True)
     drain_seconds = Float(60.0, help="How long a stopping binder lets servers start that users wait for.", config=True)
     build_shares = Instance(
@@ -191,6 +205,14 @@ class PangeoBinderHub(BinderHub):
             allow_secret_gists=self.secret_gists,
             addresses=make_rules(self.internal_hosts, self.internal_networks),
             software_heritage=self.software_heritage_address,
+            doi_resolver=self.doi_resolver_address,
+            zenodo=self.zenodo_address,
+            figshare=self.figshare_address,
+            figshare_api=self.figshare_api_address,
+            dataverses=tuple(self.dataverse_addresses),
+            hydroshare=self.hydroshare_address,
+            ckan=self.ckan,
+            ckan_sites=tuple(self.ckan_addresses),
         )
 
     @property

@@ -1,4 +1,4 @@
-"""The public hosts that links name by a short prefix (`gh`, `gl`), and their aliases. Pure.
+"""The public hosts that links name by a short prefix (`gh`, `gl`, `zenodo`), and their aliases. Pure.
 
 Links, the command line and the policy share this table, so a rule and a link always mean the same repository.
 """
@@ -31,5 +31,17 @@ HOSTS = {
 }
 """Hosts by their prefix in links."""
 
-CANONICAL = {alias: host.name for host in HOSTS.values() for alias in host.aliases}
+ARCHIVES = {
+    "figshare": "https://figshare.com/articles/_",
+    "hydroshare": "https://www.hydroshare.org/resource",
+    "swh": "https://archive.softwareheritage.org",
+    "zenodo": "https://zenodo.org/records",
+}
+"""The addresses of public archives below which their records are, by the prefix in links and rules."""
+
+CANONICAL = {alias: host.name for host in HOSTS.values() for alias in host.aliases} | {
+    "hydroshare.org": "www.hydroshare.org",
+    "www.figshare.com": "figshare.com",
+    "www.zenodo.org": "zenodo.org",
+}
 """The canonical name of each alias, which the policy uses."""

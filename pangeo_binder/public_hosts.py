@@ -22,15 +22,17 @@ class AddressRefused(OSError):
 
 
 class Addresses(CheckedResolver):
-    """Resolver of host names that refuses addresses that `rules` do not allow.
+    """Resolver of host names that refuses addresses that may not be contacted.
 
-    On a user's own machine it also refuses private addresses, except the one of `server`, a URL.
+    Without `rules` these are all private ones, except the one of `server`, a URL that the operator set, if it is given.
+    With `rules`, a link named `server`: on a user's own machine it may be private too, else `rules` decide.
     """
 
-    def __init__(self, server: str, rules: AddressRules) -> None:
-        own = place(urlsplit(server))
-        super().__init__(PUBLIC if rules.everywhere else rules, own=own if rules.everywhere else None)
-        self._own = own if rules.everywhere or rules.trusts(own[0]) else None
+    def __init__(self, server: str, rules: AddressRules | None = None) -> None:
+        own = place(urlsplit(server)) if server else None
+        trusts_own = rules is None or rules.everywhere
+        super().__init__(PUBLIC if rules is None or rules.everywhere else rules, own=own if trusts_own else None)
+        self._own = own if own and (trusts_own or self.rules.trusts(own[0])) else None
 
     def check(self, url: str) -> None:
         """Refuse a URL of another scheme, and a private address written as numbers, which is not resolved.

@@ -13,23 +13,18 @@ import re
 from typing import Any, Final
 from urllib.parse import urljoin
 
-import aiohttp
-
-from ..answers import AnswerInvalid, read_object
-from ..errors import BadLink, HostBusy, HostUnavailable, RefNotFound, RepoNotFound, UserError
+from ..errors import BadLink, HostUnavailable, RefNotFound
 from ..model import Repo
+from .api import Api
 from .base import ArchiveFile, ArchiveFiles
 
 SWHID: Final = re.compile(r"swh:1:(?P<kind>dir|rev|rel|snp):(?P<id>[0-9a-f]{40})")
 """The core of an identifier whose files can be launched."""
 
-_ANSWER_BYTES: Final = 1 << 20
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 _STEPS: Final = 6
 """How many objects may lead to a directory: a snapshot, its HEAD, a branch, a release of a release, a revision."""
 _POLL_SECONDS: Final = 5
 _COOK_SECONDS: Final = 600
-_HEADERS: Final = {"Accept": "application/json", "User-Agent": "pangeo-binder"}
 _NAMES: Final = {"directory": "dir", "revision": "rev", "release": "rel", "snapshot": "snp"}
 _HOST: Final = "Software Heritage"
 _LATER: Final = "Try again in some minutes."
@@ -40,16 +35,15 @@ async def find_directory(api: str, swhid: str) -> str:
 
     Raises RepoNotFound, RefNotFound, BadLink, HostBusy or HostUnavailable.
     """
-    async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=_HEADERS) as session:
-        client = _Client(session, api)
-        if (found := SWHID.fullmatch(swhid)) is None:
-            raise BadLink("The link does not name files of Software Heritage.", "Use swh:1:dir:… or swh:1:rev:….")
-        kind, id_ = found["kind"], found["id"]
-        for _ in range(_STEPS):
-            if kind == "dir":
-                await client.check_known(f"swh:1:dir:{id_}")
-                return f"swh:1:dir:{id_}"
-            kind, id_ = await client.step(kind, id_)
+    client = _Client(api)
+    if (found := SWHID.fullmatch(swhid)) is None:
+        raise BadLink("The link does not name files of Software Heritage.", "Use swh:1:dir:… or swh:1:rev:….")
+    kind, id_ = found["kind"], found["id"]
+    for _ in range(_STEPS):
+        if kind == "dir":
+            await client.check_known(f"swh:1:dir:{id_}")
+            return f"swh:1:dir:{id_}"
+        kind, id_ = await client.step(kind, id_)
     raise HostUnavailable(f"{_HOST} did not answer as documented.", "Name a directory (swh:1:dir:…).")
 
 
@@ -63,16 +57,15 @@ async def list_files(repo: Repo, poll_seconds: float = _POLL_SECONDS) -> Archive
 
     Raises RepoNotFound, HostBusy or HostUnavailable.
     """
-    async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=_HEADERS) as session:
-        client = _Client(session, repo.files_url)
-        try:
-            async with asyncio.timeout(_COOK_SECONDS):
-                answer = await client.ask("POST", "")
-                while answer.get("status") in ("new", "pending"):
-                    await asyncio.sleep(poll_seconds)
-                    answer = await client.ask("GET", "")
-        except TimeoutError:
-            raise HostUnavailable(f"{_HOST} took too long to prepare the files.", _LATER) from None
+    client = _Client(repo.files_url)
+    try:
+        async with asyncio.timeout(_COOK_SECONDS):
+            answer = await client.ask("POST", "")
+            while answer.get("status") in ("new", "pending"):
+                await asyncio.sleep(poll_seconds)
+                answer = await client.ask("GET", "")
+    except TimeoutError:
+        raise HostUnavailable(f"{_HOST} took too long to prepare the files.", _LATER) from None
     if answer.get("status") != "done":
         raise HostUnavailable(f"{_HOST} could not prepare the files.", _LATER)
     url = urljoin(repo.files_url, str(answer.get("fetch_url") or "raw/"))
@@ -83,27 +76,23 @@ async def list_files(repo: Repo, poll_seconds: float = _POLL_SECONDS) -> Archive
 class _Client:
     """A client of the API at one address."""
 
-    def __init__(self, session: aiohttp.ClientSession, address: str) -> None:
-        self._session = session
+    def __init__(self, address: str) -> None:
         self._address = address
+        self._api = Api(_HOST, address)
 
     async def ask(self, method: str, path: str, **given: Any) -> dict[str, Any]:
-        """Return an answer. Raises RepoNotFound, HostBusy or HostUnavailable."""
-        url = f"{self._address}{path}"
-        try:
-            async with self._session.request(method, url, allow_redirects=False, **given) as response:
-                if response.status != 200:
-                    raise _failure(response.status)
-                return await read_object(response, _ANSWER_BYTES)
-        except (aiohttp.ClientError, AnswerInvalid, TimeoutError, ValueError):
-            raise _failure(0) from None
+        """Return an answer. Raises RepoNotFound, RepoTooLarge, HostBusy or HostUnavailable."""
+        answer = await self._api.read(f"{self._address}{path}", method=method, **given)
+        if not isinstance(answer, dict):
+            raise self._api.undocumented()
+        return answer
 
     async def check_known(self, swhid: str) -> None:
         """Check that the archive has an object. Raises RepoNotFound."""
         answer = await self.ask("POST", "known/", json=[swhid])
         known = answer.get(swhid)
         if not isinstance(known, dict) or known.get("known") is not True:
-            raise _failure(404)
+            raise self._api.not_found()
 
     async def step(self, kind: str, id_: str) -> tuple[str, str]:
         """Return the kind and id of the object that another one names."""
@@ -132,7 +121,7 @@ def _id(answer: dict[str, Any], key: str) -> str:
     """Return an object's id in an answer. Raises HostUnavailable."""
     value = answer.get(key)
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{40}", value):
-        raise _failure(0)
+        raise Api(_HOST, "").undocumented()
     return value
 
 
@@ -142,11 +131,3 @@ def _target(answer: dict[str, Any]) -> tuple[str, str]:
     if kind is None:
         raise RefNotFound("The link names one file of Software Heritage.", "Name a directory or a revision.")
     return kind, _id(answer, "target")
-
-
-def _failure(status: int) -> UserError:
-    if status in (400, 404):
-        return RepoNotFound(f"{_HOST} does not have what the link names.", "Check the identifier.")
-    if status == 429:
-        return HostBusy(f"{_HOST} does not answer more questions of this binder now.", "Try again in an hour.")
-    return HostUnavailable(f"{_HOST} does not answer this binder.", "Try again in a minute.")

@@ -18,8 +18,7 @@ from typing import Any, BinaryIO, Final
 
 import aiohttp
 
-from ..addresses import AddressRules
-from ..archives.base import ArchiveFile, ArchiveFiles, list_files
+from ..archives.base import ArchiveFile, ArchiveFiles, list_files, trusted_server
 from ..command import Command, CommandTimedOut, OutputTooLarge, capture, inherited
 from ..errors import BuildFailed, HostBusy, HostUnavailable, PangeoBinderError, RepoNotFound, UserError, refusal_from
 from ..model import Repo
@@ -45,13 +44,13 @@ _BUSY: Final = 429
 class ArchiveCheckout:
     """The files of one record, in one new folder."""
 
-    def __init__(self, repo: Repo, into: Path, rules: AddressRules, deadline: float, limits: ArchiveLimits) -> None:
+    def __init__(self, repo: Repo, into: Path, deadline: float, limits: ArchiveLimits) -> None:
         self._repo = repo
         self._into = into
         self._limits = limits
         self._deadline = deadline
         self._ends = min(deadline, time.monotonic() + limits.seconds)
-        self._addresses = Addresses(repo.files_url, rules)
+        self._addresses = Addresses(trusted_server(repo))
 
     async def run(self) -> AsyncGenerator[str, None]:
         """Fetch the files and yield the log. Raises a UserError, CommandTimedOut or OSError; nothing is left then."""

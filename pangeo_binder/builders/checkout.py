@@ -61,7 +61,7 @@ def check_out(
         case FetchKind.GIT:
             return _GitCheckout(repo, into, access, deadline).run(limits)
         case FetchKind.ARCHIVE:
-            return ArchiveCheckout(repo, into, access.rules, deadline, limits.archive).run()
+            return ArchiveCheckout(repo, into, deadline, limits.archive).run()
         case _:
             assert_never(repo.fetch)
 

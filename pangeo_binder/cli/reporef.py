@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 BadgeFormat = Literal["markdown", "rst", "html"]
 FORMATS: tuple[BadgeFormat, ...] = ("markdown", "rst", "html")
 _HINT = (
-    "Give gh/org/repo/ref, gist/user/id, gl/org/repo/ref, git/<quoted address>/ref, an address such as https://…, "
-    "or a folder."
+    "Give gh/org/repo/ref, gist/user/id, gl/org/repo/ref, git/<quoted address>/ref, zenodo/<doi>, an address such as "
+    "https://…, or a folder."
 )
 
 
@@ -77,6 +77,8 @@ def read_repo(text: str, ref: str = "") -> Named:
     if found is None and kind not in providers and must_be_known(text):
         raise BadLink("The address does not name a repository of a known kind.", _HINT)
     if found is None and kind in providers and not forms[kind].default_ref:
+        if ref:
+            raise BadLink("A record of an archive has no branch or tag.", "Leave the ref out.")
         return Named(providers[kind].parse(text.partition("/")[2]))
     if found is None:
         return Named(_typed(text, ref))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import quote, unquote
 
-from ..hosts import CANONICAL, HOSTS
+from ..hosts import ARCHIVES, CANONICAL, HOSTS
 from ..model import RepoRef
 
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ssh": "22", "git": "9418"}
@@ -131,6 +131,10 @@ def pattern_of(text: str) -> Pattern:
         url = f"{HOSTS[kind].url}/{rest}"
         if "/" not in rest and not rest.endswith("*"):
             raise ValueError(f"`{text}` names no repository; write `{kind}/{rest or 'org'}/*`.")
+    elif kind in ARCHIVES:
+        url = f"{ARCHIVES[kind]}/{rest}"
+        if not rest or "/" in rest:
+            raise ValueError(f"`{text}` names no record; write `{kind}/<id>` or `{kind}/*`.")
     elif kind == "git" and ("://" in rest or ":" in rest.partition("/")[0] or rest.startswith("/")):
         url = rest
     else:

@@ -9,13 +9,20 @@ from ..addresses import EVERYWHERE, PUBLIC, AddressRules
 from ..errors import BadLink
 from ..hosts import HOSTS
 from .base import Provider
+from .ckan import CkanProvider
+from .dataverse import ALL_PUBLIC, DataverseProvider
+from .doi import DoiProvider
+from .figshare import PUBLIC_FIGSHARE, PUBLIC_FIGSHARE_API, FigshareProvider
 from .gist import GistProvider
 from .git import GitProvider
 from .github import GitHubProvider
 from .github_api import PUBLIC_API, GitHubApiSettings
 from .gitlab import GitLabProvider
 from .hosts import RepositoryPeers
+from .hydroshare import PUBLIC_HYDROSHARE, HydroshareProvider
+from .records import PUBLIC_RESOLVER, RecordProvider
 from .swh import PUBLIC_SWH, SwhProvider
+from .zenodo import PUBLIC_ZENODO, ZenodoProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,16 @@ class RepositoryHosts:
     github_api: GitHubApiSettings = PUBLIC_API
     allow_secret_gists: bool = False
     software_heritage: str = PUBLIC_SWH
+    doi_resolver: str = PUBLIC_RESOLVER
+    """The resolver of DOIs; empty for no `doi` links."""
+    zenodo: str = PUBLIC_ZENODO
+    figshare: str = PUBLIC_FIGSHARE
+    figshare_api: str = PUBLIC_FIGSHARE_API
+    dataverses: tuple[str, ...] = (ALL_PUBLIC,)
+    hydroshare: str = PUBLIC_HYDROSHARE
+    ckan: bool = True
+    ckan_sites: tuple[str, ...] = ()
+    """Sites of CKAN that may have private addresses."""
     addresses: AddressRules = PUBLIC
     """Which other hosts git may contact."""
 
@@ -51,9 +68,32 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
         hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, addresses, peers=peers))
     if hosts.gitlab:
         hosted.append(GitLabProvider(hosts.gitlab, addresses, peers=peers))
-    archives = (SwhProvider(hosts.software_heritage),) if hosts.software_heritage else ()
+    archives = _archives(hosts)
     any_address = GitProvider(allow_local, hosts.own_addresses, peers=peers)
     return (any_address, *hosted, *archives) if allow_local else (*hosted, any_address, *archives)
+
+
+def _archives(hosts: RepositoryHosts) -> list[Provider]:
+    """Return the providers of archives; `doi` stands before the kinds whose forms accept any DOI."""
+    resolver = hosts.doi_resolver or PUBLIC_RESOLVER
+    records: list[RecordProvider] = []
+    if hosts.zenodo:
+        records.append(ZenodoProvider(hosts.zenodo, resolver))
+    if hosts.figshare:
+        records.append(FigshareProvider(hosts.figshare, hosts.figshare_api, resolver))
+    if hosts.dataverses:
+        records.append(DataverseProvider(hosts.dataverses, resolver))
+    if hosts.hydroshare:
+        records.append(HydroshareProvider(hosts.hydroshare, resolver))
+    found: list[Provider] = [*records]
+    if hosts.doi_resolver and records:
+        before = [each for each in records if each.name in ("zenodo", "figshare")]
+        found.insert(len(before), DoiProvider(records, resolver))
+    if hosts.ckan:
+        found.append(CkanProvider(hosts.ckan_sites))
+    if hosts.software_heritage:
+        found.append(SwhProvider(hosts.software_heritage))
+    return found
 
 
 def provider_for(providers: Iterable[Provider], name: str) -> Provider:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pangeo_binder.addresses import make_rules
 from pangeo_binder.archives.base import ArchiveFile, ArchiveFiles
 from pangeo_binder.builders.archive import ArchiveCheckout
 from pangeo_binder.builders.base import identity
@@ -23,7 +22,6 @@ from tests.repos.fileserver import FileServer, file_server
 __all__ = ["file_server"]
 
 DATA = b"sea level\n" * 100
-OWN = make_rules(["127.0.0.1"])
 
 
 class Listed(ArchiveCheckout):
@@ -55,7 +53,7 @@ class Case:
         return ArchiveFile(path, f"{self.server.url}/{len(self.server.files) - 1}", size, checksum)
 
     def checkout(self, *files: ArchiveFile, unpack: bool = False) -> Listed:
-        checkout = Listed(self.repo(), self.into, OWN, self.deadline, self.limits)
+        checkout = Listed(self.repo(), self.into, self.deadline, self.limits)
         checkout.listed = ArchiveFiles(files, unpack)
         return checkout
 
@@ -261,7 +259,7 @@ async def test_a_hostile_archive_is_refused_and_nothing_is_left(case: Case, tmp_
 async def test_a_fetch_that_is_cancelled_leaves_nothing(case: Case, unresponsive_server: str) -> None:
     slow = ArchiveFile("a", f"{unresponsive_server}/a", None, "")
     checkout = Listed(
-        Repo(case.repo().ref, "1", FetchKind.ARCHIVE, unresponsive_server), case.into, OWN, case.deadline, case.limits
+        Repo(case.repo().ref, "1", FetchKind.ARCHIVE, unresponsive_server), case.into, case.deadline, case.limits
     )
     checkout.listed = ArchiveFiles((slow,), False)
 

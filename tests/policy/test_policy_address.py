@@ -157,3 +157,36 @@ def test_no_encoding_and_no_case_dodges_a_rule(name: str, data: st.DataObject) -
     )
     assert pattern_of(f"gh/{name}/*").matches(address_of(f"https://github.com/{spelled}/x"))
     assert not pattern_of(f"gh/{name}1/*").matches(address_of(f"https://github.com/{spelled}/x"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "url", "other"),
+    [
+        ("zenodo/102", "https://zenodo.org/records/102", "https://zenodo.org/records/1021"),
+        ("zenodo/*", "https://zenodo.org/records/102", "https://zenodo.org.example.org/records/102"),
+        ("figshare/7", "https://figshare.com/articles/_/7", "https://figshare.com/articles/_/8"),
+        ("hydroshare/*", f"https://www.hydroshare.org/resource/{'a' * 32}", "https://example.org/resource/a"),
+        ("git/https://hydroshare.org/*", f"https://www.hydroshare.org/resource/{'a' * 32}", "https://example.org/x"),
+        (
+            f"swh/swh:1:dir:{'a' * 40}",
+            f"https://archive.softwareheritage.org/swh:1:dir:{'a' * 40}",
+            "https://x.org/swh",
+        ),
+        (
+            "git/https://dataverse.harvard.edu/doi:10.7910/*",
+            "https://dataverse.harvard.edu/doi:10.7910/DVN/ABC",
+            "https://dataverse.harvard.edu/doi:10.5072/DVN/ABC",
+        ),
+    ],
+)
+def test_records_of_archives_are_named_by_kind_or_address(rule: str, url: str, other: str) -> None:
+    assert pattern_of(rule).lets_in(address_of(url))
+    assert not pattern_of(rule).matches(address_of(other))
+
+
+@pytest.mark.parametrize(
+    "rule", ["zenodo", "zenodo/", "zenodo/10.5281/zenodo.102", "doi/10.5281/x", "dataverse/*", "ckan/*"]
+)
+def test_a_rule_that_could_match_no_record_is_refused(rule: str) -> None:
+    with pytest.raises(ValueError, match="names no"):
+        pattern_of(rule)

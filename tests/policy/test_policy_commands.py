@@ -129,6 +129,24 @@ def test_a_repository_is_read_as_people_type_it(text: str, url: str, ref: str) -
     assert parse_repo(text, "other").ref == "other"
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("https://zenodo.org/records/5", "zenodo/https://zenodo.org/records/5"),
+        ("https://doi.org/10.5281/zenodo.5", "zenodo/https://zenodo.org/records/5"),
+        ("doi:10.7910/DVN/TJCLKP", "doi/https://doi.org/10.7910/DVN/TJCLKP"),
+        ("https://uni.figshare.com/articles/dataset/a/7/2", "figshare/https://figshare.com/articles/_/7"),
+        ("ckan/https://demo.ckan.org/dataset/x", "ckan/https://demo.ckan.org/dataset/x"),
+        ("https://demo.ckan.org/dataset/x", "git/https://demo.ckan.org/dataset/x"),
+    ],
+)
+def test_a_record_is_read_as_people_type_it(text: str, key: str) -> None:
+    assert parse_repo(text).key == key
+    if not key.startswith("git/"):
+        with pytest.raises(BadLink, match="no branch or tag"):
+            parse_repo(text, "main")
+
+
 @pytest.mark.parametrize("text", ["", "gh/org", "nowhere", "gh//", "git/", "ext::sh -c x", "https://u:p@h/x", "-x:y"])
 def test_what_names_no_repository_is_refused(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -144,6 +162,11 @@ def test_what_names_no_repository_is_refused(text: str, tmp_path: Path, monkeypa
         "gl/org%2Fsub%2Frepo/v1",
         "git@example.org:a/b.git",
         "https://example.org/~a/b+c.git",
+        "zenodo/10.5281/zenodo.5",
+        "figshare/10.6084/m9.figshare.7.v1",
+        "dataverse/10.7910/DVN/TJCLKP",
+        "ckan/https%3A%2F%2Fdemo.ckan.org%2Fdataset%2Fx%3Factivity_id%3D1",
+        f"swh/swh:1:dir:{'a' * 40}",
     ],
 )
 def test_the_binder_reads_from_a_link_what_was_put_in(text: str) -> None:

@@ -150,13 +150,16 @@ def test_an_invalid_address_of_a_host_is_refused_at_start(address: str) -> None:
         make_providers(RepositoryHosts(github=address))
 
 
-NONE = RepositoryHosts(github="", gist="", gitlab="", software_heritage="")
+ARCHIVES = ["zenodo", "figshare", "doi", "dataverse", "hydroshare", "ckan", "swh"]
+NONE = RepositoryHosts(
+    *("", "", ""), software_heritage="", zenodo="", figshare="", dataverses=(), hydroshare="", ckan=False
+)
 
 
 def test_a_host_without_an_address_has_no_links() -> None:
-    assert [each.name for each in make_providers()] == ["gh", "gist", "gl", "git", "swh"]
+    assert [each.name for each in make_providers()] == ["gh", "gist", "gl", "git", *ARCHIVES]
     assert [each.name for each in make_providers(NONE)] == ["git"]
-    assert [each.name for each in make_providers(allow_local=True)] == ["git", "gh", "gist", "gl", "swh"]
+    assert [each.name for each in make_providers(allow_local=True)] == ["git", "gh", "gist", "gl", *ARCHIVES]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,24 @@ async def test_the_form_follows_the_kind_of_repository(web: WebApp, watch: Calla
 PASTED = [
     ("https://github.com/org/repo/blob/main/a%20b/c.ipynb?raw=1#L3", "gh/org/repo/main?labpath=a%20b%2Fc.ipynb"),
     ("git@gitlab.com:group/sub/project.git", "gl/group%2Fsub%2Fproject/HEAD"),
+    ("https://gitlab.com/group/sub/project/-/tree/dev/x", "gl/group%2Fsub%2Fproject/dev?labpath=x"),
+    ("https://gitlab.com/group/project/-/merge_requests/3", "gl/group%2Fproject/refs/merge-requests/3/head"),
+    ("https://example.org/org/repo.git", "git/https%3A%2F%2Fexample.org%2Forg%2Frepo.git/HEAD"),
+    ("https://example.org/org/repo/tree/dev", "git/https%3A%2F%2Fexample.org%2Forg%2Frepo/dev"),
+    ("https://mybinder.org/v2/gh/org/repo/a/b?labpath=c.ipynb", "gh/org/repo/a/b?labpath=c.ipynb"),
+    ("https://mybinder.org/v2/gh/org/repo/v1?urlpath=rstudio%3Fa%3D1", "gh/org/repo/v1?urlpath=rstudio%3Fa%3D1"),
+    ("https://mybinder.org/v2/gl/group%2Fproject/main", "gl/group%2Fproject/main"),
+    ("https://mybinder.org/v2/git/https%3A%2F%2Fexample.org%2Fr/v1", "git/https%3A%2F%2Fexample.org%2Fr/v1"),
+    ("https://mybinder.org/v2/zenodo/10.5281/zenodo.1/", "zenodo/10.5281/zenodo.1"),
+    ("https://mybinder.org/v2/dataverse/10.7910/DVN/TJCLKP", "dataverse/10.7910/DVN/TJCLKP"),
+    ("https://mybinder.org/v2/other/10.5281/zenodo.1/", ""),
+    ("https://doi.org/10.5281/zenodo.1", "zenodo/10.5281/zenodo.1"),
+    ("https://zenodo.org/records/1", "zenodo/1"),
+    ("https://doi.org/10.7910/DVN/TJCLKP", "doi/10.7910/DVN/TJCLKP"),
+    (
+        "https://demo.ckan.org/dataset/x?activity_id=1",
+        "ckan/https%3A%2F%2Fdemo.ckan.org%2Fdataset%2Fx%3Factivity_id%3D1",
+    ),
     ("javascript:alert(1)", ""),
 ]
 """Addresses that people paste, and the launch link that the form makes of each; `links.py` has all of them."""

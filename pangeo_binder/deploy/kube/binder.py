@@ -68,6 +68,10 @@ def configure_repositories(binder: Any, values: KubeValues) -> None:
     binder.internal_hosts = list(repositories.internal_hosts)
     binder.internal_networks = list(values.site.git_networks)
     binder.software_heritage_address = repositories.software_heritage
+    binder.doi_resolver_address, binder.zenodo_address = repositories.doi_resolver, repositories.zenodo
+    binder.figshare_address, binder.figshare_api_address = repositories.figshare, repositories.figshare_api
+    binder.dataverse_addresses, binder.hydroshare_address = list(repositories.dataverse), repositories.hydroshare
+    binder.ckan, binder.ckan_addresses = repositories.ckan, list(repositories.ckan_private)
     binder.github_token_file = str(GITHUB_TOKEN) if repositories.github_token_secret else ""
 
 

@@ -105,6 +105,14 @@ class RepositoryValues(_Part):
     gitlab: str = HOSTS["gl"].url
     internal_hosts: tuple[str, ...] = ()
     software_heritage: str = "https://archive.softwareheritage.org"
+    doi_resolver: str = "https://doi.org"
+    zenodo: str = "https://zenodo.org"
+    figshare: str = "https://figshare.com"
+    figshare_api: str = "https://api.figshare.com/v2"
+    dataverse: tuple[str, ...] = ("*",)
+    hydroshare: str = "https://www.hydroshare.org"
+    ckan: bool = True
+    ckan_private: tuple[str, ...] = ()
 
 
 class BinderValues(_Part):
