@@ -47,7 +47,10 @@ GITHUB_RATE_LIMIT = Gauge(
 REPOSITORIES: Final = 500
 """How many repositories have series of their own: anybody can make more, and each would stay in every scrape."""
 _REPOSITORY_CHARACTERS: Final = 200
-PROVIDERS: Final = {"gh": "GitHub", "gl": "GitLab", "gist": "Gist", "git": "Git"}
+PROVIDERS: Final = {
+    **{"gh": "GitHub", "gl": "GitLab", "gist": "Gist", "git": "Git"},
+    **{"zenodo": "Zenodo", "figshare": "Figshare", "dataverse": "Dataverse", "hydroshare": "Hydroshare", "ckan": "CKAN"},
+}
 """BinderHub's names of providers."""
 
 
