@@ -49,13 +49,8 @@ REPOSITORIES: Final = 500
 _REPOSITORY_CHARACTERS: Final = 200
 PROVIDERS: Final = {
     **{"gh": "GitHub", "gl": "GitLab", "gist": "Gist", "git": "Git"},
-    **{
-        "zenodo": "Zenodo",
-        "figshare": "Figshare",
-        "dataverse": "Dataverse",
-        "hydroshare": "Hydroshare",
-        "ckan": "CKAN",
-    },
+    **{"zenodo": "Zenodo", "figshare": "Figshare", "dataverse": "Dataverse", "hydroshare": "Hydroshare"},
+    "ckan": "CKAN",
 }
 """BinderHub's names of providers."""
 

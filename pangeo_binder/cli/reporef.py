@@ -78,15 +78,21 @@ def read_repo(text: str, ref: str = "") -> Named:
         raise BadLink("The address does not name a repository of a known kind.", _HINT)
     if found is None and kind in providers and not forms[kind].default_ref:
         if ref:
-            raise BadLink("A record of an archive has no branch or tag.", "Leave the ref out.")
+            raise _no_refs()
         return Named(providers[kind].parse(text.partition("/")[2]))
     if found is None:
         return Named(_typed(text, ref))
     form = forms[found.kind]
+    if ref and not form.default_ref:
+        raise _no_refs()
     repository = quote(repository_in(found.repo, form), safe="" if form.url_encode else "/")
     spec = f"{repository}/{quote(ref or found.ref or form.default_ref, safe='/')}" if form.default_ref else repository
     urlpath, labpath, filepath = paths_in(found.query)
     return Named(providers[found.kind].parse(spec), urlpath, labpath or filepath or found.path)
+
+
+def _no_refs() -> BadLink:
+    return BadLink("A record of an archive has no branch or tag.", "Leave the ref out.")
 
 
 def _typed(text: str, ref: str) -> RepoRef:

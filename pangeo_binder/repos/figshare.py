@@ -43,7 +43,7 @@ class FigshareProvider(RecordProvider):
             placeholder="10.6084/m9.figshare.9782777.v1",
             default_ref="",
             url_encode=False,
-            detect=rf"^{DOI_START}(?<repo>10\.[0-9]{{4,9}}\/m9\.figshare\.[0-9]+(?:\.v[0-9]+)?)$",
+            detect=rf"^(?:{DOI_START}(?<repo>10\.[0-9]{{4,9}}\/m9\.figshare\.[0-9]+(?:\.v[0-9]+)?)|{page})$",
             pattern=rf"^(?:{DOI_START}10\.[0-9]{{4,9}}\/m9\.figshare\.\S+|{page})$",
         )
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from pangeo_binder.app import PangeoBinderHub
-from pangeo_binder.deploy.kube.binder import _configure_repositories
+from pangeo_binder.deploy.kube.binder import configure_repositories
 from pangeo_binder.deploy.kube.values import RepositoryValues
 from pangeo_binder.repos.registry import RepositoryHosts
 
 
 def test_the_charts_values_are_the_binders_defaults() -> None:
     binder = SimpleNamespace()
-    _configure_repositories(binder, RepositoryValues())
+    values = SimpleNamespace(
+        binder=SimpleNamespace(repositories=RepositoryValues()), site=SimpleNamespace(git_networks=())
+    )
+    configure_repositories(binder, values)  # type: ignore[arg-type]
     traits = PangeoBinderHub.class_traits()
     assert {name: traits[name].default() for name in vars(binder)} == vars(binder)
     assert PangeoBinderHub()._repository_hosts() == RepositoryHosts()

@@ -137,14 +137,13 @@ def test_a_repository_is_read_as_people_type_it(text: str, url: str, ref: str) -
         ("doi:10.7910/DVN/TJCLKP", "doi/https://doi.org/10.7910/DVN/TJCLKP"),
         ("https://uni.figshare.com/articles/dataset/a/7/2", "figshare/https://figshare.com/articles/_/7"),
         ("ckan/https://demo.ckan.org/dataset/x", "ckan/https://demo.ckan.org/dataset/x"),
-        ("https://demo.ckan.org/dataset/x", "git/https://demo.ckan.org/dataset/x"),
+        ("https://demo.ckan.org/dataset/x", "ckan/https://demo.ckan.org/dataset/x"),
     ],
 )
 def test_a_record_is_read_as_people_type_it(text: str, key: str) -> None:
     assert parse_repo(text).key == key
-    if not key.startswith("git/"):
-        with pytest.raises(BadLink, match="no branch or tag"):
-            parse_repo(text, "main")
+    with pytest.raises(BadLink, match="no branch or tag"):
+        parse_repo(text, "main")
 
 
 @pytest.mark.parametrize("text", ["", "gh/org", "nowhere", "gh//", "git/", "ext::sh -c x", "https://u:p@h/x", "-x:y"])

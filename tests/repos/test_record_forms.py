@@ -31,4 +31,4 @@ def test_an_address_is_read_as_its_kind(typed: str, kind: str, url: str) -> None
     first = next(each for each in make_providers() if each.form.detect and re.search(each.form.pattern, typed))
     assert first.name == kind
     found = re.search(first.form.detect.replace("?<repo>", "?P<repo>"), typed)
-    assert first.parse(found["repo"] if found else typed).url == url
+    assert first.parse((found and found["repo"]) or typed).url == url

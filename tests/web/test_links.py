@@ -21,7 +21,6 @@ from pangeo_binder.cli.reporef import read_repo
 from pangeo_binder.cli.terminal import make_console
 from pangeo_binder.errors import HostUnavailable, UserError
 from pangeo_binder.git import Git, GitAccess
-from pangeo_binder.repos.base import ProviderForm
 from pangeo_binder.repos.pasted import read_address, repository_in
 from pangeo_binder.repos.registry import make_providers
 from tests.web.links import BAD, BAD_FILES, BAD_PATHS, GOOD, INTERNAL, OLD, PASTED, Means
@@ -166,25 +165,14 @@ async def test_git_contacts_no_private_network() -> None:
             await Git(address, GitAccess()).reach()
 
 
-ARCHIVES = {
-    "zenodo": ProviderForm(
-        "Zenodo",
-        "10.5281/zenodo.3242074",
-        default_ref="",
-        detect=r"^(?:(?:doi:|https?://doi\.org/)?(?<repo>10\.5281/zenodo\.\d+)|https?://zenodo\.org/records?/\d+.*)$",
-    ),
-    "doi": ProviderForm(
-        "DOI", "10.1/x", default_ref="", detect=r"^(?:doi:|https?://(?:dx\.)?doi\.org/)?(?<repo>10\..+)$"
-    ),
-}
 ARCHIVED = {
     "10.5281/zenodo.3242074": ("zenodo", "10.5281/zenodo.3242074"),
     "doi:10.5281/zenodo.3242074": ("zenodo", "10.5281/zenodo.3242074"),
     "https://doi.org/10.5281/zenodo.3242074": ("zenodo", "10.5281/zenodo.3242074"),
-    "https://zenodo.org/records/3242074": ("zenodo", "https://zenodo.org/records/3242074"),
-    "https://zenodo.org/record/3242074#x": ("zenodo", "https://zenodo.org/record/3242074#x"),
+    "https://zenodo.org/records/3242074": ("zenodo", "3242074"),
+    "https://zenodo.org/record/3242074#x": ("zenodo", "3242074"),
     "https://dx.doi.org/10.7910/DVN/TJCLKP": ("doi", "10.7910/DVN/TJCLKP"),
-    "10.6084/m9.figshare.9782777.v3": ("doi", "10.6084/m9.figshare.9782777.v3"),
+    "10.6084/m9.figshare.9782777.v3": ("figshare", "10.6084/m9.figshare.9782777.v3"),
     "https://mybinder.org/v2/zenodo/10.5281/zenodo.3242074/": ("zenodo", "10.5281/zenodo.3242074"),
     "https://mybinder.org/v2/zenodo/10.5281/zenodo.3242074/?labpath=a.ipynb": ("zenodo", "10.5281/zenodo.3242074"),
     "https://github.com/org/repo": ("gh", "org/repo"),
@@ -194,7 +182,7 @@ ARCHIVED = {
 
 
 def test_kinds_without_refs_detect_records() -> None:
-    forms = {provider.name: provider.form for provider in make_providers()} | ARCHIVES
+    forms = {provider.name: provider.form for provider in make_providers()}
     for text, (kind, repo) in ARCHIVED.items():
         found = read_address(text, forms)
         assert found and (found.kind, repository_in(found.repo, forms[found.kind])) == (kind, repo), text
@@ -202,7 +190,7 @@ def test_kinds_without_refs_detect_records() -> None:
 
 @pytest.mark.browser
 async def test_the_form_detects_records(url: str, chromium: Any) -> None:
-    forms = [(provider.name, provider.form) for provider in make_providers()] + list(ARCHIVES.items())
+    forms = [(provider.name, provider.form) for provider in make_providers()]
     kinds = [
         {"id": name, "detect": form.detect, "pattern": form.pattern, "ref": form.default_ref, "encode": form.url_encode}
         for name, form in forms
