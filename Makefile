@@ -11,7 +11,7 @@ quick: .venv/test ; @$(BIN)/python -m pytest -m quick $(ARGS)
 lint: .venv/test ; @$(BIN)/pre-commit run --all-files && $(BIN)/mypy && $(BIN)/lint-imports
 cluster-tools: .venv/test ; @$(BIN)/python -m tests.stack.tools
 bench: .venv/test ; @$(BIN)/python -m benchmarks.launch $(ARGS)
-pins: .venv/uv ; @$(BIN)/uv pip compile -q --all-extras --no-annotate --no-header --no-emit-index-url pyproject.toml -o constraints.txt
+pins: .venv/uv ; @$(BIN)/uv pip compile -q --python-version 3.11 --all-extras --no-annotate --no-header --no-emit-index-url pyproject.toml -o constraints.txt
 clean: ; rm -rf .venv .state .cache
 
 .venv/uv: ; @test -n '$(PYTHON)' || { echo 'There is no python3.11, python3.12 or python3.13 on PATH; install one, or name yours: make PYTHON=/path/to/python' >&2; exit 1; } && echo 'Making a virtual environment in .venv …' && $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q -c constraints.txt uv && touch $@
