@@ -40,6 +40,8 @@ class ResumeLimits:
 
     grace_seconds: float = 30
     """How long a launch continues without a connection."""
+    closed_seconds: float = 5
+    """How long it continues once its client said that it leaves; a page that is reloaded says so too."""
     ended_seconds: float = 120
     """How long the last events of a launch that ended can be read again."""
     waiting: int = 500
@@ -58,6 +60,10 @@ class Followed:
         self.task: asyncio.Task[None] | None = None
         self.reader: object | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.joins, self.joined_at = 0, 0.0
+        """How many connections have read it, and when the newest began, on the loop's clock."""
+        self.leaving = False
+        """Whether its client has said that it leaves."""
         self.arrived = asyncio.Event()
         """Whether a connection has got the last event."""
         self.ended = False
@@ -164,12 +170,20 @@ class Launches:
                 self._leave(followed)
 
     def abandon(self, event_id: str, link: str) -> None:
-        """End the launch of an event's id at once, unless its last event has arrived."""
+        """End the launch of an event's id soon, unless its last event has arrived or a client resumes it."""
         if found := self.find(event_id, link):
-            _cancel(found[0])
+            followed = found[0]
+            since = asyncio.get_running_loop().time() - followed.joined_at
+            if followed.joins > 1 and since < self._limits.closed_seconds:
+                return  # a reloaded page may have come back before this message of the page that it was
+            followed.leaving = True
+            self._wait(followed)
 
     def _join(self, followed: Followed, reader: object) -> None:
         followed.reader = reader
+        followed.joins += 1
+        followed.joined_at = asyncio.get_running_loop().time()
+        followed.leaving = False
         followed.stop_timer()
         self._waiting.pop(followed.key, None)
         followed.wake()
@@ -180,12 +194,20 @@ class Launches:
         if followed.task is None or followed.task.done() or followed.arrived.is_set():
             return
         self._waiting[followed.key] = followed
-        followed.timer = asyncio.get_running_loop().call_later(self._limits.grace_seconds, _cancel, followed)
+        self._wait(followed)
         networks = Counter(waiting.network for waiting in self._waiting.values())
         full = networks[followed.network] > self._limits.waiting_of_network
         if full or len(self._waiting) > self._limits.waiting:
             of = followed.network if full else None
             _cancel(next(waiting for waiting in self._waiting.values() if of in (None, waiting.network)))
+
+    def _wait(self, followed: Followed) -> None:
+        """End a launch after the time that it may continue without a client."""
+        if followed.task is None or followed.task.done():
+            return  # its events have a timer of their own
+        followed.stop_timer()
+        seconds = self._limits.closed_seconds if followed.leaving else self._limits.grace_seconds
+        followed.timer = asyncio.get_running_loop().call_later(seconds, _cancel, followed)
 
     def _end(self, followed: Followed) -> None:
         """Keep the last events of a launch for a while; forget one that was ended before they arrived."""

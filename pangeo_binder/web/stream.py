@@ -63,7 +63,7 @@ class BuildStream(ApiHandler):
             self._signed_in = await self.shared.signin.of(self.request)
 
     def delete(self) -> None:
-        """End the launch that `Last-Event-ID` names at once: its page is closed on purpose, so it will not resume."""
+        """End the launch that `Last-Event-ID` names soon: its page is closed, or reloaded, and then resumes it."""
         self.shared.login.check(self.request)
         self.shared.launches.abandon(self.request.headers.get("Last-Event-ID", ""), self._link)
         self.set_status(HTTPStatus.NO_CONTENT)

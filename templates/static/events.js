@@ -2,9 +2,10 @@
 // answer of a proxy, names the last event that was read, so that the service continues the same launch.
 
 export class Events {
-  constructor(url) {
+  // `launch` is what an earlier page of the same launch had as `launch`; its events are then read from the first one.
+  constructor(url, launch = "") {
     this.url = url;
-    this.last = "";
+    this.last = launch ? `${launch}.0` : "";
     this.stopped = new AbortController();
   }
 
@@ -46,7 +47,7 @@ export class Events {
     this.stopped.abort();
   }
 
-  // Say that this page will not come back, so that the service ends the launch now.
+  // Say that this page leaves, so that the service ends the launch in a few seconds unless the page was reloaded.
   abandon() {
     if (!this.last) return;
     fetch(this.url, { method: "DELETE", headers: this.#headers({}), keepalive: true }).catch(() => {});

@@ -33,6 +33,9 @@ let ended = false;
 let said = "";
 let built = false; // whether the build has started, so that the log has more than git's output
 
+// Only this history entry has a launch and an answer, so no other page continues them; a copy of the tab does not.
+const reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
+
 const row = (id) => part("phases").querySelector(`[data-phase="${id}"]`);
 const seconds = (from) => Math.round((Date.now() - from) / 1000);
 
@@ -126,8 +129,11 @@ function follow(event) {
   if (ended) return;
   tries = 0;
   if (part("sign-in") && (event.login || event.reason === "login_needed")) part("sign-in").hidden = false;
-  if (events.launch !== shown) log.clear(); // a new launch repeats all events from the start
-  shown = events.launch;
+  if (events.launch !== shown) {
+    log.clear(); // a new launch repeats all events from the start
+    shown = events.launch;
+    history.replaceState({ ...history.state, launch: shown }, ""); // a reload continues it
+  }
   if (event.grant) showGrant(part("grant"), event.grant);
   if (event.phase === "failed") return fail(event);
   if (STEP_OF[event.phase]) advance(STEP_OF[event.phase]);
@@ -175,7 +181,7 @@ function begin() {
   setInterval(tick, 1000);
   advance("resolve");
   say(gettext("Connecting"));
-  events = new Events(stream);
+  events = new Events(stream, reloaded && history.state?.launch || "");
   window.addEventListener("pagehide", leave);
   if (stream.startsWith(`${base}build/`)) connect();
 }
@@ -185,11 +191,10 @@ function begin() {
 function ask(box) {
   const go = part("go");
   const answered = () => { box.remove(); begin(); };
-  const reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
   if (reloaded && history.state?.answered === true) return answered();
   setTimeout(() => { go.disabled = false; }, 1000);
   go.addEventListener("click", () => {
-    history.replaceState({ answered: true }, "");
+    history.replaceState({ ...history.state, answered: true }, "");
     answered();
   });
 }

@@ -202,8 +202,17 @@ def test_a_page_of_another_site_gets_nothing(stack: LocalStack, site: tuple[Path
 
 def builds(stack: LocalStack) -> int:
     """Return how many builds have ended, by the binder's metrics."""
+    return _total(stack, "pangeo_binder_builds_total")
+
+
+def launches(stack: LocalStack) -> int:
+    """Return how many launches have ended, by the binder's metrics."""
+    return _total(stack, "pangeo_binder_launches_total")
+
+
+def _total(stack: LocalStack, series: str) -> int:
     text = stack.page("metrics").body.decode()
-    return int(sum(float(count) for count in re.findall(r"^pangeo_binder_builds_total\{.*\} (\S+)$", text, re.M)))
+    return int(sum(float(count) for count in re.findall(rf"^{series}\{{.*\}} (\S+)$", text, re.M)))
 
 
 def reload(page: Page, shown: str) -> None:
@@ -220,7 +229,7 @@ def test_a_reload_in_every_phase_continues_the_launch_of_a_badge(
     """From a README to JupyterLab with the file open: one build, one session, and one question."""
     *_, event = build_binder("org/sea", stack.url.rstrip("/"))
     seat = Session(stack, event)
-    before = builds(stack)
+    before, launched = builds(stack), launches(stack)
     link = f"{stack.url}v2/gh/org/slow/HEAD?labpath=a%20b.ipynb"
     readme = tmp_path / "README.html"
     readme.write_text(f'<p><a href="{link}"><img src="{stack.url}badge_logo.svg" alt="launch"></a></p>')
@@ -238,7 +247,7 @@ def test_a_reload_in_every_phase_continues_the_launch_of_a_badge(
     gates["start"].open()
     page.wait_for_url("**/lab/tree/a%20b.ipynb*", timeout=60_000)
     page.wait_for_selector(".jp-Notebook", timeout=60_000)
-    assert page.locator("#ask").count() == 0 and builds(stack) == before + 1
+    assert page.locator("#ask").count() == 0 and (builds(stack), launches(stack)) == (before + 1, launched + 1)
     user = page.url.partition("/user/")[2].partition("/")[0]
     until("only the session of the page is left", lambda: list(stack.servers()) == [user])
     page.close()

@@ -175,7 +175,24 @@ async def test_the_newest_connection_takes_over(web: WebApp, http: aiohttp.Clien
         assert events_of((await old.content.read()).decode()) == []
 
 
-async def test_a_page_that_is_closed_ends_its_launch_at_once(web: WebApp, http: aiohttp.ClientSession) -> None:
+async def test_a_page_that_is_reloaded_continues_its_launch(web: WebApp, http: aiohttp.ClientSession) -> None:
+    """It says that it leaves, as a page that is closed does, and comes back within `closed_seconds`."""
+    launch = StepwiseLaunch()
+    url = patient(web, launch, closed_seconds=1)
+    id_ = await first_id(http, url)
+    async with http.delete(exactly(url), headers={"Last-Event-ID": id_}):
+        pass
+    async with http.get(exactly(url), headers={**SSE, "Last-Event-ID": f"{id_.partition('.')[0]}.0"}) as resumed:
+        await resumed.content.readline()
+        assert (await resumed.content.readline()).decode().strip() == f"id: {id_.partition('.')[0]}.1"
+        await asyncio.sleep(1.5)
+        assert not launch.closed.is_set() and len(launch.clicks) == 1
+        async with http.delete(exactly(url), headers={"Last-Event-ID": id_}):
+            pass
+    await asyncio.wait_for(launch.closed.wait(), 10)
+
+
+async def test_a_page_that_is_closed_ends_its_launch_soon(web: WebApp, http: aiohttp.ClientSession) -> None:
     launch = StepwiseLaunch()
     url = patient(web, launch)
     id_ = await first_id(http, url)
