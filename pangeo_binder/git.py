@@ -150,6 +150,8 @@ class Git:
         """Return git that may contact the server of its URL. Raises RepoNotFound if it may not, or has no address."""
         if self.access.rules.everywhere:
             return self
+        if is_local(self.url):
+            raise self._no_repository()
         try:
             target = await find_target(self.url, self.access.rules)
         except OSError as error:
@@ -238,6 +240,9 @@ class Git:
             )
         if any(words in said for words in _UNREACHABLE):
             return self.unreachable_error()
+        return self._no_repository()
+
+    def _no_repository(self) -> RepoNotFound:
         return RepoNotFound(f"There is no git repository at {self.url}.", "Check the URL.")
 
 

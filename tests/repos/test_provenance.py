@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from pangeo_binder.builders.checkout import check_out
-from pangeo_binder.errors import HostUnavailable, RepoNotFound
+from pangeo_binder.errors import RepoNotFound
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Repo, RepoRef
 from pangeo_binder.repos.base import Provenance
@@ -78,7 +78,7 @@ async def test_a_local_repository_has_its_own_commits(parent: Parent) -> None:
     for url in (str(parent.path), parent.path.as_uri()):
         assert await histories.find(url, parent.old) == OWN
         assert (await histories.find(url, parent.foreign)).foreign_reason
-    with pytest.raises(HostUnavailable):
+    with pytest.raises(RepoNotFound):
         await Histories(ACCESS).find(str(parent.path), parent.old)
 
 

@@ -83,6 +83,21 @@ async def test_only_a_record_of_one_zip_is_unpacked(zenodo: ZenodoProvider) -> N
     assert one.files[0].checksum.startswith("md5:")
 
 
+async def test_files_are_read_in_the_form_of_inveniordm_too(zenodo: ZenodoProvider, records: RecordServer) -> None:
+    """https://inveniordm.docs.cern.ch/reference/rest_api_drafts_records/#list-a-drafts-files"""
+    repo = await resolved(zenodo, "102")
+    entry = {
+        "key": "a/b.csv",
+        "size": 3,
+        "checksum": "md5:00",
+        "links": {"self": "x", "content": "https://c.example/b"},
+    }
+    records.say("/api/records/102", {"id": "102", "files": {"enabled": True, "count": 1}})
+    records.say("/api/records/102/files", {"enabled": True, "entries": [entry]})
+    (file,) = (await list_files(repo)).files
+    assert (file.path, file.url, file.size_bytes, file.checksum) == ("a/b.csv", "https://c.example/b", 3, "md5:00")
+
+
 @pytest.mark.parametrize(
     ("status", "error", "says"),
     [
