@@ -13,7 +13,7 @@ from typing import Any
 
 from pangeo_binder.deploy.local.values import free_port
 from pangeo_binder.model import ContainerImage, DaskGrant, Grant, Launch, Repo, RepoRef, ServerGrant, StorageGrant
-from pangeo_binder.names import new_launch_id
+from pangeo_binder.names import new_launch_id, user_name
 from tests.stack.control_plane import ControlPlane
 from tests.stack.local import Answer, request, until
 
@@ -76,7 +76,7 @@ def a_launch(tier: str = "plain", clusters: int = 1, cores: float = 1, age: int 
     stored = StorageGrant(GIB, 86400) if tier != "plain" else None
     grant = Grant(tier, "r1", "Because.", ServerGrant(1, GIB, 3600, age), dask, stored)
     repo, id_ = Repo(RepoRef("git", "https://example.org/some/repo", "HEAD"), "c" * 40), new_launch_id()
-    return Launch(id_, f"repo-{id_}", "", repo, ContainerImage("e" * 20, IMAGE), grant)
+    return Launch(id_, user_name("repo", id_), "", repo, ContainerImage("e" * 20, IMAGE), grant)
 
 
 class GatewayStand:
