@@ -122,7 +122,7 @@ class Pipeline:
             return
         if self._gains_by_login(question):
             yield Event(Phase.WAITING, "People who sign in may get more here\n", login=True)
-        admitting = measured_admission(repo, self._with.admission.admit(repo, question))
+        admitting = measured_admission(repo, self._admit(repo, question))
         async with aclosing(admitting):
             async for step in admitting:
                 if isinstance(step, Event):

@@ -5,10 +5,9 @@ One stack serves all tests of this module: it offers logins, and people without 
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import urllib.request
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from playwright.sync_api import APIResponse, Browser, BrowserContext, Locator, Page, expect
 
+from pangeo_binder.web.resume import ResumeLimits
 from tests.stack.browser import browser
-from tests.stack.local import events_of, request, until
+from tests.stack.local import events_at, events_of, request, until
 from tests.stack.login import LoginStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.timeout(300)]
@@ -150,9 +150,14 @@ def test_sign_in_for_more_launch_open_and_stop(stack: LoginStack, new_context: N
 
 def grant_of(stack: LoginStack, **headers: str) -> str:
     """Return the tier of a launch, which ends once it is admitted."""
-    launch = events_of(stack.url, stack.example("minimal"), **headers)
+    return tier_of(events_of(stack.url, stack.example("minimal"), **headers))
+
+
+def tier_of(launch: Iterator[dict[str, Any]]) -> str:
+    """Return the tier of a launch, give the launch up, and return once it has ended."""
     tier = next(event["grant"]["tier"] for event in launch if "grant" in event)
-    launch.close()
+    launch.close()  # type: ignore[attr-defined]
+    time.sleep(ResumeLimits().closed_seconds + 2)
     return str(tier)
 
 
@@ -227,23 +232,12 @@ def test_a_stolen_launch_link_starts_nothing_in_its_persons_name(stack: LoginSta
     assert refused["reason"] == "not_allowed"
 
 
-def _events(url: str, **headers: str) -> Iterator[dict[str, Any]]:
-    sent = urllib.request.Request(url, headers={"Accept": "text/event-stream", **headers})
-    with urllib.request.urlopen(sent, timeout=60) as response:
-        for line in response:
-            if line.startswith(b"data:"):
-                yield json.loads(line[5:])
-
-
 def _tier(url: str, **headers: str) -> str:
-    events = _events(url, **headers)
-    tier = next(event["grant"]["tier"] for event in events if "grant" in event)
-    events.close()
-    return str(tier)
+    return tier_of(events_at(url, **headers))
 
 
 def _last(url: str, **headers: str) -> dict[str, Any]:
-    return next(event for event in _events(url, **headers) if event["phase"] in ("ready", "failed"))
+    return next(event for event in events_at(url, **headers) if event["phase"] in ("ready", "failed"))
 
 
 @pytest.mark.parametrize("path", ["logout", "sessions/abcdefghijkl/stop"])

@@ -76,15 +76,27 @@ def request(url: str, method: str = "GET", body: Any = None, **headers: str) -> 
 
 def events_of(binder: str, repo: str, ref: str = "HEAD", **headers: str) -> Iterator[dict[str, Any]]:
     """Yield the events of a launch at `binder`, as any BinderHub client receives them."""
-    url = f"{binder}build/git/{quote(repo, safe='')}/{quote(ref)}"
+    yield from events_at(f"{binder}build/git/{quote(repo, safe='')}/{quote(ref)}", **headers)
+
+
+def events_at(url: str, **headers: str) -> Iterator[dict[str, Any]]:
+    """Yield the events of the stream at `url`; a launch that is left before its end is given up."""
     sent = urllib.request.Request(url, headers={"Accept": "text/event-stream", **headers})
-    with urllib.request.urlopen(sent, timeout=LAUNCH_SECONDS) as response:
-        for line in response:
-            if line.startswith(b"data:"):
-                event = json.loads(line[5:])
-                yield event
-                if event["phase"] in ("ready", "failed"):
-                    return
+    last, ended = "", False
+    try:
+        with urllib.request.urlopen(sent, timeout=LAUNCH_SECONDS) as response:
+            for line in response:
+                if line.startswith(b"id:"):
+                    last = line[3:].decode().strip()
+                if line.startswith(b"data:"):
+                    event = json.loads(line[5:])
+                    ended = event["phase"] in ("ready", "failed")
+                    yield event
+                    if ended:
+                        return
+    finally:
+        if last and not ended:  # else the launch would wait for its client to come back
+            request(url, "DELETE", **{**headers, "Last-Event-ID": last})
 
 
 class LocalStack:
