@@ -29,7 +29,7 @@ rules:
   - {{repo: "*", tier: small}}
 """
 CONFIG = """
-c = get_config()  # noqa
+c = get_config()
 binder = c.PangeoBinderHub
 binder.ip, binder.port, binder.base_url = "127.0.0.1", {port}, "/"
 binder.hub_api_url, binder.hub_api_token, binder.ticket_keys = {hub!r}, {token!r}, {keys!r}

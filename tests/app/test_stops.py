@@ -1,4 +1,4 @@
-"""A binder that is told to stop, or is killed, in each phase of a launch; and what a page sees that connects again."""
+"""Test stopping and killing a binder in each phase of a launch, and the pages that connect again afterwards."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_included_files_keep_their_places(read: Read) -> None:
 
 def test_options_reach_uv_in_the_form_that_it_reads(read: Read, tmp_path: Path) -> None:
     (tmp_path / "my wheels").mkdir()
-    index, other = "https://a.example/packages", "https://user:s3cret@b.example/packages"
+    index, other = (f"https://{place}/files" for place in ("a.example", "user:s3cret@b.example"))
     found = read(
         f"-i {index} --extra-index-url={other}\n--find-links 'my wheels'\n-f {index}/x\n--no-binary toolz,numpy\n"
         "--trusted-host a.example\n--prefer-binary\ntoolz\n"

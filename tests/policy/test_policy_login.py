@@ -78,7 +78,7 @@ def test_a_rule_that_names_nobody_is_refused(policy_file: Callable[[str], Path],
 def test_only_people_without_a_login_gain_by_one(staffed: Policy, policy_file: Callable[[str], Path]) -> None:
     assert gains_by_login(staffed, QUESTION)
     assert not gains_by_login(staffed, replace(QUESTION, user="ada"))
-    lines = [line for line in TEXT.splitlines(keepends=True) if "logged-in" not in line and "ocean" not in line]
+    lines = [text for text in TEXT.splitlines(keepends=True) if "logged-in" not in text and "ocean" not in text]
     assert not gains_by_login(load_policy(policy_file("".join(lines))), QUESTION)
 
 

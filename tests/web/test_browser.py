@@ -253,8 +253,8 @@ async def test_a_build_shows_the_notebook_without_running_it(
     assert await frame.locator("body").evaluate("(body) => getComputedStyle(body).padding") == "16px 20px"
     assert await frame.locator("img").evaluate("(image) => image.naturalWidth") == 0
     assert await seen.page.title() == "Building: sst | Pangeo Binder"
-    blocked = [line for line in seen.messages if "violates the following Content Security Policy" in line]
-    assert [line for line in blocked if "/badge.svg" in line and "img-src data:" in line]
+    blocked = [text for text in seen.messages if "violates the following Content Security Policy" in text]
+    assert [text for text in blocked if "/badge.svg" in text and "img-src data:" in text]
 
 
 async def test_shows_the_position_in_the_queue(web: WebApp, watch: Callable[..., Any]) -> None:

@@ -47,12 +47,12 @@ async def test_a_launch_is_one_line(web: WebApp, stream: Stream, headers: dict[s
     launch_log = LaunchLog([logging.StreamHandler(written)])
     url = web.start(SmallLaunch([Event(Phase.WAITING, "one\n"), READY]), launch_log=launch_log)
     await stream(url + BUILD, **headers)
-    (line,) = written.getvalue().splitlines()
-    event: dict[str, Any] = json.loads(line)
+    (text,) = written.getvalue().splitlines()
+    event: dict[str, Any] = json.loads(text)
     Draft202012Validator(SCHEMA | {"required": list(SCHEMA["properties"])}).validate(event)  # type: ignore[call-overload]
     assert (event["provider"], event["spec"], event["ref"]) == ("Git", BUILD.removeprefix("/build/git/"), "a" * 40)
     assert (event["build_token"], event["request_origin"]) == (False, request_origin)
-    assert not any(secret in line for secret in ("s3cret", "192.0.2.1", "sst-abc", LAUNCH.id))
+    assert not any(secret in text for secret in ("s3cret", "192.0.2.1", "sst-abc", LAUNCH.id))
 
 
 async def test_a_build_and_a_failure_are_no_launch(web: WebApp, stream: Stream) -> None:
