@@ -11,7 +11,7 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tornado.web import HTTPError, RequestHandler
@@ -160,7 +160,9 @@ class BaseHandler(RequestHandler):
     @property
     def login_address(self) -> str:
         """The address at which a person signs in and then returns to this page."""
-        return f"{self.shared.context.base_url}login?{urlencode({'next': self.request.uri})}"
+        opens = urlencode(self._opens, quote_via=quote)
+        here = f"{self.request.path}?{opens}" if opens else self.request.path
+        return f"{self.shared.context.base_url}login?{urlencode({'next': here})}"
 
     @property
     def people(self) -> People:
@@ -273,12 +275,17 @@ class BaseHandler(RequestHandler):
         return choose(languages, self.get_cookie(_LANGUAGE_COOKIE, ""), accepted)
 
     def _in_language(self, code: str) -> str:
-        """Return the query of this page's address in the language with the code `code`; others' queries hold tokens."""
+        """Return the query of this page's address in the language with the code `code`."""
+        return f"?{urlencode(self._opens | {_LANGUAGE: code})}"
+
+    @property
+    def _opens(self) -> dict[str, str]:
+        """What the address names to open; addresses on the page repeat nothing else of it, which may be a token."""
         try:
-            paths = dict(zip(OPENS, paths_in(self.request.query), strict=True))
+            paths = zip(OPENS, paths_in(self.request.query), strict=True)
         except BadPath:  # this is then the page that says so
-            paths = {}
-        return f"?{urlencode({name: path for name, path in paths.items() if path} | {_LANGUAGE: code})}"
+            return {}
+        return {name: path for name, path in paths if path}
 
     @property
     def _queried(self) -> dict[str, str]:

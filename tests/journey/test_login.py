@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -228,12 +229,23 @@ def test_a_stolen_launch_link_starts_nothing_in_its_persons_name(stack: LoginSta
     # the cookie alone, which browsers also send for the page of a session of the same site
     ours = {"Cookie": f"{LOGIN}={cookie(ada)}"}
     assert _tier(link_to(stack, page="build"), **ours) == "small"
+    # nor does the id of an event, with which the person's own page resumes the launch
+    resumed = {"Last-Event-ID": _first_id(url, **ours)}
+    assert _tier(url, **name, **resumed) == _tier(url, **resumed) == "small"
+    assert _tier(url, **ours, **resumed) == "large"
     refused = _last(url, **ours, **{"Sec-Fetch-Site": "same-site"})
     assert refused["reason"] == "not_allowed"
 
 
 def _tier(url: str, **headers: str) -> str:
     return tier_of(events_at(url, **headers))
+
+
+def _first_id(url: str, **headers: str) -> str:
+    """Return the id of a launch's first event, and lose the connection."""
+    sent = urllib.request.Request(url, headers={"Accept": "text/event-stream", **headers})
+    with urllib.request.urlopen(sent, timeout=60) as response:
+        return next(text[3:].decode().strip() for text in response if text.startswith(b"id:"))
 
 
 def _last(url: str, **headers: str) -> dict[str, Any]:

@@ -78,6 +78,9 @@ async def test_where_a_login_is_offered_everybody_launches(
     async with http.get(exactly(url + LINK)) as answer:
         page = await answer.text()
     assert f"/login?next={LINK.replace('%', '%25').replace('/', '%2F')}" in page and "Sign out" not in page
+    async with http.get(exactly(f"{url}{LINK}?labpath=a%20b&token=s3cret")) as answer:
+        page = await answer.text()
+    assert "%3Flabpath%3Da%2520b" in page and "s3cret" not in page
     assert '"phase": "ready"' in await stream(url + BUILD)
     assert [click.user for click in launch.clicks] == [None]
 
