@@ -188,6 +188,7 @@ class PangeoBinderHub(BinderHub):
             )
         )
         self._draining = Draining(self._pipeline.run)
+        self._previews = Previews(self._builds, self._git_access)
 
     def _make_providers(self) -> tuple[Provider, ...]:
         providers = make_providers(self._repository_hosts(), allow_local=self.allow_local_repositories)
@@ -239,7 +240,7 @@ class PangeoBinderHub(BinderHub):
         return WebContext(
             launch=self._draining.run,
             providers=self._providers,
-            preview=Previews(self._builds, self._git_access).notebook,
+            preview=self._previews.notebook,
             health=self._health(),
             is_stopping=self._is_stopping,
             limits=self._make_limits(),
@@ -333,6 +334,7 @@ class PangeoBinderHub(BinderHub):
         self.log.info("The binder is stopping; servers that are starting have %d s", self.drain_seconds)
         await self._draining.drain(self.drain_seconds)
         self.http_server.stop()
+        await self._previews.close()
         await self._builds.stop()
         await self._pipeline.close()
         await self._admission.close()

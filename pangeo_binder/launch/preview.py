@@ -72,6 +72,13 @@ class Previews:
         except NoPreview as error:  # a new one for each follower of the task
             raise NoPreview(error.message, error.hint) from None
 
+    async def close(self) -> None:
+        """End all previews with their processes."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def _keep(self, key: tuple[str, str, str], task: asyncio.Task[str]) -> None:
         del self._tasks[key]
         if task.cancelled() or task.exception() is not None:

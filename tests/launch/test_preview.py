@@ -6,9 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pangeo_binder.git import GitAccess
@@ -18,6 +20,9 @@ from pangeo_binder.launch.preview import NoPreview, PreviewLimits, Previews
 from pangeo_binder.model import Repo, RepoRef
 from tests.launch.conftest import QuickBuilder
 from tests.repos.gitrepo import git, make_repository
+from tests.repos.gitserver import unresponsive_server
+
+__all__ = ["unresponsive_server"]
 
 ACCESS = GitAccess(allow_local=True)
 
@@ -98,6 +103,25 @@ async def test_a_file_without_a_preview(
         with pytest.raises(NoPreview, match="There is no preview of"):
             await previews.notebook(sea.ref, path)
     assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.processes
+async def test_closing_ends_the_processes_of_a_preview(
+    sea: Repo, builds: SharedBuilds, builder: QuickBuilder, unresponsive_server: str
+) -> None:
+    away = replace(sea, ref=replace(sea.ref, url=f"{unresponsive_server}/sea"))
+    previews = Previews(builds, ACCESS)
+    async with building(builds, builder, away):
+        asked = asyncio.create_task(previews.notebook(away.ref, "a.ipynb"))
+        started: list[psutil.Process] = []
+        for _ in range(400):
+            started = started or [each for each in psutil.Process().children() if "fetch" in each.cmdline()]
+            await asyncio.sleep(0 if started else 0.05)
+        assert started
+        await previews.close()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+    assert not [each for each in started if each.is_running()]
 
 
 @pytest.mark.processes
