@@ -105,6 +105,8 @@ function report(event) {
 
 function fail(event) {
   finish();
+  // trying again is a new launch, unless only the connection was lost
+  if (event.reason !== "connection") history.replaceState({ ...history.state, launch: "" }, "");
   mark(step || "resolve", "failed", gettext("failed"));
   look("failed", "iconFailed");
   say(gettext("The launch has failed. The reason and what to do are below."));

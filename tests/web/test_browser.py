@@ -280,7 +280,7 @@ async def test_the_log_is_bounded_and_escaped(web: WebApp, watch: Callable[..., 
 
 
 async def test_a_failure_shows_its_reason_and_what_to_do(web: WebApp, watch: Callable[..., Any]) -> None:
-    url = web.start(SmallLaunch(bad_events()))
+    url = web.start(launch := SmallLaunch(bad_events()))
     seen = await watch(permissions=["clipboard-read", "clipboard-write"])
     await seen.page.goto(url + LINK)
     failure = seen.page.get_by_role("region", name="This launch failed")
@@ -295,7 +295,8 @@ async def test_a_failure_shows_its_reason_and_what_to_do(web: WebApp, watch: Cal
     assert "Reason: build_failed" in report and LINK in report and "build_token" not in report
     async with seen.page.expect_navigation():
         await seen.page.get_by_role("button", name="Try again").click()
-    assert seen.stayed_at(url)
+    await expect(failure).to_be_focused()
+    assert len(launch.clicks) == 2 and seen.stayed_at(url)
 
 
 async def test_a_missing_branch_offers_the_default_branch(web: WebApp, watch: Callable[..., Any]) -> None:
