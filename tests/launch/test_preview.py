@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -103,6 +104,23 @@ async def test_a_file_without_a_preview(
         with pytest.raises(NoPreview, match="There is no preview of"):
             await previews.notebook(sea.ref, path)
     assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.processes
+async def test_a_host_with_partial_clones_sends_only_the_notebook(
+    builds: SharedBuilds, builder: QuickBuilder, git_server: str, tmp_path: Path
+) -> None:
+    work = make_repository(tmp_path / "work", {"a.ipynb": SEA, "data.txt": random.Random(1).randbytes(2**19).hex()})
+    git("clone", "-q", "--mirror", str(work), str(tmp_path / "sea"), cwd=tmp_path)
+    for setting in ("allowFilter", "allowAnySHA1InWant"):
+        git("config", f"uploadpack.{setting}", "true", cwd=tmp_path / "sea")
+    repo = Repo(RepoRef("git", f"{git_server}/git/sea", "main"), git("rev-parse", "HEAD", cwd=work))
+    async with building(builds, builder, repo):
+        previews = Previews(builds, ACCESS, PreviewLimits(fetched_bytes=2**18))
+        assert "The sea" in await previews.notebook(repo.ref, "a.ipynb")
+        git("config", "uploadpack.allowFilter", "false", cwd=tmp_path / "sea")
+        with pytest.raises(NoPreview):
+            await Previews(builds, ACCESS, PreviewLimits(fetched_bytes=2**18)).notebook(repo.ref, "a.ipynb")
 
 
 @pytest.mark.processes
