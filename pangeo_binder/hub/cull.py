@@ -64,7 +64,8 @@ def leftovers(user: dict[str, Any], oldest: datetime) -> list[str]:
 
 
 def _is_old(model: dict[str, Any], oldest: datetime) -> bool:
-    seen = model.get("last_activity") or model.get("created")
+    seen = model.get("last_activity")
+    # the hub knows when what was never active was made, and refuses to delete it too early
     return seen is None or datetime.fromisoformat(seen) < oldest
 
 
@@ -91,10 +92,16 @@ class LaunchCuller(IdleCuller):
             async with aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT) as http:
                 async for user in self._users(http):
                     for path in leftovers(user, oldest):
-                        async with http.delete(f"{self.url}{path}", json=_body(path)) as answer:
+                        async with http.delete(f"{self.url}{path}", **self._options(path)) as answer:
                             answer.release()
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             log.warning("Users and servers are left to the next round: %s", type(error).__name__)
+
+    def _options(self, path: str) -> dict[str, Any]:
+        """Return what makes a request remove a named server as well as stopping it, or only an unused user."""
+        if "/servers/" in path:
+            return {"json": {"remove": True}}
+        return {"params": {"unused_seconds": str(self.user_seconds)}}
 
     async def _users(self, http: aiohttp.ClientSession) -> AsyncIterator[dict[str, Any]]:
         for page in range(_PAGES):
@@ -108,11 +115,6 @@ class LaunchCuller(IdleCuller):
             if len(users) < _PAGE:
                 return
             await asyncio.sleep(0)
-
-
-def _body(path: str) -> dict[str, bool] | None:
-    """Return the body that removes a named server as well as stopping it; None for a user."""
-    return {"remove": True} if "/servers/" in path else None
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from typing import Any
 
 from jupyterhub.apihandlers.users import UserAPIHandler
 from jupyterhub.scopes import define_custom_scopes, needs_scope
+from jupyterhub.user import User
+from jupyterhub.utils import utcnow
 from tornado.web import HTTPError
 
 from ..names import is_anonymous_user
@@ -28,7 +30,11 @@ class AnonymousUserHandler(UserAPIHandler):
 
     @needs_scope(DELETE_USERS_SCOPE)
     async def delete(self, name: str) -> None:
-        await UserAPIHandler.delete.__wrapped__(self, _checked(name))
+        """Delete a user; with `unused_seconds`, not one that has a server or was seen or made within that time."""
+        user, seconds = self.find_user(_checked(name)), self.get_query_argument("unused_seconds", "")
+        if seconds and user is not None and not _is_unused(user, seconds):
+            raise HTTPError(409, "This user's launch is under way.")
+        await UserAPIHandler.delete.__wrapped__(self, name)
 
     def get(self, name: str) -> None:
         """Refuse: JupyterHub's own handlers read and change users, by their own scopes."""
@@ -41,6 +47,14 @@ def _checked(name: str) -> str:
     if not is_anonymous_user(name):
         raise HTTPError(403, "Only users of anonymous launches are made and deleted here.")
     return name
+
+
+def _is_unused(user: User, seconds: str) -> bool:
+    if not seconds.isdecimal():
+        raise HTTPError(400, "unused_seconds is a number.")
+    seen = user.last_activity or user.created  # no activity is known before the first request of a server
+    age = utcnow(with_tz=False) - seen.replace(tzinfo=None)
+    return not user.active and age.total_seconds() >= int(seconds)
 
 
 def user_handlers() -> list[tuple[Any, ...]]:

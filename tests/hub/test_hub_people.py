@@ -113,7 +113,7 @@ def test_no_service_of_ours_makes_changes_or_deletes_an_account(
 
 def model(name: str, age: timedelta, **stopped: bool) -> dict[str, Any]:
     seen = (NOW - age).isoformat()
-    found = {"name": name, "created": seen, "last_activity": seen}
+    found = {"name": name, "last_activity": seen}
     return {**found, "servers": {each: {"stopped": how, "last_activity": seen} for each, how in stopped.items()}}
 
 
@@ -126,6 +126,7 @@ ANONYMOUS = user_name("sea", "abcdefghijkl")
     [
         (model(ANONYMOUS, OLD), [f"/pangeo-binder/users/{ANONYMOUS}"]),
         (model(ANONYMOUS, YOUNG), []),
+        ({**model(ANONYMOUS, OLD), "last_activity": None}, [f"/pangeo-binder/users/{ANONYMOUS}"]),
         ({**model(ANONYMOUS, OLD), "servers": {"": {"stopped": False}}}, []),
         (model("ada", OLD), []),
         (model("sea-abcdefghijkl", OLD), []),
@@ -143,3 +144,22 @@ def test_the_culler_removes_users_of_launches_and_never_an_account(user: dict[st
 )
 def test_the_names_of_people_are_no_users_of_launches(name: str) -> None:
     assert is_anonymous_user(ANONYMOUS) and not is_anonymous_user(name)
+
+
+async def test_the_user_of_a_launch_that_is_about_to_start_is_not_removed(
+    hub: HubProcess, new_launch: NewLaunch
+) -> None:
+    """Between a user's making and its server's start, the user has neither a server nor an activity."""
+    launch = new_launch()
+    path = f"/pangeo-binder/users/{launch.user}"
+    assert hub.ask("binder", "POST", path).status == 201
+    (user,) = [each for each in hub.ask("culler", "GET", "/users").json if each["name"] == launch.user]
+    assert leftovers(user, datetime.now(UTC) - timedelta(minutes=1)) == [path], "the culler cannot know its age"
+    assert hub.ask("culler", "DELETE", f"{path}?unused_seconds=60").status == 409
+    assert hub.ask("culler", "DELETE", f"{path}?unused_seconds=x").status == 400
+    await hub.launch(launch, hub.ticket(launch))
+    assert hub.ask("culler", "DELETE", f"{path}?unused_seconds=0").status == 409, "it has a server"
+    assert hub.ask("binder", "DELETE", f"/users/{launch.user}/server").status in (202, 204)
+    await asyncio.to_thread(
+        until, "it is removed", lambda: hub.ask("culler", "DELETE", f"{path}?unused_seconds=0").status == 204, 30
+    )
