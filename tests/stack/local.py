@@ -96,7 +96,8 @@ def events_at(url: str, **headers: str) -> Iterator[dict[str, Any]]:
                         return
     finally:
         if last and not ended:  # else the launch would wait for its client to come back
-            request(url, "DELETE", **{**headers, "Last-Event-ID": last})
+            with suppress(OSError):  # the binder may have ended
+                request(url, "DELETE", **{**headers, "Last-Event-ID": last})
 
 
 class LocalStack:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from kubernetes_asyncio.client.rest import ApiException
 from kubespawner import KubeSpawner
-from traitlets import Instance, default
+from traitlets import Bool, Instance, default
 
 from ...errors import SpawnFailed, UserError
 from ...kube.api import log_text, refusal_by
@@ -47,6 +47,8 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
     """A server as a pod of the launch's image, in the launch's namespace."""
 
     launch_objects = Instance(LaunchObjects, help="Creates and deletes a launch's other objects.", config=True)
+    # no launch has a volume claim, and the hub may not delete any
+    delete_pvc = Bool(False, help="Whether to delete the volume claim of a user that is deleted.", config=True)
     _refusal: Refusal | None = None
     """The API server's last refusal of the pod, while it is temporary."""
 
