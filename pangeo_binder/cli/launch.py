@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,12 +126,14 @@ def _follow(console: Console, stream: str, token: str) -> dict[str, Any]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(phase, total=100)
         try:
-            for event in _events(stream, token):
-                phase = event["phase"]
-                progress.update(bar, description=phase, completed=_PHASES.get(phase, 0))
-                if phase == "ready":
-                    return event
-                _print_event(progress.console, event)
+            # closed here, because Ctrl-C may arrive while an event is printed, and then nothing else abandons the launch
+            with contextlib.closing(_events(stream, token)) as events:
+                for event in events:
+                    phase = event["phase"]
+                    progress.update(bar, description=phase, completed=_PHASES.get(phase, 0))
+                    if phase == "ready":
+                        return event
+                    _print_event(progress.console, event)
         except KeyboardInterrupt:
             raise _interrupted(phase) from None
     raise LaunchFailed("The binder closed the connection before the launch was ready.", "Try again.")
@@ -156,7 +158,7 @@ def _interrupted(phase: str) -> LaunchFailed:
     return LaunchFailed("You cancelled this launch.", "If its server was starting, it is stopped.")
 
 
-def _events(stream: str, token: str) -> Iterator[dict[str, Any]]:
+def _events(stream: str, token: str) -> Generator[dict[str, Any], None, None]:
     import http.client
     import urllib.error
     import urllib.request

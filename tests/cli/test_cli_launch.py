@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import stat
@@ -10,10 +11,12 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
-from pangeo_binder.cli.launch import _addresses
+from pangeo_binder.cli.launch import LaunchFailed, _addresses, _follow
 from pangeo_binder.cli.reporef import with_token
 from pangeo_binder.deploy.local.values import LocalValues, Secrets, choose_ports, write_values
 from pangeo_binder.events import Event, Phase
@@ -68,6 +71,22 @@ async def test_cancelling_a_launch_says_what_happens_to_it(web: WebApp, phase: P
     _, output = await process.communicate()
     assert process.returncode == 1
     assert output.decode().startswith(f"You cancelled this launch.\n{hint}")
+    await asyncio.wait_for(launch.closed.wait(), 30)
+
+
+class InterruptedConsole(Console):
+    """Console at which the user presses Ctrl-C while a line is printed."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+
+async def test_cancelling_while_a_line_is_printed_ends_the_launch_too(web: WebApp) -> None:
+    launch = SmallLaunch([Event(Phase.BUILDING, "under way\n")], stays_seconds=3600)
+    stream = web.start(launch, resume=ResumeLimits(grace_seconds=3600)) + LINK.replace("/v2/", "/build/")
+    with pytest.raises(LaunchFailed, match="You cancelled this launch") as caught:
+        await asyncio.to_thread(_follow, InterruptedConsole(file=io.StringIO()), stream, "")
+    assert caught.value.hint == "Its build continues; the next launch uses it."
     await asyncio.wait_for(launch.closed.wait(), 30)
 
 

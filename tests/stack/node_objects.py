@@ -125,6 +125,8 @@ def _dns_deployment(labels: dict[str, str]) -> dict[str, Any]:
         "args": ["-conf", "/etc/coredns/Corefile"],
         "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns"}],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1},
+        # without a share of the processor it answers too late while builds and sessions use all of it
+        "resources": {"requests": {"cpu": "50m", "memory": "70Mi"}},
     }
     return {
         "selector": {"matchLabels": labels},
