@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from .launch.pipeline import Collaborators, Pipeline
 from .launch.preview import Previews
 from .launch.queue import Queue
 from .launch.turns import BuildShares
+from .logs import install, is_json
 from .policy.load import default_policy, load_policy
 from .repos.base import Provider
 from .repos.custom import with_custom
@@ -160,6 +162,8 @@ class PangeoBinderHub(BinderHub):
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         """Initialize BinderHub without the parts that need a cluster, then add our handlers in front of its own."""
+        if is_json():  # else BinderHub's own handler writes text
+            install("binder")
         for trait, value in _WITHOUT_CLUSTER.items():
             if self.has_trait(trait):
                 setattr(self, trait, value)
@@ -318,7 +322,8 @@ class PangeoBinderHub(BinderHub):
             loop.add_callback(self._pipeline.prebuild, self.examples[0].ref)
         if run_loop:
             signal.signal(signal.SIGTERM, lambda number, frame: loop.add_callback_from_signal(self._shut_down, loop))
-            loop.start()
+            with suppress(KeyboardInterrupt):  # the local profile's hub stops its services so
+                loop.start()
 
     def _is_stopping(self) -> bool:
         return self._draining.begun

@@ -126,7 +126,7 @@ def _follow(console: Console, stream: str, token: str) -> dict[str, Any]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(phase, total=100)
         try:
-            # closed here, because Ctrl-C may arrive while an event is printed, and then nothing else abandons the launch
+            # closed here: Ctrl-C may arrive while an event is printed, and then nothing else abandons the launch
             with contextlib.closing(_events(stream, token)) as events:
                 for event in events:
                     phase = event["phase"]

@@ -111,6 +111,13 @@ def _check_host(context: click.Context, option: click.Parameter, given: str) -> 
     callback=_check_host,
     help="Where `gl` links lead, such as a GitLab of your own.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="The format of the services' log: text, or a JSON object for each record.",
+)
 @click.option("--open/--no-open", "open_page", default=True, help="Open the start page in a browser when ready.")
 def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool, **options: Any) -> None:
     """Start everything on this machine; stop it with Ctrl-C.

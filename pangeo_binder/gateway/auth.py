@@ -18,6 +18,7 @@ from dask_gateway_server.auth import JupyterHubAuthenticator, unauthorized
 from dask_gateway_server.models import User
 from traitlets import default
 
+from .. import trace
 from ..answers import read_object
 from ..model import Launch, launch_of
 
@@ -108,6 +109,7 @@ class LaunchAuthenticator(JupyterHubAuthenticator):
         launch = launch_of(model)
         if launch is None:
             raise unauthorized("jupyterhub")
+        trace.enter_launch(launch.id)
         if launch.grant.dask is None:
             raise web.HTTPForbidden(reason=f"The tier '{launch.grant.tier}' of this launch has no Dask clusters.")
         return LaunchUser(servers[0], launch, _ends_at(model, launch), is_starting=not model.get("ready"))

@@ -20,6 +20,7 @@ from dask_gateway_server.options import Options
 
 from ..connections import IDLE_SECONDS
 from ..model import Launch
+from ..trace_http import continue_trace
 from .auth import LaunchUser, check_authorization
 from .bodies import check_body
 from .options import Runtime, options_for
@@ -49,7 +50,7 @@ class LaunchBackendMixin(Backend):
         self._starting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.holders = Holders()
         self.cluster_options = self._options
-        app.middlewares.extend((check_authorization, check_body, keep_shared))
+        app.middlewares.extend((continue_trace, check_authorization, check_body, keep_shared))
         # aiohttp keeps an idle connection for an hour; dask-gateway makes the application without this argument
         app._handler_args = {"keepalive_timeout": IDLE_SECONDS}
         await super().setup(app)

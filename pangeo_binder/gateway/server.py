@@ -10,10 +10,13 @@ from dask_gateway_server.app import DaskGateway
 from traitlets import Int
 
 from ..connections import Connections, limit_connections
+from ..logs import application_logging
 
 
 class LaunchGateway(DaskGateway):
     """The API server."""
+
+    logging_config = application_logging("gateway")
 
     # sessions' requests come through the proxy and have its address, so there is no limit for an address
     max_connections = Int(2000, help="How many connections are open at a time.", config=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import aiohttp
 
+from ..trace_http import passing_on
+
 _SERVICE_TIMEOUT = aiohttp.ClientTimeout(total=20)
 
 
@@ -22,7 +24,9 @@ class Connections:
         if self._session is None or self._session.closed:
             # no connection limit: a hundred simultaneous launches must not queue behind one slow service
             connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(timeout=_SERVICE_TIMEOUT, connector=connector)
+            self._session = aiohttp.ClientSession(
+                timeout=_SERVICE_TIMEOUT, connector=connector, trace_configs=[passing_on()]
+            )
         return self._session
 
     async def close(self) -> None:

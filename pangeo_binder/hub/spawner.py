@@ -19,11 +19,12 @@ from traitlets import Instance, List, Unicode, default, validate
 from traitlets.config import LoggingConfigurable
 from traitlets.utils.bunch import Bunch
 
-from .. import metrics
+from .. import metrics, trace
 from ..errors import SeatLost, TicketInvalid, UserError, refusal_text
 from ..model import STATE_KEY, Launch, launch_of, to_wire
 from ..names import is_anonymous_user, is_server_name
 from ..ticket import TicketVerifier
+from ..trace import Trace
 from .admissions import EXPIRY_SECONDS, AdmissionTable
 from .provision import Provisioned, Provisioner
 
@@ -79,12 +80,16 @@ class LaunchSpawnerMixin(_Base):
     _server_token = ""
     _provisioned = Provisioned()
     _settling: asyncio.Task[None] | None = None
+    _trace: Trace | None = None
+    """The trace of the request that started the server; None after a restart of the hub."""
 
     async def run_pre_spawn_hook(self) -> None:
         """Verify the ticket, apply its grant and provision it; a UserError ends the spawn with its message."""
         try:
             self._take_ticket()
             assert self.launch is not None
+            headers = self.handler.request.headers if self.handler else {}
+            self._trace = trace.enter(headers.get(trace.HEADER, ""), self.launch.id)
             await self.prepare(self.launch)
             self._provisioned = await self.provisioner.provision(self.launch, self.api_token, self.keep)
             self._is_provisioned.set()
@@ -127,6 +132,11 @@ class LaunchSpawnerMixin(_Base):
         self.launch = self._ended = verified.launch
         self._server_token = verified.server_token
         metrics.TICKETS.labels("verified").inc()
+
+    def continue_trace(self, launch: Launch | None) -> None:
+        """Say that the running task works for `launch`: JupyterHub runs each step of a server in a task of its own."""
+        if launch is not None:
+            trace.enter_launch(launch.id, self._trace)
 
     async def prepare(self, launch: Launch) -> None:
         """Set the launch's limits on the server before it starts. Drivers extend this to prepare its environment."""
@@ -180,6 +190,7 @@ class LaunchSpawnerMixin(_Base):
 
         A cluster that fails ends the spawn if the tier requires it; otherwise the wait runs in the background.
         """
+        self.continue_trace(self.launch)
         launch, cluster = self.launch, self._provisioned.cluster
         if launch is None or launch.grant.dask is None or not cluster:
             return
@@ -211,6 +222,7 @@ class LaunchSpawnerMixin(_Base):
 
     async def run_post_stop_hook(self) -> None:
         """Release everything of the launch; called after a stop, a crash and a failed start."""
+        self.continue_trace(self._ended)
         await maybe_future(super().run_post_stop_hook())
         if self._settling is not None:
             self._settling.cancel()

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from .. import metrics
+from .. import metrics, trace
 from ..errors import HubStarting, HubUnavailable, QuotaExceeded, UserError
 from ..events import Event, Phase
 from ..model import Environment, Grant, Launch, Repo
@@ -102,7 +102,8 @@ class Admission:
     def start(self) -> None:
         """Begin to report to the hub what is held, which is nothing at first."""
         if self._renewing is None:
-            self._renewing = asyncio.create_task(self._keep_renewing(), name="renewal of reservations")
+            renewing = self._keep_renewing()
+            self._renewing = asyncio.create_task(renewing, name="renewal of reservations", context=trace.shared())
 
     async def close(self) -> None:
         """Stop reporting, and let what is being released end, within a bound; the rest expires."""

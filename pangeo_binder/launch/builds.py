@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
-from .. import binderhub_metrics, metrics
+from .. import binderhub_metrics, metrics, trace
 from ..builders.base import Builder, identity
 from ..errors import BuildFailed, UserError
 from ..events import Event, Phase
@@ -134,7 +134,9 @@ class SharedBuilds:
         running.stop_grace()
         if running.task is None:
             self._running[identity(repo)] = running
-            running.task = asyncio.create_task(self._run(repo, running), name=f"build of {repo.ref.name}")
+            running.task = asyncio.create_task(
+                self._run(repo, running), name=f"build of {repo.ref.name}", context=trace.shared()
+            )
             running.task.add_done_callback(lambda task: self._ended(repo, running))
         try:
             yield running

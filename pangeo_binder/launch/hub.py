@@ -26,6 +26,7 @@ from ..model import Launch, Server, from_wire, to_wire
 from ..peers import Peering, PeerKind, Peers
 from ..policy.counters import Full, Renewal, Reservation
 from ..ticket import read, token_of
+from ..trace_http import passing_on
 
 T = TypeVar("T")
 
@@ -114,6 +115,7 @@ class Hub:
                 connector=aiohttp.TCPConnector(limit=0),
                 headers={"Authorization": f"token {self._token}"},
                 timeout=aiohttp.ClientTimeout(total=_CALL_SECONDS),
+                trace_configs=[passing_on()],
             )
         return self._session
 

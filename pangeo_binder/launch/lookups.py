@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
+from .. import trace
 from ..errors import UserError
 from ..model import Repo, RepoRef
 from ..policy.address import address_of
@@ -84,7 +85,7 @@ class _Shared(Generic[K, V]):
                 running.task.cancel()
 
     def _begin(self, key: K, ask: Callable[[K], Awaitable[V]]) -> _Running[V]:
-        task = asyncio.create_task(self._in_turn(key, ask), name=f"look-up of {key}")
+        task = asyncio.create_task(self._in_turn(key, ask), name=f"look-up of {key}", context=trace.shared())
         running = self._running[key] = _Running(task)
         task.add_done_callback(lambda ended: self._forget(key, running))
         return running

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from .. import metrics
+from .. import metrics, trace
 from ..errors import LoginNeeded, NotAllowed, PangeoBinderError, RefNotFound, UserError
 from ..events import Event, Phase
 from ..model import Click, Launch, Repo, RepoRef, server_address
@@ -166,6 +166,7 @@ class Pipeline:
 
     async def _seated(self, seat: Seat, click: Click, stages: Stages) -> AsyncGenerator[Event, None]:
         """Follow a launch that is admitted; its seat is given back when this ends."""
+        trace.enter_launch(seat.id)
         who = click.user or "somebody without a login"
         log.info("Launch %s of %s for %r gets the tier %s", seat.id, seat.repo.ref.key, who, seat.grant.tier)
         yield Event(Phase.WAITING, f"{seat.grant.reason}\n", grant=seat.grant)

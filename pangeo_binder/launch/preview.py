@@ -15,6 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import trace
 from ..command import Command, CommandFailed, CommandTimedOut, OutputTooLarge, capture, inherited, stream
 from ..errors import UserError
 from ..git import Git, GitAccess, limit_files
@@ -65,7 +66,7 @@ class Previews:
         if key not in self._tasks:
             if len(self._tasks) >= self._limits.waiting:
                 raise NoPreview("This binder makes too many previews at the moment.", "The launch itself continues.")
-            self._tasks[key] = asyncio.create_task(self._make(repo, path))
+            self._tasks[key] = asyncio.create_task(self._make(repo, path), context=trace.shared())
             self._tasks[key].add_done_callback(lambda task: self._keep(key, task))
         try:
             return await asyncio.shield(self._tasks[key])

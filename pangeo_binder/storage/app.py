@@ -22,11 +22,13 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from .. import trace
 from ..connections import IDLE_SECONDS, Connections, limit_connections
 from ..errors import UserError
 from ..liveness import HubIsAlive, IsAlive
 from ..loopback import WRONG_HOST, is_named
 from ..model import StorageGrant, from_wire
+from ..trace_http import continue_trace
 from .durable import Durability
 from .launches import StoredLaunch
 from .s3.answers import error_answer
@@ -221,7 +223,7 @@ def _for_hosts(hosts: tuple[str, ...], handle: DataHandler) -> DataHandler:
 
 def admin_app(service: StorageService, callers: tuple[AdminCaller, ...], hosts: tuple[str, ...]) -> web.Application:
     """Return the credentials API for `callers`, each with its own rights, at the names `hosts` (empty: at any)."""
-    checks = [_errors, _check_host(hosts), _authorize(callers)]
+    checks = [continue_trace, _errors, _check_host(hosts), _authorize(callers)]
     app = web.Application(middlewares=checks, client_max_size=_MAX_ADMIN_BYTES)
     app[_SERVICE] = service
     app.router.add_get("/health", _health)
@@ -274,6 +276,8 @@ def _authorize(callers: tuple[AdminCaller, ...]) -> Any:
             return web.json_response({"error": "The credentials API needs a valid token.", "hint": ""}, status=401)
         if _right_for(request) not in known[0].rights:
             return web.json_response({"error": "This token does not permit this request.", "hint": ""}, status=403)
+        if launch_id := request.match_info.get("id"):
+            trace.enter_launch(launch_id)
         return await handler(request)
 
     return authorize

@@ -14,6 +14,7 @@ from functools import partial
 
 import aiohttp
 
+from .. import trace
 from .context import Check
 
 log = logging.getLogger("pangeo_binder.web")
@@ -55,7 +56,9 @@ class _KeptCheck:
         age = time.monotonic() - self._at
         if self._latest is None or age >= (_KEPT_SECONDS if self._latest.ok else _FAILURE_KEPT_SECONDS):
             if self._running is None:
-                self._running = asyncio.create_task(self._look(), name=f"health of {self._service}")
+                self._running = asyncio.create_task(
+                    self._look(), name=f"health of {self._service}", context=trace.shared()
+                )
                 self._running.add_done_callback(self._looked)
             # shielded, because others wait for it too
             return await asyncio.shield(self._running)

@@ -18,6 +18,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
 
+from .. import trace
 from ..errors import LoginNeeded, NotAllowed
 from ..events import KEEPALIVE, Event, Phase, failed, sse
 from ..model import Click
@@ -58,6 +59,7 @@ class BuildStream(ApiHandler):
 
     async def prepare(self) -> None:
         """Set the CORS headers. Skip the checks of the base class: refusals are events of the stream."""
+        trace.enter(self.request.headers.get(trace.HEADER, ""))
         self.share()
         if self.shared.signin is not None:
             self._signed_in = await self.shared.signin.of(self.request)

@@ -1,7 +1,8 @@
-"""A running stack keeps its secrets, and `status` shows the operator what runs."""
+"""A running stack keeps its secrets, logs each launch in all its services, and `status` shows what runs."""
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import subprocess
@@ -12,14 +13,15 @@ import pytest
 
 from tests.deploy.leaks import secrets_of
 from tests.stack.kernel import Kernel
-from tests.stack.local import COMMAND, LocalStack, Session, command_of, request, until
+from tests.stack.local import COMMAND, LocalStack, Session, command_of, events_of, request, until
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    running = LocalStack(tmp_path_factory.mktemp("deploy") / "state").start()
+    running = LocalStack(tmp_path_factory.mktemp("deploy") / "state", "--log-format", "json").start()
     yield running
     running.stop()
 
@@ -27,7 +29,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 @pytest.fixture(scope="module")
 def session(stack: LocalStack) -> Session:
     """A session that a user opened, and that has used its cluster and its storage."""
-    session = stack.launch(stack.example("minimal"))
+    headers = {**stack.login, "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    event = list(events_of(stack.url, stack.example("minimal"), **headers))[-1]
+    assert event["phase"] == "ready", f"{event}\n{stack.log[-4000:]}"
+    session = Session(stack, event)
     assert request(f"{session.url}lab?token={session.token}").status == 200
     until("it has a worker", lambda: any(cluster["workers"] for cluster in session.clusters()), 120)
     with Kernel(session) as kernel:
@@ -60,6 +65,18 @@ def test_no_secret_is_in_a_log(stack: LocalStack, session: Session) -> None:
     printed = stack.output.read_text()
     assert stack.address in printed
     assert not leaks(printed.replace(f"token={stack.values.secrets.binder_token}", ""), secrets)
+
+
+def test_the_services_log_a_launch_with_its_trace(stack: LocalStack, session: Session) -> None:
+    # dask-gateway's proxy has no other format
+    texts = [text for text in stack.log.splitlines() if not re.match(r"\[[A-Z] \S+ \S+ Proxy\] ", text)]
+    records = [json.loads(text) for text in texts]
+    assert {record.get("service") for record in records} >= {"binder", "hub", "gateway", "culler"}
+    traced = {record["service"] for record in records if record.get("trace_id") == TRACE}
+    assert traced >= {"binder", "hub", "gateway"}
+    named = [record for record in records if record.get("launch_id")]
+    assert {record["service"] for record in named} >= {"binder", "gateway"}
+    assert {record["launch_id"] for record in named} == {session.id}
 
 
 def test_other_users_cannot_read_files_with_secrets(stack: LocalStack, session: Session) -> None:

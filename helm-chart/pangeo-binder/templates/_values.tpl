@@ -30,6 +30,7 @@ registry: {{- omit .Values.registry "namespace" "allowAnonymousPush" | toYaml | 
 launches: {{- omit .Values.launches "layout" | toYaml | nindent 2 }}
 dask: {{- omit .Values.dask "resources" | toYaml | nindent 2 }}
 logLevel: {{ .Values.logLevel }}
+logFormat: {{ .Values.logFormat }}
 {{- end }}
 
 {{- define "pangeo-binder.priorityClasses" -}}

@@ -20,10 +20,13 @@ from ...hub.kube.spawner import KubeLaunchSpawner
 from ...hub.logins import CLIENT, configure_logins
 from ...hub.provision import Clusters, Provisioner, StorageService
 from ...hub.request_limits import limit_requests
+from ...hub.request_log import log_request
 from ...hub.roles import BINDER, GATEWAY, LAUNCHES, NAMESPACES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...hub.user_api import user_handlers
 from ...kube.api import KubeApi
 from ...kube.placement import Placement
+from ...logs import VARIABLE as LOG_FORMAT
+from ...logs import application_logging
 from .values import (
     CONFIG,
     GATEWAY_API_PORT,
@@ -53,6 +56,8 @@ def configure(c: Any) -> None:
 
 
 def _hub(c: Any, values: KubeValues) -> None:
+    c.JupyterHub.tornado_settings = {**c.JupyterHub.get("tornado_settings", {}), "log_function": log_request}
+    c.JupyterHub.logging_config = application_logging("hub", as_json=values.log_format == "json")
     # sessions are in other namespaces, where the chart's short name does not resolve
     c.JupyterHub.hub_connect_url = values.hub_url
     c.JupyterHub.public_url = values.public_url
@@ -181,7 +186,8 @@ def _services(values: KubeValues) -> list[dict[str, Any]]:
     ]
     reaper = [sys.executable, "-m", "pangeo_binder.hub.kube.namespace_reaper"]
     reaper += [values.site.shared_namespace] if values.site.shared_namespace else []
-    services.append({"name": NAMESPACES, "command": reaper, "environment": _api_server_environment(), "display": False})
+    environment = _reaper_environment(values)
+    services.append({"name": NAMESPACES, "command": reaper, "environment": environment, "display": False})
     # the roles need this service also if the operator makes clusters; then the proxy has no route to it
     gateway: dict[str, Any] = {"name": GATEWAY, "api_token": read_secret("gateway-token"), "display": False}
     if values.dask.backend == "gateway":
@@ -189,8 +195,8 @@ def _services(values: KubeValues) -> list[dict[str, Any]]:
     return [*services, gateway]
 
 
-def _api_server_environment() -> dict[str, str]:
+def _reaper_environment(values: KubeValues) -> dict[str, str]:
     """Return the pod's variables with the API server's address, which JupyterHub does not pass to its services."""
     address = {name: value for name, value in os.environ.items() if name.startswith("KUBERNETES_SERVICE_")}
     # the client library reads the home directory when it is imported, and the pod's user has none
-    return {"HOME": os.environ.get("HOME", "/tmp"), **address}  # noqa: S108 - nothing is written there
+    return {"HOME": os.environ.get("HOME", "/tmp"), LOG_FORMAT: values.log_format, **address}  # noqa: S108 - nothing is written there

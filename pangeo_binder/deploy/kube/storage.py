@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
 
+from ...logs import install
 from ...storage.app import AdminCaller, Right, StorageSettings, run
 from .values import STATE, STORAGE_ADMIN_PORT, STORAGE_PORT, read_secret, read_values
 
@@ -56,7 +56,7 @@ def service_address(name: str) -> str:
 
 def main() -> None:
     """Run the service until SIGTERM."""
-    logging.basicConfig(level=read_values().log_level, format="%(levelname)s %(name)s: %(message)s")
+    install("storage", read_values().log_level)
     run(settings(service_address(f"storage.{read_values().site.namespace}.svc")))
 
 

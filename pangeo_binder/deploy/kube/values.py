@@ -245,6 +245,7 @@ class KubeValues(_Part):
     launches: LaunchValues = LaunchValues()
     dask: DaskValues = DaskValues()
     log_level: str = "INFO"
+    log_format: Literal["text", "json"] = "text"
 
     def address(self, service: str, port: int) -> str:
         """Return the URL of the release's `service`, valid anywhere in the cluster."""

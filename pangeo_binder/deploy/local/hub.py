@@ -17,10 +17,13 @@ from ...hub.local.spawner import LocalLaunchSpawner
 from ...hub.logins import CLIENT, configure_logins
 from ...hub.provision import Provisioner, StorageService
 from ...hub.request_limits import limit_requests
+from ...hub.request_log import log_request
 from ...hub.roles import BINDER, GATEWAY, LAUNCHES, SERVER_TOKEN_SCOPES, STATUS, roles
 from ...hub.user_api import user_handlers
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR
+from ...logs import VARIABLE as LOG_FORMAT
+from ...logs import application_logging
 from ...loopback import LOOPBACK, LOOPBACK_NAMES
 from .values import GATEWAY_PREFIX, START_SECONDS, LocalValues, read_values
 
@@ -45,6 +48,7 @@ def configure(c: Any, state_dir: str) -> None:
 
 
 def _hub(c: Any, values: LocalValues) -> None:
+    c.JupyterHub.logging_config = application_logging("hub")
     c.JupyterHub.bind_url = values.public_url
     c.JupyterHub.hub_bind_url = f"http://{LOOPBACK}:{values.ports.hub}"
     # the binder answers everything except the hub's own pages, including the addresses of ended sessions
@@ -56,7 +60,7 @@ def _hub(c: Any, values: LocalValues) -> None:
     # users never log in, by design; without this the hub would warn at every start
     c.Authenticator.any_allow_config = True
     # answer a start request at once: launches follow the progress of the spawn instead
-    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0, "log_function": log_request}
     c.JupyterHub.cleanup_servers = True
     # a person has a server for each launch; how many, says the policy
     c.JupyterHub.allow_named_servers = True
@@ -159,7 +163,8 @@ def service_environment(values: LocalValues) -> dict[str, str]:
     """Return the environment of the stack's services."""
     inherited = {name: value for name, value in os.environ.items() if name.startswith(_INHERIT)}
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
-    return {**inherited, "PATH": path, STATE_DIR: str(values.state_dir), "PYTHONUNBUFFERED": "1"}
+    own = {STATE_DIR: str(values.state_dir), "PYTHONUNBUFFERED": "1", LOG_FORMAT: values.options.log_format}
+    return {**inherited, "PATH": path, **own}
 
 
 def config_file(process: str, values: LocalValues) -> str:

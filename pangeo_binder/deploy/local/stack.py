@@ -31,6 +31,7 @@ from ...local.lineage import hold_lifeline, is_supported
 from ...local.logs import bound_logs
 from ...local.parent import ends_with_parent
 from ...local.processes import STATE_DIR, end_all, end_services
+from ...logs import VARIABLE as LOG_FORMAT
 from ...loopback import LOOPBACK
 from .data_path import DataPath
 from .examples import make_repositories
@@ -163,7 +164,8 @@ class Stack:
         self._start_hub()
 
     def _start_hub(self) -> None:
-        environment = {**os.environ, STATE_DIR: str(self.state_dir), "PYTHONUNBUFFERED": "1"}
+        own = {STATE_DIR: str(self.state_dir), "PYTHONUNBUFFERED": "1", LOG_FORMAT: self.values.options.log_format}
+        environment = {**os.environ, **own}
         # a traefik from the package index is installed next to the interpreter
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
         command = ends_with_parent([sys.executable, "-m", "jupyterhub", "-f", config_file("hub", self.values)])

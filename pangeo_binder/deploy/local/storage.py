@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from ...logs import install
 from ...loopback import LOOPBACK, LOOPBACK_NAMES
 from ...storage.app import AdminCaller, Right, StorageSettings, run
 from .values import read_values
@@ -33,4 +34,5 @@ def settings(state_dir: str) -> StorageSettings:
 
 
 if __name__ == "__main__":
+    install("storage", "WARNING")  # a session's notebook can make a thousand requests in a second
     run(settings(sys.argv[1]))

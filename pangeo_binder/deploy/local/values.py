@@ -97,6 +97,8 @@ class LocalOptions:
     """Whether people can sign in, or have to. `up` has no option for it, because all sessions run as one user."""
     authenticator: str = ""
     """A file with the configuration of JupyterHub's authenticator, read after our own."""
+    log_format: Literal["text", "json"] = "text"
+    """The format of the services' log."""
     github: str = HOSTS["gh"].url
     """Where `gh` links lead."""
     gitlab: str = HOSTS["gl"].url

@@ -26,6 +26,7 @@ from ... import metrics
 from ...kube.labels import COMPONENT_LABEL
 from ...kube.pod_status import ENDED_PHASES
 from ...kube.refusals import Refusal, Why, refusal_of
+from ...logs import application_logging
 from ..notices import MESSAGE
 from .backoff import BackoffClient
 from .schedulers import CONTAINER, why_ended, why_not_started
@@ -56,6 +57,7 @@ class LaunchController(KubeController):
     """Makes and ends the pods of launches' clusters."""
 
     name = "pangeo-binder-dask-controller"
+    logging_config = application_logging("dask-controller")
 
     start_seconds = Float(180, help="A cluster that does not run after this long has failed.", config=True)
     quota_seconds = Float(

@@ -23,6 +23,7 @@ from ...kube.api import NO_ANSWER, KubeApi, delete_if_present
 from ...kube.labels import SERVER_ANNOTATION
 from ...kube.placement import shared_name
 from ...liveness import HubIsAlive, IsAlive, MissingServers
+from ...logs import install
 from .launch_objects import remove_shared
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ async def _run(shared_namespace: str) -> None:
 
 def main() -> None:
     """Run until stopped."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    install("namespace-reaper")
     asyncio.run(_run(*sys.argv[1:2] or [""]))
 
 

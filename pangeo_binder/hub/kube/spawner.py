@@ -160,6 +160,7 @@ class KubeLaunchSpawner(LaunchSpawnerMixin, KubeSpawner):
 
     def start(self) -> asyncio.Future[str]:
         """Start the server; the future returns its address once its Dask cluster has started, too."""
+        self.continue_trace(self.launch)
         self._start_future = asyncio.ensure_future(self._started())
         return self._start_future
 

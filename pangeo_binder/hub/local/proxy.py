@@ -31,6 +31,7 @@ from tornado.web import RequestHandler
 from traitlets import Instance, default
 
 from ...local.parent import ends_with_parent
+from ...logs import is_json
 from ...loopback import LOOPBACK_NAMES, WRONG_HOST, is_named
 
 _CHECK_SECONDS = 1.0
@@ -78,8 +79,11 @@ class WatchedTraefikProxy(TraefikFileProviderProxy):
     _writing = Instance(asyncio.Lock, args=(), help="Held from the write of changes until traefik has loaded them.")
 
     @default("extra_static_config")
-    def _quiet(self) -> dict[str, dict[str, bool]]:
-        return {"global": {"checkNewVersion": False}}  # traefik would ask a server of its makers
+    def _quiet(self) -> dict[str, dict[str, Any]]:
+        return {
+            "global": {"checkNewVersion": False},  # traefik would ask a server of its makers
+            "log": {"format": "json" if is_json() else "common"},
+        }
 
     @default("concurrency")
     def _unbounded(self) -> int:

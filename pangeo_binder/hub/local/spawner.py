@@ -96,6 +96,7 @@ class LocalLaunchSpawner(LaunchSpawnerMixin, LocalProcessSpawner):
     async def start(self) -> tuple[str, int]:
         """Start the server, wait for its cluster to settle, and return the host and port."""
         assert self.launch is not None
+        self.continue_trace(self.launch)
         environment = self.launch.local_environment
         lab = script_command(Path(self.homes), self.launch.id, Path(environment.prefix), "jupyter-lab")
         self.cmd = launched([*environment.start, *lab], self.state_dir, self.launch.id)

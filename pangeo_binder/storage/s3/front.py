@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
+from ... import trace
 from ...metrics import STORAGE_REQUESTS
 from ..keys import derive_keys, launch_of
 from ..launches import LaunchTable, StoredLaunch
@@ -71,6 +72,7 @@ class S3Front:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         started, request_id, operation = time.monotonic(), secrets.token_hex(8), "refused"
+        trace.enter(request.headers.get(trace.HEADER, ""))
         try:
             call = replace(self._verify(request), request_id=request_id)
             route = find_route(call)
@@ -108,6 +110,7 @@ class S3Front:
         except SignatureError as error:
             code = error.code if error.code in STATUS else "AccessDenied"
             raise S3Error(code, str(error)) from None
+        trace.enter_launch(launch.id)
         if not launch.live(time.time()):
             raise S3Error("AccessDenied", "This launch has ended, so its storage credentials are no longer valid.")
         bucket, key = _bucket_and_key(signed.path)
