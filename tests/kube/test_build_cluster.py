@@ -21,8 +21,11 @@ from pangeo_binder.builders.kube.registry import RegistrySettings
 from pangeo_binder.builders.pod_layout import ENGINES
 from pangeo_binder.errors import BuildFailed
 from pangeo_binder.model import Repo, RepoRef
+from tests.builders.hostile import FILE, tarred
 from tests.builders.registryserver import RegistryServer, credentials, htpasswd, run_registry
+from tests.builders.test_archive_build import SWHID, archived
 from tests.kube.builds import NAMESPACE, lines, prepare
+from tests.repos.fileserver import FileServer, served
 from tests.repos.gitrepo import git, make_repository
 from tests.repos.gitserver import GitHandler
 from tests.stack.images import archive, base_archive, image
@@ -110,6 +113,18 @@ async def test_an_image_is_built_pushed_and_runs(cluster, builder, repo_with, en
     cluster.kubectl(*run)
     cluster.kubectl("wait", f"pod/tried-{engine}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
     assert cluster.kubectl("logs", f"tried-{engine}").split() == ["1000", "kept", "Dockerfile"]
+
+
+async def test_the_files_of_an_archive_are_built(cluster, base, builder, tmp_path):
+    dockerfile = f"FROM {base}\nCOPY . /srv/sea\nRUN ls /srv/sea\n".encode()
+    make = tarred((f"{SWHID}/Dockerfile", FILE, dockerfile, ""), (f"{SWHID}/sea.txt", FILE, b"warm", ""))
+    with served(FileServer(cluster.host)) as server:
+        repo = await archived(server, make, tmp_path)
+        events: list[BuildEvent] = []
+        await lines(builder(), events, repo)
+    log = [event.line for event in events[:-1]]
+    assert "Unpacked 3 files and folders" in log and "sea.txt" in log
+    assert events[-1].environment is not None and await builder().find(repo) == events[-1].environment
 
 
 async def test_hostile_steps_find_no_password_and_no_token(guarded, builder, repo_with, tmp_path, engine):

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 
 from tests.stack.attacks import DONE, REFUSED, attack, sign_in
 from tests.stack.browser import browser
-from tests.stack.installed import Installed, Launched
+from tests.stack.installed import PASSWORD, Installed, Launched
 from tests.stack.local import request, until
 
 pytestmark = pytest.mark.timeout(900)
@@ -94,6 +94,29 @@ def test_the_launch_page_opens_a_session_without_its_token_in_an_address(
         assert not [url for url in seen if "token=" in url and "build_token=" not in url]
         shut = "fetch(`${location.href.split('/lab')[0]}/api/shutdown`, {method: 'POST', headers: {'X-XSRFToken': "
         page.evaluate(shut + "document.cookie.match(/_xsrf=([^;]+)/)[1]}}).then((a) => a.status)")
+
+
+def test_a_person_signs_in_and_has_sessions_of_her_own(
+    installed_apart: Installed, repository: str, chromium: Browser
+) -> None:
+    url = installed_apart.url
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{url}login")
+        page.fill("#username_input", "ada")
+        page.fill("#password_input", PASSWORD)
+        page.click("#login_submit")
+        page.wait_for_url(f"{url}**")
+        page.goto(f"{url}v2/git/{quote(repository, safe='')}/HEAD")
+        page.wait_for_url("**/user/ada/*/lab*", timeout=240_000, wait_until="commit")
+        name = urlsplit(page.url).path.split("/")[3]
+        assert urlsplit(page.url).hostname == f"{name}.binder.test"
+        pods = installed_apart.cluster.get("pods", "-A", "--selector=app.kubernetes.io/component=server")["items"]
+        owners = {pod["metadata"]["annotations"]["pangeo-binder/server"] for pod in pods}
+        assert f"ada/{name}" in owners
+        page.goto(f"{url}sessions")
+        page.locator("[data-launch]").get_by_role("button", name="Stop").click()
+        until("it has stopped", lambda: page.reload() and not page.locator("[data-launch]").count(), 90)
 
 
 def test_hub_and_binder_do_not_answer_at_a_sessions_host(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -40,9 +41,9 @@ class _Handler(BaseHTTPRequestHandler):
 class FileServer(ThreadingHTTPServer):
     """The server; a path that is not in `files` is not found."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), _Handler)
+        self.url = f"http://{host}:{self.server_port}"
         self.files: dict[str, bytes] = {}
         self.moved: dict[str, str] = {}
         """Where a path redirects to."""
@@ -56,7 +57,13 @@ class FileServer(ThreadingHTTPServer):
 @pytest.fixture
 def file_server() -> Iterator[FileServer]:
     """A server of files."""
-    server = FileServer()
+    with served(FileServer()) as server:
+        yield server
+
+
+@contextmanager
+def served(server: FileServer) -> Iterator[FileServer]:
+    """Run `server` in a thread."""
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,))
     thread.start()
     yield server

@@ -31,6 +31,8 @@ DEPENDENCIES = os.environ.get("PANGEO_BINDER_CHARTS") or ROOT / "tests" / "chart
 OPERATOR_CHART = Path(dask_kubernetes.__file__).parent / "operator/deployment/helm/dask-kubernetes-operator"
 """The chart of the dask-kubernetes operator, from the Python package."""
 OPERATOR, OPERATOR_NAMESPACE = "dask-kubernetes-operator", "dask-operator"
+PASSWORD = "of-all-people-of-the-tests"
+"""What everybody signs in with, where people can."""
 _INSTALL_SECONDS = 240
 _VOLUMES = ("hub-db-dir", "pangeo-binder-storage")
 
@@ -59,8 +61,17 @@ APART = Release(
     "wing",
     {
         "launches": {"prefix": "wing"},
-        "binder": {"hosts": ["binder.test"], "subdomains": True},
-        "jupyterhub": {"proxy": {"chp": {"extraCommandLineFlags": ["--host-routing"]}}},
+        "binder": {"hosts": ["binder.test"], "subdomains": True, "auth": "offered"},
+        "jupyterhub": {
+            "proxy": {"chp": {"extraCommandLineFlags": ["--host-routing"]}},
+            "hub": {
+                "config": {
+                    "JupyterHub": {"authenticator_class": "dummy"},
+                    "Authenticator": {"allow_all": True},
+                    "DummyAuthenticator": {"password": PASSWORD},
+                }
+            },
+        },
     },
 )
 OPERATED = Release(
