@@ -197,6 +197,18 @@ class Git:
         env = {**command.env, "GIT_PROTOCOL": "version=2"}
         return await self._capture(replace(command, env=env, request=request), max_bytes)
 
+    async def find_commit(self, short: str, folder: Path) -> str:
+        """Return the full id of the one commit in the local repository at `folder` that begins with `short`, else ''.
+
+        Raises HostUnavailable if that takes too long.
+        """
+        args = ("rev-parse", "--quiet", "--verify", "--end-of-options", f"{short}^{{commit}}")
+        command = self.command(*args, cwd=folder, timeout_seconds=self.access.timeout_seconds)
+        # git would fetch an object that a partial clone lacks, by a command that the repository's settings name
+        env = {**command.env, "GIT_ALLOW_PROTOCOL": "", "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+        found = await self._capture(replace(command, env=env), CAPTURE_BYTES)
+        return "" if found.code else found.out.strip()
+
     async def _capture(self, command: Command, max_bytes: int) -> Captured:
         try:
             ended = await capture(replace(command, memory_bytes=_MEMORY_BYTES), max_bytes)
