@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink, HostBusy, HostUnavailable, RefNotFound, RepoTooLarge, UserError
 from ..git import Git, GitAccess, is_local
+from ..git_token import TokenFiles, no_token
 from ..hosts import HOSTS
 from ..model import FetchKind, Repo, RepoRef
 from ..policy.address import address_of
@@ -114,6 +115,8 @@ class GitRefs(Provider):
     async def _no_ref(self, ref: RepoRef) -> UserError:
         if ref.ref == "HEAD":
             return RefNotFound(f"{ref.url} has no commits yet, or no default branch.", "Name a branch in the link.")
+        if self._access.token_files(ref.url):  # the person may not be allowed to launch it
+            return RefNotFound(f"{ref.url} has no branch or tag `{ref.ref}`.", "Check the name in the repository.")
         try:
             listing = await self._peers.ask(ref.url, lambda: list_refs(ref.url, self._access))
             hint = await asyncio.to_thread(suggest, ref.ref, listing.commits)
@@ -141,8 +144,9 @@ class GitProvider(GitRefs):
         addresses: AddressRules = PUBLIC,
         timeout_seconds: float = 30,
         peers: RepositoryPeers | None = None,
+        token_files: TokenFiles = no_token,
     ) -> None:
-        super().__init__(GitAccess(allow_local, timeout_seconds, addresses), peers)
+        super().__init__(GitAccess(allow_local, timeout_seconds, addresses, token_files), peers)
         self.form = ProviderForm(
             label="Git repository URL",
             placeholder="https://github.com/org/repository",

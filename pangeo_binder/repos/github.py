@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink, HostBusy, HostUnavailable, RefNotFound
 from ..git import GitAccess
+from ..git_token import TokenFiles, no_token
 from ..hosts import HOSTS
 from ..model import Repo, RepoRef
 from .base import ProviderForm
@@ -44,8 +45,10 @@ class GitHubProvider(GitRefs):
         api: GitHubApiSettings | None = None,
         timeout_seconds: float = 30,
         peers: RepositoryPeers | None = None,
+        token_files: TokenFiles = no_token,
     ) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)), peers)
+        rules = addresses.trusting(address)
+        super().__init__(GitAccess(False, timeout_seconds, rules, token_files), peers)
         self._host = HostedAt(address)
         self._api = GitHubApi(api, lambda body: read_commit(body, "sha")) if api else None
         self.form = ProviderForm(

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink
 from ..git import GitAccess
+from ..git_token import TokenFiles, no_token
 from ..hosts import HOSTS
 from ..model import Repo, RepoRef
 from .base import ProviderForm
@@ -62,8 +63,10 @@ class GitLabProvider(GitRefs):
         addresses: AddressRules = PUBLIC,
         timeout_seconds: float = 30,
         peers: RepositoryPeers | None = None,
+        token_files: TokenFiles = no_token,
     ) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)), peers)
+        rules = addresses.trusting(address)
+        super().__init__(GitAccess(False, timeout_seconds, rules, token_files), peers)
         self._host = HostedAt(address)
         self._api = GitLabApi(address)
         self.form = ProviderForm(
