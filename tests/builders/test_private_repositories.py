@@ -83,7 +83,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClosedSe
     monkeypatch.setenv("GIT_HTTP_EXPORT_ALL", "1")
     sea = make_repository(tmp_path / "served" / "org" / "sea", {"postBuild": "#!/bin/sh\nenv\n", "secret.txt": "deep"})
     git("commit", "-q", "--allow-empty", "-m", "second", cwd=sea)
-    make_repository(tmp_path / "served" / "open" / "lake", {"readme.md": "lake\n"})
+    lake = make_repository(tmp_path / "served" / "open" / "lake", {"readme.md": "lake\n"})
+    git("commit", "-q", "--allow-empty", "-m", "second", cwd=lake)
     closed = ClosedServer()
     with serving(closed):
         yield closed
@@ -214,21 +215,20 @@ async def test_other_repositories_of_the_server_do_not_get_it(
 async def test_a_redirects_target_does_not_get_it(
     server: ClosedServer, token_file: Path, tmp_path: Path, rules: AddressRules
 ) -> None:
-    hosts = replace(
-        hosts_of(server, token_file), private=share_private({f"git/{url_of(server, 'to/*')}": str(token_file)})
-    )
+    shared = {f"git/{url_of(server, each)}": str(token_file) for each in ("to/*", "git/open/*", "git/org/*")}
+    hosts = replace(hosts_of(server, token_file), private=share_private(shared))
+    old = git("rev-parse", "HEAD~1", cwd=tmp_path / "served" / "open" / "lake")
     for host in ("localhost", "127.0.0.1"):
         spec = f"{quote(url_of(server, f'to/{host}/git/open/lake'), safe='')}/main"
         repo = await resolve(hosts, "git", spec, rules)
         await checked_out(repo, tmp_path / host, access_of(hosts, rules))
         provider = provider_for(make_providers(hosts, allow_local=rules is EVERYWHERE), "git")
-        await provider.find_provenance(repo)
+        await provider.find_provenance(replace(repo, revision=old))
     asked = {(path.startswith("/to/"), given) for path, given in server.seen}
     assert (True, f"Basic {BASIC}") in asked and (False, None) in asked and (False, f"Basic {BASIC}") not in asked
-    both = share_private({f"git/{url_of(server, each)}": str(token_file) for each in ("to/*", "git/org/*")})
     with pytest.raises(RepoNotFound, match="needs a login"):
         spec = f"{quote(url_of(server, 'to/127.0.0.1/git/org/sea'), safe='')}/main"
-        await resolve(replace(hosts, private=both), "git", spec, rules)
+        await resolve(hosts, "git", spec, rules)
 
 
 async def test_a_submodule_does_not_get_it(server: ClosedServer, token_file: Path, tmp_path: Path) -> None:
@@ -257,6 +257,8 @@ async def test_only_commands_that_fetch_get_it_and_none_in_its_arguments(
         command = read.command(*args, cwd=Path("/"), timeout_seconds=1)
         assert (BASIC in str(command.env)) is gets, args
         assert not re.search(f"{TOKEN}|{BASIC}", f"{command.argv}{command}{read}")
+        other = read.without_token().command(*args, cwd=Path("/"), timeout_seconds=1)
+        assert "GIT_CONFIG_VALUE_0" not in other.env
 
 
 async def test_strangers_learn_no_names_of_branches(server: ClosedServer, token_file: Path) -> None:
