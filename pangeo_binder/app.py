@@ -42,6 +42,7 @@ from .repos.custom import with_custom
 from .repos.figshare import PUBLIC_FIGSHARE, PUBLIC_FIGSHARE_API
 from .repos.github_api import GitHubApiSettings
 from .repos.hydroshare import PUBLIC_HYDROSHARE
+from .repos.private import PrivateRepositories, share_private
 from .repos.records import PUBLIC_RESOLVER
 from .repos.registry import RepositoryHosts, make_providers
 from .repos.swh import PUBLIC_SWH
@@ -91,6 +92,11 @@ class PangeoBinderHub(BinderHub):
     secret_gists = Bool(False, help="Whether secret gists are launched.", config=True)
     github_api_address = Unicode("https://api.github.com", help="GitHub's API, which gists need.", config=True)
     github_token_file = Unicode("", help="A file with a token for GitHub's API, for its rate limit.", config=True)
+    private_repositories = Dict(
+        help="Private repositories that git reads with a token: a pattern such as `gh/org/*`, and the token's file."
+        " Everyone who may launch such a repository can read it. Empty: only public ones.",
+        config=True,
+    )
     internal_hosts = List(Unicode(), help="Git servers in private networks that links may name.", config=True)
     internal_networks = List(Unicode(), help="Private networks whose git servers links may name.", config=True)
     software_heritage_address = Unicode(PUBLIC_SWH, help="Where `swh` links lead; empty for none.", config=True)
@@ -209,6 +215,7 @@ class PangeoBinderHub(BinderHub):
             github_api=GitHubApiSettings(self.github_api_address, token_file),
             allow_secret_gists=self.secret_gists,
             addresses=make_rules(self.internal_hosts, self.internal_networks),
+            private=self._private_repositories(),
             software_heritage=self.software_heritage_address,
             doi_resolver=self.doi_resolver_address,
             zenodo=self.zenodo_address,
@@ -220,9 +227,18 @@ class PangeoBinderHub(BinderHub):
             ckan_sites=tuple(self.ckan_addresses),
         )
 
+    def _private_repositories(self) -> PrivateRepositories:
+        if self.private_repositories and self.kube_builds is not None:
+            # a build pod runs the repository's code, so it gets no token
+            raise ValueError("private_repositories is only for builds on this machine, not for builds on a cluster.")
+        return share_private(self.private_repositories)
+
     @property
     def _git_access(self) -> GitAccess:
-        return GitAccess(self.allow_local_repositories, addresses=self._repository_hosts().own_addresses)
+        hosts = self._repository_hosts()
+        return GitAccess(
+            self.allow_local_repositories, addresses=hosts.own_addresses, token_files=hosts.private.token_file
+        )
 
     def _make_builder(self) -> Builder:
         if self.kube_builds is not None:

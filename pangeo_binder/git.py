@@ -1,8 +1,9 @@
 """Runs git hardened against hostile links and repositories, and converts its failures to sentences.
 
 Git does not see the operator's configuration, credentials or hooks, never prompts for a password, and uses only allowed
-protocols. Unless all addresses are allowed, it reaches only the server that `Git.reach` has checked. Used by the binder
-to resolve (`repos`) and to check out (`builders`).
+protocols. A repository that the operator shares is read with a token, which only fetches get (`git_token`). Unless all
+addresses are allowed, git reaches only the server that `Git.reach` has checked. Used by the binder to resolve (`repos`)
+and to check out (`builders`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .addresses import EVERYWHERE, PUBLIC, AddressRules
 from .command import CAPTURE_BYTES, Captured, Command, CommandTimedOut, OutputTooLarge, capture, inherited, stream
 from .errors import HostUnavailable, RepoNotFound, RepoTooLarge, UserError
 from .git_target import Target, find_target, follow_redirects, is_redirect
+from .git_token import GitToken, TokenFiles, TokenInvalid, no_token, read_token
 from .hosts import CANONICAL
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,12 @@ class GitAccess:
     """How long one query of a repository may take."""
     addresses: AddressRules = PUBLIC
     """Which servers git may contact."""
+    token_files: TokenFiles = no_token
+    """Which repositories git reads with a token of the operator."""
+
+    def without_tokens(self) -> GitAccess:
+        """Return the same access, but to public repositories only."""
+        return replace(self, token_files=no_token)
 
     @property
     def rules(self) -> AddressRules:
@@ -70,6 +78,8 @@ class GitAccess:
         return EVERYWHERE if self.allow_local else self.addresses
 
 
+_NETWORK = frozenset({"fetch", "ls-remote", "remote"})
+"""The commands that get the token."""
 _LEAST_VERSION = (2, 37)  # of http.curloptResolve, see its release notes
 _VERSION = re.compile(r"\d+")
 _found: dict[str, tuple[int, ...]] = {}
@@ -145,11 +155,22 @@ class Git:
     access: GitAccess
     targets: tuple[Target, ...] = ()
     """The servers that it may contact."""
+    token: GitToken | None = None
+    """The token for its URL."""
+
+    @property
+    def follows_redirects(self) -> bool:
+        """Whether git itself follows the server's redirects; see `redirected`."""
+        return not self.targets and self.token is None
 
     async def reach(self) -> Git:
-        """Return git that may contact the server of its URL. Raises RepoNotFound if it may not, or has no address."""
+        """Return git that may contact the server of its URL, with the token for it if there is one.
+
+        Raises RepoNotFound if it may not, or has no address or no valid token.
+        """
+        git = replace(self, token=self._read_token())
         if self.access.rules.everywhere:
-            return self
+            return git
         if is_local(self.url):
             raise self._no_repository()
         try:
@@ -158,27 +179,47 @@ class Git:
             log.info("Git may not contact %s: %s", self.url, error)
             raise self.unreachable_error() from None
         await _check_version()
-        return replace(self, targets=(target,))
+        return replace(git, targets=(target,))
+
+    def _read_token(self) -> GitToken | None:
+        if not (file := self.access.token_files(self.url)):
+            return None
+        try:
+            return read_token(self.url, file)
+        except TokenInvalid:
+            log.error("%s holds no token, so %s is not read", file, self.url)
+            raise RepoNotFound(
+                f"This binder cannot read {self.url} now.", "Tell its operator that the token for it is missing."
+            ) from None
+
+    def without_token(self) -> Git:
+        """Return git that reads what is public, such as a submodule."""
+        return replace(self, access=self.access.without_tokens(), token=None)
 
     async def redirected(self, said: str) -> Git | None:
         """Return git at the URL to which the server redirects, if git's message `said` reports a redirect; else None.
 
-        Raises RepoNotFound if that may not be contacted.
+        It has no token: that is for the URL of the link. Raises RepoNotFound if the URL may not be contacted.
         """
-        if not self.targets or not is_redirect(said):
+        if self.follows_redirects or not is_redirect(said):
             return None
         try:
             served = await follow_redirects(self.url, self.access.rules)
-            return replace(self, url=served, targets=(await find_target(served, self.access.rules),))
+            moved = replace(self.without_token(), url=served)
+            return replace(moved, targets=(await find_target(served, self.access.rules),))
         except OSError as error:
             log.info("Git may not follow the redirect of %s: %s", self.url, error)
             raise self.unreachable_error() from None
 
     def command(self, *args: str, cwd: Path, timeout_seconds: float) -> Command:
         """Return `git <args>` as a hardened command; `args` must have a `--` before values from a link."""
-        settings = (*_HARDENING, *(setting for target in self.targets for setting in target.settings()))
+        settings = [*_HARDENING, *(setting for target in self.targets for setting in target.settings())]
+        env = git_env(self.url, self.access, self.targets)
+        if self.token is not None and not _NETWORK.isdisjoint(args):
+            settings.append("http.followRedirects=false")  # git sends the header to a redirect's target, too
+            env |= self.token.env()
         hardening = [word for setting in settings for word in ("-c", setting)]
-        return Command(("git", *hardening, *args), git_env(self.url, self.access, self.targets), cwd, timeout_seconds)
+        return Command(("git", *hardening, *args), env, cwd, timeout_seconds)
 
     async def run(self, *args: str, cwd: Path = Path("/"), max_bytes: int = CAPTURE_BYTES) -> Captured:
         """Run a short `git <args>` with limits of time, memory and output.
@@ -196,6 +237,18 @@ class Git:
         command = self.command(*args, cwd=Path("/"), timeout_seconds=self.access.timeout_seconds)
         env = {**command.env, "GIT_PROTOCOL": "version=2"}
         return await self._capture(replace(command, env=env, request=request), max_bytes)
+
+    async def find_commit(self, short: str, folder: Path) -> str:
+        """Return the full id of the one commit in the local repository at `folder` that begins with `short`, else ''.
+
+        Raises HostUnavailable if that takes too long.
+        """
+        args = ("rev-parse", "--quiet", "--verify", "--end-of-options", f"{short}^{{commit}}")
+        command = self.command(*args, cwd=folder, timeout_seconds=self.access.timeout_seconds)
+        # git would fetch an object that a partial clone lacks, by a command that the repository's settings name
+        env = {**command.env, "GIT_ALLOW_PROTOCOL": "", "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+        found = await self._capture(replace(command, env=env), CAPTURE_BYTES)
+        return "" if found.code else found.out.strip()
 
     async def _capture(self, command: Command, max_bytes: int) -> Captured:
         try:

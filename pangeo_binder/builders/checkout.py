@@ -94,11 +94,13 @@ class _GitCheckout:
             async with aclosing(step) as lines:
                 async for line in lines:
                     yield line
-        submodules = Submodules(self._git, self._into, self._deadline)
+        # the repository chooses the URLs of its submodules and LFS files, so they are public
+        public = self._git.without_token()
+        submodules = Submodules(public, self._into, self._deadline)
         async with aclosing(submodules.run()) as lines:
             async for line in lines:
                 yield line
-        lfs = LfsFiles(self._git, self._deadline, limits.lfs)
+        lfs = LfsFiles(public, self._deadline, limits.lfs)
         for folder in (self._into, *submodules.folders):
             async with aclosing(lfs.fetch(folder)) as lines:
                 async for line in lines:
@@ -114,7 +116,7 @@ class _GitCheckout:
 
     async def _follow_redirect(self) -> None:
         """Continue with the URL to which the server redirects, if it does and git may not follow by itself."""
-        if not self._git.targets:
+        if self._git.follows_redirects:
             return
         asked = await self._git.run("ls-remote", "--", self._git.url, "HEAD", cwd=self._into)
         if asked.code and (moved := await self._git.redirected(asked.err)):

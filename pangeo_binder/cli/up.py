@@ -46,6 +46,19 @@ def _check_host(context: click.Context, option: click.Parameter, given: str) -> 
         raise click.BadParameter("It is not an address such as https://github.example.org.") from None
 
 
+def _check_private(
+    context: click.Context, option: click.Parameter, given: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """Return the patterns of repositories with their files. Raises BadParameter for a pattern that is not one."""
+    from ..repos.private import share_private
+
+    try:
+        share_private(dict(given))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return given
+
+
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="The public port.  [default: 8585, or a free one]")
 @click.option(
@@ -117,6 +130,16 @@ def _check_host(context: click.Context, option: click.Parameter, given: str) -> 
     default="text",
     show_default=True,
     help="The format of the services' log: text, or a JSON object for each record.",
+)
+@click.option(
+    "--share-private",
+    "private",
+    metavar="PATTERN TOKEN_FILE",
+    type=(str, click.Path(exists=True, dir_okay=False, resolve_path=True)),
+    multiple=True,
+    callback=_check_private,
+    help="Private repositories, such as `gh/org/*`, that git reads with the token in a file; repeatable. Everyone who"
+    " may launch them here can read them.",
 )
 @click.option("--open/--no-open", "open_page", default=True, help="Open the start page in a browser when ready.")
 def up(port: int | None, state_dir: Path, policy: Path | None, open_page: bool, **options: Any) -> None:

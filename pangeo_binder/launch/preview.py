@@ -1,6 +1,7 @@
 """Previews of notebooks while their environment is built: fetches one file of the commit and renders it as HTML.
 
-Only for repositories that this binder builds at that moment, so that a preview reads nothing that a launch would not.
+Only for public repositories that this binder builds at that moment, so that a preview reads nothing that a launch would
+not.
 It does not wait for the build's own checkout, which on Kubernetes is in another pod. Runs in the binder; git and the
 conversion (`notebook_html`) are processes under limits.
 """
@@ -49,7 +50,8 @@ class Previews:
     """The previews of one binder."""
 
     def __init__(self, builds: SharedBuilds, access: GitAccess, limits: PreviewLimits | None = None) -> None:
-        self._builds, self._access, self._limits = builds, access, limits or PreviewLimits()
+        # the policy is not asked who may see a preview, so it is of a public repository
+        self._builds, self._access, self._limits = builds, access.without_tokens(), limits or PreviewLimits()
         self._cache: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self._tasks: dict[tuple[str, str, str], asyncio.Task[str]] = {}
         self._slots = asyncio.Semaphore(self._limits.at_once)

@@ -7,13 +7,17 @@ Form: https://mybinder.readthedocs.io/en/latest/howto/external_binder_setup.html
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from ..addresses import PUBLIC, AddressRules
-from ..errors import BadLink, RefNotFound, RepoTooLarge, UserError
-from ..git import GitAccess, is_local
+from ..errors import BadLink, HostBusy, HostUnavailable, RefNotFound, RepoTooLarge, UserError
+from ..git import Git, GitAccess, is_local
+from ..git_token import TokenFiles, no_token
 from ..hosts import HOSTS
 from ..model import FetchKind, Repo, RepoRef
 from ..policy.address import address_of
@@ -22,6 +26,8 @@ from .history import Histories
 from .hosts import RepositoryPeers
 from .listing import is_own_name, list_refs
 from .suggestion import suggest
+
+log = logging.getLogger(__name__)
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _PATH = r"[\w.~+@=,/-]+"
@@ -36,9 +42,10 @@ _LOCAL_FORM_PATTERN = rf"{_FORM_PATTERN}|^(file://)?/."
 _REF = re.compile(r"(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))\w[\w./+@=#,!%-]*(?<![./])")
 FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 """The form of a full commit id."""
-_SHORT_COMMIT = re.compile(r"(?=.*[0-9])[0-9a-f]{7,39}")
+_SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 _TWICE = re.compile(r"%(?:2F|3A)", re.IGNORECASE)
 """A slash or colon that is still quoted: some badges are quoted twice."""
+_FULL_ID = "Use the full commit id of 40 characters, or a branch or tag."
 _DEFAULT_PORTS = {"http": ":80", "https": ":443", "ssh": ":22"}
 
 _LINK_HINT = "Links look like /v2/git/https%3A%2F%2Fexample.org%2Frepo.git/HEAD."
@@ -74,16 +81,42 @@ class GitRefs(Provider):
                 if is_own_name(name):
                     self._histories.remember(ref.url, commits[name], listing.served)
                 return commits[name]
+        if commit := await self._full_commit(ref):
+            return commit
         raise await self._no_ref(ref)
+
+    async def find_commit(self, ref: RepoRef) -> str:
+        """Return the full id of the one commit whose id begins with `ref.ref`; empty if its host knows no such one.
+
+        A driver whose host can look that up overrides this. Raises HostBusy or HostUnavailable if it cannot now.
+        """
+        raise HostUnavailable("Git servers do not look up short commit ids.", _FULL_ID)
+
+    async def _full_commit(self, ref: RepoRef) -> str:
+        """Return the full id of a short commit id; empty for any other ref. Raises RefNotFound if there is none."""
+        short = ref.ref.lower()
+        if not _SHORT_COMMIT.fullmatch(short):
+            return ""
+        begin = f"{ref.url} has no branch or tag `{ref.ref}`"
+        try:
+            commit = await self.find_commit(replace(ref, ref=short))
+        except (HostBusy, HostUnavailable):
+            if short.isalpha():
+                return ""  # a word, such as `defaced`, rather than an id
+            raise RefNotFound(f"{begin}, which looks like a short commit id.", _FULL_ID) from None
+        if FULL_COMMIT.fullmatch(commit) and commit.startswith(short):
+            return commit
+        if commit:
+            log.warning("The host of %s answered for the commit %s with another one", ref.url, short)
+        if short.isalpha():
+            return ""
+        raise RefNotFound(f"{begin}, and not exactly one commit whose id begins with it.", _FULL_ID)
 
     async def _no_ref(self, ref: RepoRef) -> UserError:
         if ref.ref == "HEAD":
             return RefNotFound(f"{ref.url} has no commits yet, or no default branch.", "Name a branch in the link.")
-        if _SHORT_COMMIT.fullmatch(ref.ref):
-            return RefNotFound(
-                f"{ref.url} has no branch or tag `{ref.ref}`, which looks like a short commit id.",
-                "Use the full commit id of 40 characters.",
-            )
+        if self._access.token_files(ref.url):  # the person may not be allowed to launch it
+            return RefNotFound(f"{ref.url} has no branch or tag `{ref.ref}`.", "Check the name in the repository.")
         try:
             listing = await self._peers.ask(ref.url, lambda: list_refs(ref.url, self._access))
             hint = await asyncio.to_thread(suggest, ref.ref, listing.commits)
@@ -111,8 +144,9 @@ class GitProvider(GitRefs):
         addresses: AddressRules = PUBLIC,
         timeout_seconds: float = 30,
         peers: RepositoryPeers | None = None,
+        token_files: TokenFiles = no_token,
     ) -> None:
-        super().__init__(GitAccess(allow_local, timeout_seconds, addresses), peers)
+        super().__init__(GitAccess(allow_local, timeout_seconds, addresses, token_files), peers)
         self.form = ProviderForm(
             label="Git repository URL",
             placeholder="https://github.com/org/repository",
@@ -125,6 +159,14 @@ class GitProvider(GitRefs):
         url = unquote(quoted_url)
         url = unquote(url) if "://" not in url and _TWICE.search(url) else url
         return RepoRef(self.name, validate_url(url, self._access), ref)
+
+    async def find_commit(self, ref: RepoRef) -> str:
+        if not is_local(ref.url):
+            return await super().find_commit(ref)
+        folder = Path(ref.url.removeprefix("file://"))
+        if not folder.is_dir():
+            return ""  # a bundle
+        return await Git(ref.url, self._access).find_commit(ref.ref, folder)
 
 
 def validate_url(url: str, access: GitAccess) -> str:

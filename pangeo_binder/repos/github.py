@@ -1,8 +1,8 @@
 """GitHub repositories: `/v2/gh/<org>/<repository>/<ref>`, the form of most badges. Runs in the binder.
 
-Refs are resolved by git as for any other address, so no API token is needed and no rate limit applies. Only for a
-branch that does not exist, GitHub's API is asked whether it was renamed. GitHub Enterprise is another address of the
-same kind.
+Refs are resolved by git as for any other address, so no API token is needed and no rate limit applies. GitHub's API is
+asked only whether a branch that does not exist was renamed, and which commit a short commit id means. GitHub Enterprise
+is another address of the same kind.
 Form: https://binderhub.readthedocs.io/en/latest/reference/repoproviders.html
 """
 
@@ -15,11 +15,13 @@ from urllib.parse import quote, unquote
 from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink, HostBusy, HostUnavailable, RefNotFound
 from ..git import GitAccess
+from ..git_token import TokenFiles, no_token
 from ..hosts import HOSTS
 from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .git import GitRefs
 from .github_api import GitHubApi, GitHubApiSettings
+from .host_api import read_commit
 from .hosted import HostedAt
 from .hosts import RepositoryPeers
 
@@ -43,10 +45,12 @@ class GitHubProvider(GitRefs):
         api: GitHubApiSettings | None = None,
         timeout_seconds: float = 30,
         peers: RepositoryPeers | None = None,
+        token_files: TokenFiles = no_token,
     ) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)), peers)
+        rules = addresses.trusting(address)
+        super().__init__(GitAccess(False, timeout_seconds, rules, token_files), peers)
         self._host = HostedAt(address)
-        self._api = GitHubApi(api, dict) if api else None
+        self._api = GitHubApi(api, lambda body: read_commit(body, "sha")) if api else None
         self.form = ProviderForm(
             label="GitHub repository",
             placeholder="org/repository",
@@ -72,6 +76,12 @@ class GitHubProvider(GitRefs):
             if not renamed:
                 raise
         return await super().resolve(replace(ref, ref=renamed))
+
+    async def find_commit(self, ref: RepoRef) -> str:
+        """https://docs.github.com/en/rest/commits/commits#get-a-commit, which also knows commits of forks."""
+        if self._api is None:
+            return await super().find_commit(ref)
+        return await self._api.find(f"repos/{self.repository(ref)}/commits/{ref.ref}") or ""
 
     async def _renamed(self, ref: RepoRef) -> str:
         """Return the new name of the branch `ref`; empty if GitHub does not say that it was renamed.

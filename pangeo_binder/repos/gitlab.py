@@ -1,21 +1,25 @@
 """GitLab projects: `/v2/gl/<quoted group/project>/<ref>`, with groups in groups. Runs in the binder.
 
-Refs are resolved by git as for any other address. A self-hosted GitLab is another address of the same kind.
+Refs are resolved by git as for any other address; only for a short commit id GitLab's API is asked which one it is. A
+self-hosted GitLab is another address of the same kind.
 Form: https://binderhub.readthedocs.io/en/latest/reference/repoproviders.html
 """
 
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from collections.abc import Mapping
+from urllib.parse import quote, unquote
 
 from ..addresses import PUBLIC, AddressRules
 from ..errors import BadLink
 from ..git import GitAccess
+from ..git_token import TokenFiles, no_token
 from ..hosts import HOSTS
 from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .git import GitRefs
+from .host_api import HostApi, read_commit
 from .hosted import HostedAt
 from .hosts import RepositoryPeers
 
@@ -23,6 +27,27 @@ from .hosts import RepositoryPeers
 _SEGMENT = r"[A-Za-z0-9_][\w.-]{0,254}(?<!\.)"
 _PROJECT = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{1,20}}", re.ASCII)
 _TYPED = r"[\w.-]+(?:/(?!-/)[\w.-]+?)+"
+
+
+_ASKED_AT_MOST = 500
+"""How many short commit ids are looked up within an hour; GitLab.com answers as many anonymous requests a minute."""
+
+
+class GitLabApi(HostApi[str]):
+    """The ids of commits in one GitLab's API: https://docs.gitlab.com/api/commits/#retrieve-a-commit."""
+
+    host = "GitLab"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address.rstrip('/')}/api/v4", lambda body: read_commit(body, "id"), _ASKED_AT_MOST)
+
+    def headers(self) -> dict[str, str]:
+        return {"Accept": "application/json"}
+
+    def wait_seconds(self, headers: Mapping[str, str]) -> float | None:
+        """https://docs.gitlab.com/administration/settings/user_and_ip_rate_limits/#response-headers"""
+        retry = headers.get("Retry-After", "")
+        return float(retry) if retry.isdecimal() else None
 
 
 class GitLabProvider(GitRefs):
@@ -38,9 +63,12 @@ class GitLabProvider(GitRefs):
         addresses: AddressRules = PUBLIC,
         timeout_seconds: float = 30,
         peers: RepositoryPeers | None = None,
+        token_files: TokenFiles = no_token,
     ) -> None:
-        super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)), peers)
+        rules = addresses.trusting(address)
+        super().__init__(GitAccess(False, timeout_seconds, rules, token_files), peers)
         self._host = HostedAt(address)
+        self._api = GitLabApi(address)
         self.form = ProviderForm(
             label="GitLab project",
             placeholder="group/project",
@@ -54,6 +82,10 @@ class GitLabProvider(GitRefs):
         if not _PROJECT.fullmatch(project):
             raise BadLink("The link does not name a GitLab project.", self.link_hint)
         return RepoRef(self.name, self._host.url(project), self.read_ref(quoted_ref))
+
+    async def find_commit(self, ref: RepoRef) -> str:
+        project = quote(self.repository(ref), safe="")
+        return await self._api.find(f"projects/{project}/repository/commits/{ref.ref}") or ""
 
     def browser_url(self, repo: Repo) -> str:
         return f"{repo.ref.url}/tree/{repo.revision}"

@@ -152,7 +152,8 @@ class Histories:
         """Fetch the branches and tags and list their commits. Raises RepoNotFound or _TooLarge."""
         if len(listing.ids) > self._limits.refs:
             raise _TooLarge
-        git = await Git(listing.served or url, self._access).reach()
+        moved = Git(listing.served, self._access.without_tokens()) if listing.served else None
+        git = await (moved or Git(url, self._access)).reach()
         async with _temporary_folder() as folder:
             await git.run("init", "-q", "--bare", cwd=folder)
             # a partial clone needs a named remote; git does not accept a path for it

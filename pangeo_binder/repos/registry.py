@@ -20,6 +20,7 @@ from .github_api import PUBLIC_API, GitHubApiSettings
 from .gitlab import GitLabProvider
 from .hosts import RepositoryPeers
 from .hydroshare import PUBLIC_HYDROSHARE, HydroshareProvider
+from .private import NONE_SHARED, PrivateRepositories
 from .records import PUBLIC_RESOLVER, RecordProvider
 from .swh import PUBLIC_SWH, SwhProvider
 from .zenodo import PUBLIC_ZENODO, ZenodoProvider
@@ -47,6 +48,8 @@ class RepositoryHosts:
     """Sites of CKAN that may have private addresses."""
     addresses: AddressRules = PUBLIC
     """Which other hosts git may contact."""
+    private: PrivateRepositories = NONE_SHARED
+    """The private repositories that the operator shares."""
 
     @property
     def own_addresses(self) -> AddressRules:
@@ -62,14 +65,15 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
     hosted: list[Provider] = []
     peers = RepositoryPeers()
     addresses = EVERYWHERE if allow_local else hosts.addresses
+    tokens = hosts.private.token_file
     if hosts.github:
-        hosted.append(GitHubProvider(hosts.github, addresses, hosts.github_api, peers=peers))
+        hosted.append(GitHubProvider(hosts.github, addresses, hosts.github_api, peers=peers, token_files=tokens))
     if hosts.gist:
         hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, addresses, peers=peers))
     if hosts.gitlab:
-        hosted.append(GitLabProvider(hosts.gitlab, addresses, peers=peers))
+        hosted.append(GitLabProvider(hosts.gitlab, addresses, peers=peers, token_files=tokens))
     archives = _archives(hosts)
-    any_address = GitProvider(allow_local, hosts.own_addresses, peers=peers)
+    any_address = GitProvider(allow_local, hosts.own_addresses, peers=peers, token_files=tokens)
     return (any_address, *hosted, *archives) if allow_local else (*hosted, any_address, *archives)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from pangeo_binder.app import PangeoBinderHub
+from pangeo_binder.builders.kube.job import KubeBuildSettings
+from pangeo_binder.builders.kube.registry import RegistrySettings
 from pangeo_binder.deploy.kube.binder import configure_repositories
 from pangeo_binder.deploy.kube.values import RepositoryValues
 from pangeo_binder.repos.registry import RepositoryHosts
@@ -26,3 +31,21 @@ def test_each_setting_reaches_its_provider() -> None:
     app = PangeoBinderHub(zenodo_address=other, figshare_address="", ckan=False, ckan_addresses=[other])
     hosts = app._repository_hosts()
     assert (hosts.zenodo, hosts.figshare, hosts.ckan, hosts.ckan_sites) == (other, "", False, (other,))
+
+
+def test_the_token_of_a_private_repository_is_for_git_alone_and_off_by_default() -> None:
+    """The token of GitHub's API is never for git."""
+    url, token = "https://github.com/org/sea", "/run/token"
+    off = PangeoBinderHub(github_token_file=token)
+    on = PangeoBinderHub(private_repositories={"gh/org/*": token})
+    for app, file in ((off, None), (on, Path(token))):
+        found = [each._access for each in app._make_providers() if each.name in ("gh", "gl", "git")]
+        assert [access.token_files(url) for access in (*found, app._git_access)] == [file] * 4
+    assert on._repository_hosts().github_api.token_file is None
+
+
+def test_a_build_pod_gets_no_token() -> None:
+    app = PangeoBinderHub(private_repositories={"gh/org/*": "/run/token"})
+    app.kube_builds = KubeBuildSettings(namespace="builds", image="builder:1", registry=RegistrySettings("registry/x"))
+    with pytest.raises(ValueError, match="not for builds on a cluster"):
+        app._make_providers()

@@ -130,7 +130,8 @@ def test_up_on_a_port_in_use_creates_no_state_directory(tmp_path: Path) -> None:
 
 def test_an_unknown_command_or_option_is_refused() -> None:
     origins = (["up", "--allow-origin", text] for text in ("example.org", "https://a.example/b", "https://a b", "null"))
-    for arguments in (["lunch"], ["up", "--prot", "1"], ["up", "--port", "0"], ["up", "--port", "x"], *origins):
+    shared = ["up", "--share-private", "gh/*", __file__]  # names no owner
+    for arguments in (shared, ["lunch"], ["up", "--prot", "1"], ["up", "--port", "0"], ["up", "--port", "x"], *origins):
         done = run(*arguments)
         assert done.returncode == 2 and "Traceback" not in done.stderr
 

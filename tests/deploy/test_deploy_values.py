@@ -60,7 +60,12 @@ def test_only_the_owner_can_read_the_file(values: LocalValues, open_umask: None)
 
 def test_the_options_of_up_reach_the_binder(values: LocalValues, monkeypatch: pytest.MonkeyPatch) -> None:
     options = LocalOptions(
-        queue_seconds=1, build_seconds=2, builds=3, build_grace_seconds=4, allow_origins=("https://a.example",)
+        queue_seconds=1,
+        build_seconds=2,
+        builds=3,
+        build_grace_seconds=4,
+        allow_origins=("https://a.example",),
+        private=(("gh/org/*", "/run/token"),),
     )
     write_values(replace(values, options=options))
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "a token")
@@ -68,6 +73,7 @@ def test_the_options_of_up_reach_the_binder(values: LocalValues, monkeypatch: py
     configure(c, str(values.state_dir))
     binder = c.PangeoBinderHub
     assert (binder.queue_seconds, binder.build_seconds) == (1, 2)
+    assert binder.private_repositories == {"gh/org/*": "/run/token"}
     assert binder.build_shares == BuildShares(concurrent=3, per_network=3, per_repository=3, grace_seconds=4)
     assert binder.limits.cors_allow_origin == "https://a.example" and "127.0.0.1" in binder.limits.hosts
 

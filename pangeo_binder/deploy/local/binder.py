@@ -43,6 +43,7 @@ def configure(c: Any, state_dir: str) -> None:
     binder.drain_seconds = 0  # all servers end with the stack
     binder.allow_local_repositories = True
     binder.github_address, binder.gitlab_address = values.options.github, values.options.gitlab
+    binder.private_repositories = dict(values.options.private)
     binder.examples = tuple(
         Example(found.title, found.description, RepoRef("git", found.url, "HEAD"), found.urlpath)
         for found in example_repositories(values.folder("examples"))

@@ -103,6 +103,8 @@ class LocalOptions:
     """Where `gh` links lead."""
     gitlab: str = HOSTS["gl"].url
     """Where `gl` links lead."""
+    private: tuple[tuple[str, str], ...] = ()
+    """Patterns of private repositories that git reads with a token, and the files of the tokens."""
 
 
 @dataclass(frozen=True, slots=True)
