@@ -1,7 +1,7 @@
 """The trace and the launch that the running code works for, as its log says and as requests carry them.
 
 A trace follows one request through all processes by the header `traceparent`. A program that calls the binder, or a
-proxy in front of it, may begin it. It is neither secret nor proof of anything. Each asyncio task has its own, taken over
+proxy in front of it, may begin it. It is neither secret nor proof of anything. Each asyncio task has its own, copied
 from the task that made it. Pure, except for this context. Format:
 https://www.w3.org/TR/trace-context/#traceparent-header
 """

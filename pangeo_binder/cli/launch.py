@@ -163,7 +163,7 @@ def _events(stream: str, token: str) -> Generator[dict[str, Any], None, None]:
     import urllib.error
     import urllib.request
 
-    last, ended = "", False
+    last, ended, event = "", False, None
     try:
         request = _request(stream, token, Accept="text/event-stream")
         with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310 (the user's own address)
@@ -172,8 +172,10 @@ def _events(stream: str, token: str) -> Generator[dict[str, Any], None, None]:
                     last = line[3:].decode("ascii", "replace").strip()
                 if line.startswith(b"data:"):
                     event = _event(line)
+                if event and not line.strip():  # the end of an event, whose id follows its data
                     ended = event["phase"] in ("ready", "failed")
                     yield event
+                    event = None
     except urllib.error.HTTPError as error:
         raise LaunchFailed(
             f"The binder answered with status {error.code}.", "Check the address given with --hub."
