@@ -13,7 +13,7 @@ from typing import Any
 from pydantic.dataclasses import dataclass
 
 from .errors import UserError
-from .model import Grant, Launch, to_wire
+from .model import Environment, Grant, Launch, to_wire
 
 
 class Phase(StrEnum):
@@ -40,8 +40,8 @@ class Event:
     """With FAILED: what to do about it."""
     reason: str = ""
     """With FAILED: the error's stable reason code, or the id of its log entry."""
-    image_name: str = ""
-    """With BUILT, and with READY if only the build was wanted: the environment's id."""
+    environment: Environment | None = None
+    """With BUILT, and with READY if only the build was wanted."""
     grant: Grant | None = None
     """With WAITING, once admitted: the launch's grant."""
     launch: Launch | None = None
@@ -80,7 +80,7 @@ def wire(event: Event) -> dict[str, Any]:
     """Return `event` in BinderHub's wire format: always `phase` and `message`, other keys only with a value."""
     body: dict[str, Any] = {"phase": event.phase.value, "message": event.message}
     optional = {
-        "imageName": event.image_name,
+        "imageName": event.environment.id if event.environment is not None else "",
         "url": event.url,
         "token": event.token,
         "hint": event.hint,

@@ -22,7 +22,7 @@ from ..errors import BuildFailed, PangeoBinderError, UserError
 from ..events import Phase
 from ..git import GitAccess
 from ..model import ContainerImage, Environment, FetchKind, Repo
-from ..policy.request import RepositoryRequest, find_request
+from ..policy.request import RepositoryRequest, read_request, request_file
 from ..policy.units import duration_text
 from ..resources import resource
 
@@ -125,7 +125,9 @@ class Builder(ABC):
         """Return the repository's request, by default from its checkout. Raises RequestInvalid."""
         if isinstance(environment, ContainerImage):
             return RepositoryRequest()
-        return await asyncio.to_thread(find_request, Path(environment.checkout))
+        found = request_file(Path(environment.checkout))
+        # most repositories have none; to read one takes longer than others should wait
+        return await asyncio.to_thread(read_request, found[1], found[0]) if found else RepositoryRequest()
 
     def recover(self) -> int:
         """Remove what builds of dead processes left; return how many builds that were."""

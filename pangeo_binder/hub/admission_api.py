@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from jupyterhub.apihandlers.base import APIHandler
 from jupyterhub.scopes import define_custom_scopes, needs_scope
 from tornado.web import HTTPError
 
@@ -18,6 +17,7 @@ from ..names import LAUNCH_ID_LENGTH
 from ..policy.counters import PART_BYTES, Renewal, Reservation, takes
 from .admissions import GRACE_SECONDS, AdmissionTable, NotReady
 from .roles import ADMISSION_SCOPE, CUSTOM_SCOPES
+from .tokens import ServiceHandler
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def read_body(kind: type[T], body: bytes) -> T:
         raise HTTPError(400, f"The body is not a {kind.__name__.lower()}.") from None
 
 
-class _TableHandler(APIHandler):
+class _TableHandler(ServiceHandler):
     """Handler of the table that the spawners also have."""
 
     def initialize(self, table: AdmissionTable) -> None:

@@ -16,12 +16,13 @@ from tornado.web import HTTPError
 
 from ..names import is_anonymous_user
 from .roles import CUSTOM_SCOPES, DELETE_USERS_SCOPE, MAKE_USERS_SCOPE
+from .tokens import ServiceHandler
 
 # JupyterHub defines the scopes of its configuration later than `needs_scope` looks for them
 define_custom_scopes(CUSTOM_SCOPES)
 
 
-class AnonymousUserHandler(UserAPIHandler):
+class AnonymousUserHandler(ServiceHandler, UserAPIHandler):
     """Handler of one user, which makes and deletes it as JupyterHub does."""
 
     @needs_scope(MAKE_USERS_SCOPE)

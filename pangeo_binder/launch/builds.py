@@ -218,7 +218,7 @@ async def _events(running: _Running) -> AsyncGenerator[Event, None]:
 
 
 def _built(environment: Environment) -> Event:
-    return Event(Phase.BUILT, "The environment is ready.\n", image_name=environment.id)
+    return Event(Phase.BUILT, "The environment is ready.\n", environment=environment)
 
 
 def _again(error: UserError | None) -> UserError:

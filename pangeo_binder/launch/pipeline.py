@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from .. import metrics, trace
 from ..errors import LoginNeeded, NotAllowed, PangeoBinderError, RefNotFound, UserError
 from ..events import Event, Phase
-from ..model import Click, Launch, Repo, RepoRef, server_address
+from ..model import Click, Environment, Launch, Repo, RepoRef, server_address
 from ..policy.match import Question
 from ..policy.request import narrow
 from ..repos.base import Provenance, Provider
@@ -172,21 +172,22 @@ class Pipeline:
         yield Event(Phase.WAITING, f"{seat.grant.reason}\n", grant=seat.grant)
         asker = Asker(seat.network, seat.repository)
         async with aclosing(self._with.builds.follow(seat.repo, asker)) as building:
+            environment = None
             async for event in building:
+                environment = event.environment
                 yield event
         stages.done("build")
-        launch = await self._complete(seat, click)
+        if environment is None:
+            raise PangeoBinderError(f"The build of {seat.repo} ended without an environment")
+        launch = await self._complete(seat, environment, click)
         ticket = sign(launch, self._with.ticket_keys, time.time())
         stages.done("ticket")
         async with aclosing(self._start(launch, ticket, click, stages)) as starting:
             async for event in starting:
                 yield event
 
-    async def _complete(self, seat: Seat, click: Click) -> Launch:
+    async def _complete(self, seat: Seat, environment: Environment, click: Click) -> Launch:
         """Return the launch with its environment, and its grant narrowed by what the repository requests."""
-        environment = await self._with.builds.find(seat.repo)
-        if environment is None:
-            raise PangeoBinderError(f"The environment of {seat.repo} was built and cannot be found")
         request = await self._with.builds.find_request(environment)
         launch = seat.launch(environment, narrow(seat.grant, request))
         return replace(launch, link=provider_for(self._with.providers, click.provider).link(click, seat.repo))

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from ..hosts import ARCHIVES, CANONICAL, HOSTS
@@ -100,6 +101,7 @@ def canonical(repo: RepoRef) -> str:
     return str(address_of(repo.url))
 
 
+@lru_cache(maxsize=1000)
 def address_of(url: str) -> Address:
     """Return the address `url` names: an http, https, ssh or git URL, an `scp` address, or a local path."""
     url = url.strip()

@@ -84,8 +84,8 @@ class Terms:
 
 def match(policy: Policy, question: Question) -> Grant | Denial:
     """Return the answer of the first rule that matches, whatever runs now."""
-    number = _first(policy, question)
-    if number == _first(policy, replace(question, foreign_reason="", served="")):
+    number, own = _first(policy, question), replace(question, foreign_reason="", served="")
+    if question == own or number == _first(policy, own):
         return _answer(policy, number)
     return _answer(
         policy, number, question.foreign_reason or f"The address leads to {question.served}; a rule has to fit both."

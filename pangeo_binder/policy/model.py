@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import cached_property
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -235,7 +236,7 @@ class Rule(Part):
         """The patterns of the rule, for sentences."""
         return ", ".join(pattern.text for pattern in self.repo)
 
-    @property
+    @cached_property
     def content(self) -> str:
         """A hash of what the rule says: for whom it is, and what they get. No rule's name looks like it.
 

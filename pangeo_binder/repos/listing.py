@@ -12,6 +12,7 @@ from functools import partial
 from ..command import Captured
 from ..errors import RepoTooLarge
 from ..git import Git, GitAccess, is_local
+from .branches import Branches
 
 LISTING_BYTES = 8 << 20
 """How much of a listing is read: about 100,000 refs."""
@@ -22,6 +23,7 @@ _LENGTH, _PEELED = 4, "peeled:"
 _SHORT_CHARACTERS = 16_384
 # git follows redirects of its first request and prints the target; LC_ALL=C makes that message English
 _REDIRECT = re.compile(r"^warning: redirecting to (https?://\S+)$", re.MULTILINE)
+_branches = Branches()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,9 @@ async def list_refs(url: str, access: GitAccess, ref: str = "") -> Listing:
     git = await Git(url, access).reach()
     served = ""
     if ref and access.allow_local and is_local(url):
+        name = ref if _is_full(ref) else f"refs/heads/{ref}"
+        if commit := await _branches.find(url.removeprefix("file://"), name):
+            return Listing({name: commit}, frozenset({commit}), "")
         with suppress(RepoTooLarge):
             answered = await git.ask_local(_request(ref), LISTING_BYTES)
             if not answered.code:

@@ -207,7 +207,7 @@ class BaseHandler(RequestHandler):
         """The domain of sessions' own hosts, with the port that the client uses; empty if they have none."""
         return self.shared.limits.session_domain(self.request.host)
 
-    @property
+    @cached_property
     def caller(self) -> Caller:
         """The origin of this request."""
         headers = self.request.headers

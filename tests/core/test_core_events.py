@@ -25,9 +25,9 @@ def test_every_event_has_phase_and_message_and_no_empty_keys(phase: Phase) -> No
 
 
 def test_built_has_the_image_name_and_ready_the_server_url(launch: Launch) -> None:
-    built = wire(Event(Phase.BUILT, "Built\n", image_name="e1"))
+    built = wire(Event(Phase.BUILT, "Built\n", environment=launch.environment))
     ready = wire(Event(Phase.READY, "Running\n", launch=launch, url="http://h/user/x/", token="s3cret"))
-    assert built["imageName"] == "e1"
+    assert built["imageName"] == launch.environment.id
     assert (ready["url"], ready["token"]) == ("http://h/user/x/", "s3cret")
     assert ready["image"] == launch.environment.id and ready["binder_ref_url"] == launch.repo.ref.url
     assert ready["binder_launch_host"] == "https://binder.example.org/"

@@ -268,12 +268,19 @@ async def test_a_launch_that_leaves_the_queue_frees_its_position(
     assert (await journey(pipeline, click))[-1].phase is Phase.READY
 
 
+async def test_a_launch_asks_for_its_environment_once(click: Click, pipeline: Pipeline, builder: QuickBuilder) -> None:
+    """On Kubernetes, this is a request to the registry."""
+    await journey(pipeline, click)
+    assert (builder.made, builder.found) == (1, 1)
+
+
 async def test_only_a_build_takes_no_seat_and_starts_no_server(
     pipeline: Pipeline, click: Click, rest: SmallHub, builder: QuickBuilder
 ) -> None:
     for count in range(2):
         events = await journey(pipeline, replace(click, build_only=True))
-        assert (events[-1].phase, events[-1].image_name, events[-1].launch) == (Phase.READY, "e1", None)
+        assert (events[-1].phase, events[-1].launch) == (Phase.READY, None)
+        assert events[-1].environment is not None and events[-1].environment.id == "e1"
         assert (Phase.BUILDING in {event.phase for event in events}) == (count == 0)
         assert Phase.BUILT not in {event.phase for event in events}
     assert builder.made == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,15 @@ def repository(tmp_path: Path) -> Path:
     git("commit", "-q", "--allow-empty", "-m", "second", cwd=path)
     git("tag", "-a", "v2", "-m", "annotated", cwd=path)
     return path
+
+
+@pytest.fixture
+def git_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Record the gits that our code starts from now on; this returns the arguments of each so far."""
+    log, program = tmp_path / "log", tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexec {shutil.which("git")} "$@"\n')
+    program.chmod(0o755)
+    log.touch()
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    return lambda: log.read_text().splitlines()

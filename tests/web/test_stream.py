@@ -15,7 +15,7 @@ from yarl import URL
 
 from pangeo_binder.errors import QuotaExceeded
 from pangeo_binder.events import Event, Phase
-from pangeo_binder.model import Click
+from pangeo_binder.model import Click, VirtualEnvironment
 from pangeo_binder.web.context import StreamTimes
 from pangeo_binder.web.handler import Shared
 from pangeo_binder.web.limits import Limits
@@ -216,7 +216,8 @@ async def test_an_event_source_of_a_browser_launches(web: WebApp, stream: Stream
 
 @pytest.mark.parametrize(("value", "wanted"), [("true", True), ("True", True), ("false", False), ("", False)])
 async def test_build_only_reaches_the_launch(web: WebApp, stream: Stream, value: str, wanted: bool) -> None:
-    launch = SmallLaunch([Event(Phase.READY, "The environment is ready.\n", image_name="e1")])
+    environment = VirtualEnvironment("e1", "/e1/venv", "/e1/checkout")
+    launch = SmallLaunch([Event(Phase.READY, "The environment is ready.\n", environment=environment)])
     events = events_of(await stream(f"{web.start(launch)}{BUILD}?build_only={value}"))
     assert events[-1] == {"phase": "ready", "message": "The environment is ready.\n", "imageName": "e1"}
     assert [click.build_only for click in launch.clicks] == [wanted]

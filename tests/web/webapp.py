@@ -25,6 +25,7 @@ from pangeo_binder.model import (
     RepoRef,
     ServerGrant,
     StorageGrant,
+    VirtualEnvironment,
 )
 from pangeo_binder.repos.base import Provenance, Provider, ProviderForm
 from pangeo_binder.web.context import Check, Example, StreamTimes, WebContext
@@ -42,6 +43,7 @@ GRANT = Grant(
     dask=DaskGrant(1, 20, 40, 160 * GIB, 2, 8 * GIB, 600),
     storage=StorageGrant(50 * GIB, 7 * 86400, 200 * GIB, (CatalogueEntry("cmip6", "s3://cmip6-pds"),)),
 )
+ENVIRONMENT = VirtualEnvironment("abc", "/abc/venv", "/abc/checkout")
 GIT_FORM = ProviderForm("Git repository URL", "https://example.org/org/repo.git")
 
 
@@ -104,7 +106,7 @@ def good_events(server_url: str) -> list[Event]:
         Event(Phase.WAITING, "Found commit 1234567.\n"),
         Event(Phase.WAITING, "Admitted.\n", grant=GRANT),
         *(Event(Phase.BUILDING, f"Building line {number}\n") for number in range(1, 31)),
-        Event(Phase.BUILT, "The environment is ready.\n", image_name="abc"),
+        Event(Phase.BUILT, "The environment is ready.\n", environment=ENVIRONMENT),
         Event(Phase.LAUNCHING, "Starting the server.\n"),
         Event(Phase.READY, "The server is ready.\n", url=server_url, token="s3cret"),
     ]
