@@ -111,9 +111,10 @@ def test_a_person_signs_in_and_has_sessions_of_her_own(
         page.wait_for_url("**/user/ada/*/lab*", timeout=240_000, wait_until="commit")
         name = urlsplit(page.url).path.split("/")[3]
         assert urlsplit(page.url).hostname == f"{name}.binder.test"
-        pods = installed_apart.cluster.get("pods", "-A", "--selector=app.kubernetes.io/component=server")["items"]
-        owners = {pod["metadata"]["annotations"]["pangeo-binder/server"] for pod in pods}
-        assert f"ada/{name}" in owners
+        id_ = name.rpartition("-")[2]
+        namespace = installed_apart.release.namespace(id_)
+        pod = installed_apart.cluster.get("pod", f"server-{id_}", "-n", namespace)
+        assert pod["metadata"]["annotations"]["pangeo-binder/server"] == f"ada/{name}"
         page.goto(f"{url}sessions")
         page.locator("[data-launch]").get_by_role("button", name="Stop").click()
         until("it has stopped", lambda: page.reload() and not page.locator("[data-launch]").count(), 90)
