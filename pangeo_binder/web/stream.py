@@ -132,16 +132,13 @@ class BuildStream(ApiHandler):
                 ended = events[-1][1].ends
         return ended
 
-    async def _events(self) -> AsyncGenerator[list[tuple[str, Event]], None]:
+    def _events(self) -> AsyncGenerator[list[tuple[str, Event]], None]:
         launches = self.shared.launches
         try:
             followed, position = self._resumed() or (self._started(), 0)
         except Exception as error:  # the waiting user must see every failure
-            yield [("", failed(to_user_error(error, self._request_summary())))]
-            return
-        async with aclosing(launches.follow(followed, position)) as batches:
-            async for events in batches:
-                yield events
+            return _only(failed(to_user_error(error, self._request_summary())))
+        return launches.follow(followed, position)
 
     @property
     def _link(self) -> str:
@@ -236,3 +233,8 @@ class BuildStream(ApiHandler):
         self.write(text)
         self._flushed = self.flush()
         await self._flushed
+
+
+async def _only(event: Event) -> AsyncGenerator[list[tuple[str, Event]], None]:
+    """Yield an event that nobody can resume after."""
+    yield [("", event)]

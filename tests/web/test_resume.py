@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 
 import aiohttp
@@ -243,6 +244,16 @@ async def test_the_events_of_the_time_without_a_connection_follow() -> None:
     assert [event.message for _, event in await read(launches, followed, 1)] == ["two\n", "Ready.\n"]
     await asyncio.wait_for(launch.closed.wait(), 10)
     assert launch.delivered == [True]
+
+
+async def test_the_last_event_counts_as_arrived_only_after_all_others_were_sent() -> None:
+    launch, launches = StepwiseLaunch(), Launches(ResumeLimits())
+    launch.go_on.set()
+    followed = launches.start("git/x/main", "192.0.2.1", launch(Click("git", "x/main", "", "/")), "test")
+    async with aclosing(launches.follow(followed, 0)) as events:
+        assert [event.message for _, event in await anext(events)] == ["one\n", "two\n"]
+        assert followed.ended and not followed.arrived
+        assert [event for _, event in await anext(events)] == [READY] and followed.arrived
 
 
 async def test_a_server_whose_token_nobody_got_is_given_up() -> None:
