@@ -7,8 +7,11 @@ server-sent events; ours have additional keys, never fewer. Format: https://bind
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Final
 
 from pydantic.dataclasses import dataclass
 
@@ -64,6 +67,9 @@ class Event:
         return self.phase in (Phase.READY, Phase.FAILED)
 
 
+_extras: Final = attrgetter(*(field.name for field in fields(Event) if field.name not in ("phase", "message")))
+
+
 def failed(error: UserError) -> Event:
     """Return the event that reports `error` to the user."""
     return Event(Phase.FAILED, error.message + "\n", hint=error.hint, reason=error.reason)
@@ -108,8 +114,13 @@ def wire(event: Event) -> dict[str, Any]:
 
 def sse(event: Event, id_: str = "") -> str:
     """Return `event` as one server-sent event, with `id_` for a client that resumes after it."""
-    id_line = f"id: {id_}\n" if id_ else ""
-    return f"data: {json.dumps(wire(event))}\n{id_line}\n"
+    data = json.dumps(wire(event)) if any(_extras(event)) else _plain_data(event.phase, event.message)
+    return f"data: {data}\nid: {id_}\n\n" if id_ else f"data: {data}\n\n"
+
+
+@lru_cache(maxsize=128)  # all followers of a build get a line at about the same time
+def _plain_data(phase: Phase, message: str) -> str:
+    return json.dumps({"phase": phase.value, "message": message})
 
 
 KEEPALIVE = ":keepalive\n\n"

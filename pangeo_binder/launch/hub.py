@@ -1,6 +1,7 @@
 """The binder's client of JupyterHub's REST API: reserve a seat, start a server and follow it, list what runs, stop it.
 
-Connections are not limited: one slow spawn must never make another launch wait for a free connection. A hub that has
+Connections are not limited: one slow spawn must never make another launch wait for a free connection. Reservations
+alone, which are quick, wait for one another: a thousand clicks must not open a thousand connections. A hub that has
 stopped answering is not called by every launch, but by the renewals of seats, which show when it is back. Runs in the
 binder. API: https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html
 """
@@ -33,6 +34,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 30
+_RESERVES_AT_ONCE = 50
+"""How many reservations are under way at a time; the hub answers them one after another, and each has a connection."""
 _RENEW_SECONDS = 5
 """How long a renewal may take; one that fails has to be tried again before the hub's grace ends."""
 _START_SECONDS = 90
@@ -107,6 +110,7 @@ class Hub:
         self._session: aiohttp.ClientSession | None = None
         peering = Peering(PeerKind.HUB, is_no_answer, lambda _: _away(), seconds=_FORGOTTEN_SECONDS)
         self._peers = Peers(peering)
+        self._reserving = asyncio.Semaphore(_RESERVES_AT_ONCE)
 
     @property
     def _http(self) -> aiohttp.ClientSession:
@@ -159,7 +163,8 @@ class Hub:
         Raises HubStarting while the hub takes no reservations yet, and HubUnavailable.
         """
         ok = (_RESERVED, _FULL, _STARTING)
-        status, answer = await self._answer("POST", _ADMISSIONS, ok=ok, json=to_wire(wanted))
+        async with self._reserving:
+            status, answer = await self._answer("POST", _ADMISSIONS, ok=ok, json=to_wire(wanted))
         if status == _STARTING:
             raise HubStarting("JupyterHub has just started and is counting what runs.", _AGAIN)
         return None if status == _RESERVED else _read(Full, answer)

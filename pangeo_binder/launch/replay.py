@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from itertools import islice
+from typing import Final
 
 from ..events import Event, Phase
 
 REPLAY_LINES = 10_000
 """The lines of a log that are kept for late followers: half from its start, half from its end."""
+
+_PAUSE_SECONDS: Final = 0.05
+"""How often lines wake the followers at most: each time costs every follower a write, however many lines there are."""
 
 
 class Replay:
@@ -24,15 +28,27 @@ class Replay:
         self._tail = deque[Event](maxlen=keep - keep // 2)
         self._total = 0
         self._grown = asyncio.Event()
+        self._pauses = False
 
     def add(self, event: Event) -> None:
-        """Append `event` and wake all followers."""
+        """Append `event` and wake all followers, now or after the pause since another event woke them."""
         (self._head if len(self._head) < self._head_size else self._tail).append(event)
         self._total += 1
+        if not self._pauses:
+            self._wake_and_pause()
+
+    def _wake_and_pause(self) -> None:
         self.wake()
+        self._pauses = True
+        asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._after_pause, self._total)
+
+    def _after_pause(self, woken_at: int) -> None:
+        self._pauses = False
+        if self._total > woken_at:
+            self._wake_and_pause()
 
     def wake(self) -> None:
-        """Wake all followers; each reads the log again."""
+        """Wake all followers now; each reads the log again."""
         self._grown.set()
         self._grown = asyncio.Event()
 

@@ -13,11 +13,10 @@ import asyncio
 import logging
 import re
 import secrets
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from ..events import Event, failed
@@ -32,6 +31,8 @@ _KEPT: Final = 500
 _KEPT_ENDED: Final = 100
 _AHEAD: Final = 100
 """How many events a launch may be ahead of its reader; fewer than are kept, so that a reader loses none."""
+_AT_ONCE: Final = 100
+"""How many events a reader gets at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +65,34 @@ class Followed:
         """How many connections have read it, and when the newest began, on the loop's clock."""
         self.leaving = False
         """Whether its client has said that it leaves."""
-        self.arrived = asyncio.Event()
+        self.arrived = False
         """Whether a connection has got the last event."""
         self.ended = False
         """Whether there is a last event."""
-        self._events = deque[Event](maxlen=_KEPT)
+        self._events: list[Event] = []  # an empty deque takes 0.7 kB
         self.total = self._read = 0
-        self._changed = asyncio.Event()
+        self._launch_waits: asyncio.Future[None] | None = None
+        self._reader_waits: asyncio.Future[None] | None = None
+        """Only the newest reader waits: each that joins wakes the one before it."""
 
     def add(self, event: Event) -> None:
         """Append `event`; none after the last one is kept."""
         if not self.ended:
             self._events.append(event)
+            del self._events[:-_KEPT]
             self.total += 1
             self.ended = event.ends
-            self.wake()
+            _wake(self._reader_waits)
 
     def since(self, position: int) -> list[tuple[int, Event]]:
-        """Return the numbered events after number `position`; of a launch that ended, always the last one."""
+        """Return the next numbered events after number `position`, the last one alone: it is sent after all others.
+
+        Of a launch that ended, there is always the last one.
+        """
         first = self.total - len(self._events) + 1
         start = max(first, min(position, self.total - self.ended) + 1)
-        kept = islice(self._events, start - first, None)
-        found = list(enumerate(kept, start))
+        end = min(start + _AT_ONCE, self.total + (not self.ended or start == self.total))
+        found = list(enumerate(self._events[start - first : end - first], start))
         if found and position + 1 < first:
             left_out = f"... {first - position - 1} lines are left out here ...\n"
             found.insert(0, (first - 1, Event(found[0][1].phase, left_out)))
@@ -93,27 +100,40 @@ class Followed:
 
     def shorten(self) -> None:
         """Keep only the last events, of a launch that has ended."""
-        self._events = deque(list(self._events)[-_KEPT_ENDED:], _KEPT)
+        del self._events[:-_KEPT_ENDED]
 
     def wake(self) -> None:
-        """Wake the launch and its readers; each looks again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        """Wake the launch and its reader; each looks again."""
+        _wake(self._launch_waits)
+        _wake(self._reader_waits)
+
+    def arrive(self) -> None:
+        """Record that a connection gets the last event."""
+        self.arrived = True
+        _wake(self._launch_waits)
 
     def read_to(self, position: int) -> None:
         """Record that the reader has the events up to number `position`."""
         self._read = position
-        self.wake()
+        _wake(self._launch_waits)
 
     async def grown(self, position: int) -> None:
         """Return when there may be events after number `position`."""
         if position >= self.total:
-            await self._changed.wait()
+            self._reader_waits = asyncio.get_running_loop().create_future()
+            await self._reader_waits
 
     async def room(self) -> None:
-        """Return when the reader has kept up, or is gone."""
-        while self.reader is not None and self.total - self._read >= _AHEAD:
-            await self._changed.wait()
+        """Return when the reader has kept up, or is gone; after the last event, when that has arrived."""
+        while self._is_ahead:
+            self._launch_waits = asyncio.get_running_loop().create_future()
+            await self._launch_waits
+
+    @property
+    def _is_ahead(self) -> bool:
+        if self.ended:
+            return not self.arrived
+        return self.reader is not None and self.total - self._read >= _AHEAD
 
     def stop_timer(self) -> None:
         if self.timer is not None:
@@ -146,25 +166,30 @@ class Launches:
         self._known[followed.key] = followed
         return followed
 
-    async def follow(self, followed: Followed, position: int) -> AsyncGenerator[tuple[str, Event], None]:
-        """Yield the events after number `position` with their ids, to the last one. The newest reader takes over."""
+    async def follow(self, followed: Followed, position: int) -> AsyncGenerator[list[tuple[str, Event]], None]:
+        """Yield the events after number `position` with their ids, all that are ready at a time, the last one alone.
+
+        The newest reader takes over.
+        """
         me = object()
         self._join(followed, me)
         followed.read_to(position)
         try:
             while followed.reader is me:
-                events = followed.since(position)
-                for number, event in events:
-                    position = number
-                    if event.ends:  # now, because a client that has it may close the connection at once
-                        followed.arrived.set()
-                    yield f"{followed.key}.{number}", event
-                    if event.ends or followed.reader is not me:
+                if events := followed.since(position):
+                    position, newest = events[-1]
+                    if newest.ends:  # now, because a client that has it may close the connection at once
+                        followed.arrive()
+                    yield [(f"{followed.key}.{number}", event) for number, event in events]
+                    if newest.ends or followed.reader is not me:
                         return
-                    followed.read_to(number)
-                if position >= followed.total and (followed.task is None or followed.task.done()):
+                    followed.read_to(position)
+                    if position < followed.total:  # a reader that joins late must not keep the loop from others
+                        await asyncio.sleep(0)
+                elif followed.task is None or followed.task.done():
                     return  # it was ended without a last event
-                await followed.grown(position)
+                else:
+                    await followed.grown(position)
         finally:
             if followed.reader is me:
                 self._leave(followed)
@@ -191,7 +216,7 @@ class Launches:
     def _leave(self, followed: Followed) -> None:
         followed.reader = None
         followed.wake()
-        if followed.task is None or followed.task.done() or followed.arrived.is_set():
+        if followed.task is None or followed.task.done() or followed.arrived:
             return
         self._waiting[followed.key] = followed
         self._wait(followed)
@@ -231,8 +256,13 @@ class Launches:
 
 
 def _cancel(followed: Followed) -> None:
-    if followed.task is not None and not followed.arrived.is_set():
+    if followed.task is not None and not followed.arrived:
         followed.task.cancel()
+
+
+def _wake(waits: asyncio.Future[None] | None) -> None:
+    if waits is not None and not waits.done():
+        waits.set_result(None)
 
 
 async def _run(followed: Followed, events: AsyncGenerator[Event, None], doing: str) -> None:
@@ -241,8 +271,7 @@ async def _run(followed: Followed, events: AsyncGenerator[Event, None], doing: s
         async with aclosing(events):
             async for event in events:
                 followed.add(event)
-                # closed at its last event, a launch stops its server: nobody has got the token
-                await (followed.arrived.wait() if followed.ended else followed.room())
+                await followed.room()  # closed at its last event, a launch stops its server: nobody has got the token
         if not followed.ended:
             raise RuntimeError("the launch ended without a final event")
     except Exception as error:  # the waiting user must see every failure

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
-from typing import cast
+from typing import Any, Final, cast
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders
@@ -29,6 +29,9 @@ from .launch_log import Launched
 from .people import Person
 from .resume import Followed
 from .signin import SignedIn
+
+_PART_CHARACTERS: Final = 16 << 10
+"""Events that are ready are sent in parts of about this size, all that a slow client makes the binder hold for it."""
 
 
 def accepts_events(headers: HTTPHeaders) -> bool:
@@ -48,7 +51,10 @@ def accepts_events(headers: HTTPHeaders) -> bool:
 class BuildStream(ApiHandler):
     """Event stream of one launch."""
 
-    _follower: asyncio.Task[None] | None = None
+    _follower: asyncio.Task[Any] | None = None
+    _flushed: asyncio.Future[None] | None = None
+    """Done once the connection has taken everything that was sent so far."""
+    _keepalive: asyncio.TimerHandle | None = None
     _signed_in: SignedIn | None = None
     """Who sent the request, by cookie or token."""
 
@@ -77,15 +83,20 @@ class BuildStream(ApiHandler):
         # else an event waits for the receipt of the one before it, which a receiver may delay by 40 ms (tcp(7))
         cast(HTTP1Connection, self.request.connection).stream.set_nodelay(True)
         with self.shared.limits.stream(self.network):
-            self._follower = asyncio.create_task(self._stream())
-            await asyncio.wait({self._follower})
-        if not self._follower.cancelled():
-            self._follower.result()
+            self._follower = asyncio.current_task()
+            try:
+                await self._stream()
+            except asyncio.CancelledError:
+                if self._follower is not None:  # else the client has left
+                    raise
+            finally:
+                self._follower = None
 
     def on_connection_close(self) -> None:
         """End this follower."""
         if self._follower is not None:
             self._follower.cancel()
+            self._follower = None
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         """Answer with a `failed` event if a request fails before its stream starts."""
@@ -94,31 +105,42 @@ class BuildStream(ApiHandler):
         self.finish(sse(failed(self.error_of(status_code, **kwargs))))
 
     async def _stream(self) -> None:
-        keepalive, ended = asyncio.create_task(self._keep_alive()), False
+        self._keep_alive()
         try:
-            async with aclosing(self._events()) as events:
-                async for id_, event in events:
-                    await self._send(sse(event, id_))
-                    ended = event.ends
-                    # a follower that joins late sends thousands of events, and `flush` does not wait between them
-                    await asyncio.sleep(0)
-            if ended:  # else the client is to connect again: this binder stops, or another connection took over
+            if await self._send_events():
                 await asyncio.sleep(self.shared.context.stream.linger_seconds)
         except StreamClosedError:
             return
         finally:
-            keepalive.cancel()
+            if self._keepalive is not None:
+                self._keepalive.cancel()
 
-    async def _events(self) -> AsyncGenerator[tuple[str, Event], None]:
+    async def _send_events(self) -> bool:
+        """Send the events of the launch, those that are ready in one part; return whether the last one was sent.
+
+        Otherwise the client is to connect again: this binder stops, or another connection took over.
+        """
+        ended = False
+        async with aclosing(self._events()) as batches:
+            async for events in batches:
+                text = ""
+                for id_, event in events:
+                    text += sse(event, id_)
+                    if len(text) >= _PART_CHARACTERS:
+                        await self._send(text)
+                        text = ""
+                if text:
+                    await self._send(text)
+                ended = events[-1][1].ends
+        return ended
+
+    def _events(self) -> AsyncGenerator[list[tuple[str, Event]], None]:
         launches = self.shared.launches
         try:
             followed, position = self._resumed() or (self._started(), 0)
         except Exception as error:  # the waiting user must see every failure
-            yield "", failed(to_user_error(error, self._request_summary()))
-            return
-        async with aclosing(launches.follow(followed, position)) as events:
-            async for each in events:
-                yield each
+            return _only(failed(to_user_error(error, self._request_summary())))
+        return launches.follow(followed, position)
 
     @property
     def _link(self) -> str:
@@ -196,14 +218,25 @@ class BuildStream(ApiHandler):
             raise LoginNeeded("This service needs a login.", "Open the launch link and sign in, or send a token.")
         return None if signed is None else signed.person
 
-    async def _keep_alive(self) -> None:
-        while True:
-            await asyncio.sleep(self.shared.context.stream.keepalive_seconds)
-            try:
-                await self._send(KEEPALIVE)
-            except StreamClosedError:
-                return
+    def _keep_alive(self) -> None:
+        seconds = self.shared.context.stream.keepalive_seconds
+        self._keepalive = asyncio.get_running_loop().call_later(seconds, self._send_keepalive)
+
+    def _send_keepalive(self) -> None:
+        if self._flushed is None or self._flushed.done():  # else more is on its way to a slow client
+            self.write(KEEPALIVE)
+            self._flushed = self.flush()
+        self._keep_alive()
 
     async def _send(self, text: str) -> None:
+        """Send `text`; return once the connection has taken it. Raises StreamClosedError."""
+        if self._flushed is not None:
+            await self._flushed  # a second write would make Tornado forget who waits for the first one
         self.write(text)
-        await self.flush()
+        self._flushed = self.flush()
+        await self._flushed
+
+
+async def _only(event: Event) -> AsyncGenerator[list[tuple[str, Event]], None]:
+    """Yield an event that nobody can resume after."""
+    yield [("", event)]

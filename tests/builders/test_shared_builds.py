@@ -149,6 +149,25 @@ async def test_a_long_log_keeps_its_first_and_last_lines():
     assert replay.since(10)[0] == [Event(Phase.BUILDING, "... 15 lines are left out here ...\n"), *events(25, 30)]
 
 
+async def test_lines_of_a_fast_build_wake_followers_together():
+    replay, parts = Replay(), []
+
+    async def read():
+        position = 0
+        while position < 100:
+            await replay.grown(position)
+            found, position = replay.since(position)
+            parts.append(found)
+
+    reading = asyncio.create_task(read())
+    for event in events(0, 100):
+        await asyncio.sleep(0)
+        replay.add(event)
+    await asyncio.wait_for(reading, 10)
+    assert [event for part in parts for event in part] == events(0, 100)
+    assert len(parts[0]) == 1 and len(parts) < 50
+
+
 @pytest.mark.processes
 async def test_an_unfollowed_build_leaves_neither_processes_nor_files(settings, repo_of):
     builder = VenvBuilder(settings)

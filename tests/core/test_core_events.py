@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,12 @@ def test_an_event_is_exactly_one_server_sent_event(message: str) -> None:
     line, end, rest = sse(Event(Phase.BUILDING, message)).partition("\n\n")
     assert (end, rest) == ("\n\n", "") and "\n" not in line
     assert json.loads(line.removeprefix("data: "))["message"] == message
+
+
+def test_equal_texts_do_not_make_events_equal() -> None:
+    plain, full = Event(Phase.WAITING, "Full\n"), Event(Phase.WAITING, "Full\n", position=3)
+    for event in (plain, full, replace(plain, phase=Phase.BUILDING), plain, full):
+        assert json.loads(sse(event).removeprefix("data: ")) == wire(event)
 
 
 def test_keepalive_is_a_comment() -> None:

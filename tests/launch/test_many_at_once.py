@@ -17,6 +17,7 @@ from pangeo_binder.launch.hub import Hub
 from pangeo_binder.launch.lookups import SharedLookups
 from pangeo_binder.launch.pipeline import Collaborators, Pipeline
 from pangeo_binder.model import Click, Launch, RepoRef
+from pangeo_binder.policy.counters import Reservation
 from pangeo_binder.policy.load import load_policy
 from pangeo_binder.repos.git import GitProvider
 from tests.launch.conftest import POLICY, NewAdmission
@@ -94,6 +95,16 @@ async def test_if_there_is_room_nobody_joins_the_queue(
     ended = await asyncio.gather(*launches, return_exceptions=True)
     assert sum(isinstance(end, Event) and end.phase == "ready" for end in ended) == 9
     assert sum(isinstance(end, QuotaExceeded) for end in ended) == 1
+
+
+async def test_many_clicks_open_few_connections_to_the_hub(rest: SmallHub, hub: Hub) -> None:
+    rest.go_on.clear()
+    reservations = [Reservation(f"launch{number:06}", {}, ()) for number in range(120)]
+    reserving = [asyncio.create_task(hub.reserve(wanted)) for wanted in reservations]
+    await asyncio.sleep(1)  # by now all would have come
+    assert len(rest.calls) == 50
+    rest.go_on.set()
+    assert await asyncio.gather(*reserving) == [None] * 120 and len(rest.calls) == 120
 
 
 def busy(launch: Launch) -> dict[str, web.Response]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 
 import aiohttp
@@ -215,6 +216,10 @@ async def test_a_launch_that_has_arrived_is_not_ended(web: WebApp, http: aiohttp
     assert launch.delivered == [True]
 
 
+async def read(launches: Launches, followed: Followed, position: int = 0) -> list[tuple[str, Event]]:
+    return [each async for events in launches.follow(followed, position) for each in events]
+
+
 async def lost(launches: Launches, launch: StepwiseLaunch, network: str) -> Followed:
     """A launch that has lost its connection."""
     followed = launches.start("git/x/main", network, launch(Click("git", "x/main", network, "/")), "test")
@@ -236,9 +241,19 @@ async def test_the_events_of_the_time_without_a_connection_follow() -> None:
     launch.go_on.set()
     await ended(followed)
     assert not launch.closed.is_set(), "a launch whose last event nobody has is not over"
-    assert [event.message async for _, event in launches.follow(followed, 1)] == ["two\n", "Ready.\n"]
+    assert [event.message for _, event in await read(launches, followed, 1)] == ["two\n", "Ready.\n"]
     await asyncio.wait_for(launch.closed.wait(), 10)
     assert launch.delivered == [True]
+
+
+async def test_the_last_event_counts_as_arrived_only_after_all_others_were_sent() -> None:
+    launch, launches = StepwiseLaunch(), Launches(ResumeLimits())
+    launch.go_on.set()
+    followed = launches.start("git/x/main", "192.0.2.1", launch(Click("git", "x/main", "", "/")), "test")
+    async with aclosing(launches.follow(followed, 0)) as events:
+        assert [event.message for _, event in await anext(events)] == ["one\n", "two\n"]
+        assert followed.ended and not followed.arrived
+        assert [event for _, event in await anext(events)] == [READY] and followed.arrived
 
 
 async def test_a_server_whose_token_nobody_got_is_given_up() -> None:
@@ -267,7 +282,7 @@ async def test_so_many_launches_that_ended_are_kept() -> None:
     keys = []
     for _ in range(3):
         followed = launches.start("git/x/main", "192.0.2.1", launch(Click("git", "x/main", "", "/")), "test")
-        keys += [[id_ async for id_, _ in launches.follow(followed, 0)][-1]]
+        keys += [(await read(launches, followed))[-1][0]]
         assert followed.task is not None
         await followed.task
     await asyncio.sleep(0)
@@ -281,8 +296,8 @@ async def test_a_long_log_is_whole_for_a_reader_and_cut_for_one_who_was_away() -
     launches = Launches(ResumeLimits())
     click = Click("git", "x/main", "", "/")
     followed = launches.start("git/x/main", "192.0.2.1", launch(click), "test")
-    assert [event async for _, event in launches.follow(followed, 0)][1:] == [*lines, READY]
+    assert [event for _, event in await read(launches, followed)][1:] == [*lines, READY]
     away = await lost(launches, launch, "192.0.2.1")
     await ended(away)
-    seen = [event async for _, event in launches.follow(away, 1)]
+    seen = [event for _, event in await read(launches, away, 1)]
     assert seen[0] == replace(seen[1], message="... 1501 lines are left out here ...\n") and seen[-1] == READY
