@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from pythonjsonlogger.json import JsonFormatter
@@ -60,17 +62,25 @@ def install(service: str, level: str = "INFO") -> None:
     logging.basicConfig(level=level, handlers=[handler])
 
 
-def application_logging(service: str, *, as_json: bool | None = None) -> dict[str, Any]:
+def application_logging(
+    service: str, *, base: Mapping[str, Any] = MappingProxyType({}), as_json: bool | None = None
+) -> dict[str, Any]:
     """Return the `logging_config` of a traitlets application; without `as_json`, in the format of the environment.
+
+    `base` is the application's own configuration, if it has one.
 
     Such an application has a handler for its own logger alone; without this, what our modules log below a warning would
     be lost, and the rest would have neither time nor format.
     """
     config: dict[str, Any] = {
+        **base,
         "loggers": {_OWN: {"level": "INFO"}},
         "root": {"handlers": ["console"], "level": "WARNING"},
     }
     if is_json() if as_json is None else as_json:
-        config["formatters"] = {"record": {"()": f"{_OWN}.logs.RecordFormatter", "service": service}}
+        config["formatters"] = {
+            **base.get("formatters", {}),
+            "record": {"()": f"{_OWN}.logs.RecordFormatter", "service": service},
+        }
         config["handlers"] = {"console": {"formatter": "record"}}
     return config

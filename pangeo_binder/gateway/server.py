@@ -16,7 +16,7 @@ from ..logs import application_logging
 class LaunchGateway(DaskGateway):
     """The API server."""
 
-    logging_config = application_logging("gateway")
+    logging_config = application_logging("gateway", base=DaskGateway.logging_config)
 
     # sessions' requests come through the proxy and have its address, so there is no limit for an address
     max_connections = Int(2000, help="How many connections are open at a time.", config=True)

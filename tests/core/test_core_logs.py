@@ -37,6 +37,14 @@ logging.getLogger("pangeo_binder.part").info("two\\nlines")
 """
 
 
+GATEWAY = """
+import logging
+from pangeo_binder.gateway.server import LaunchGateway
+LaunchGateway().log.info("its own")
+logging.getLogger("pangeo_binder.part").info("of a module")
+"""
+
+
 def logged(code: str, log_format: str) -> list[str]:
     environment = {**os.environ, VARIABLE: log_format}
     done = subprocess.run(
@@ -80,6 +88,13 @@ def test_an_application_logs_what_modules_and_libraries_log(log_format: str) -> 
     else:
         assert len(lines) == len(messages)
         assert all(text.endswith(message) for text, message in zip(lines, messages, strict=True))
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_dask_gateway_logs_in_the_chosen_format(log_format: str) -> None:
+    lines = logged(GATEWAY, log_format)
+    texts = [json.loads(text)["message"] for text in lines] if log_format == "json" else lines
+    assert len(texts) == 2 and texts[0].endswith("its own") and texts[1].endswith("of a module")
 
 
 def test_a_process_of_ours_logs_in_the_chosen_format() -> None:

@@ -123,7 +123,7 @@ async def test_the_files_of_an_archive_are_built(cluster, base, builder, tmp_pat
         events: list[BuildEvent] = []
         await lines(builder(), events, repo)
     log = [event.line for event in events[:-1]]
-    assert "Unpacked 3 files and folders" in log and "sea.txt" in log
+    assert "Unpacked 3 files and folders, 0.0 MiB" in log and "sea.txt" in log
     assert events[-1].environment is not None and await builder().find(repo) == events[-1].environment
 
 

@@ -96,10 +96,9 @@ def test_the_launch_page_opens_a_session_without_its_token_in_an_address(
         page.evaluate(shut + "document.cookie.match(/_xsrf=([^;]+)/)[1]}}).then((a) => a.status)")
 
 
-def test_a_person_signs_in_and_has_sessions_of_her_own(
-    installed_apart: Installed, repository: str, chromium: Browser
-) -> None:
-    url = installed_apart.url
+@pytest.mark.parametrize("release", ["installed_apart"], ids=["subdomains"], indirect=True)
+def test_a_person_signs_in_and_has_sessions_of_her_own(release: Installed, repository: str, chromium: Browser) -> None:
+    url = release.url
     with chromium.new_context() as context:
         page = context.new_page()
         page.goto(f"{url}login")
@@ -112,8 +111,8 @@ def test_a_person_signs_in_and_has_sessions_of_her_own(
         name = urlsplit(page.url).path.split("/")[3]
         assert urlsplit(page.url).hostname == f"{name}.binder.test"
         id_ = name.rpartition("-")[2]
-        namespace = installed_apart.release.namespace(id_)
-        pod = installed_apart.cluster.get("pod", f"server-{id_}", "-n", namespace)
+        namespace = release.release.namespace(id_)
+        pod = release.cluster.get("pod", f"server-{id_}", "-n", namespace)
         assert pod["metadata"]["annotations"]["pangeo-binder/server"] == f"ada/{name}"
         page.goto(f"{url}sessions")
         page.locator("[data-launch]").get_by_role("button", name="Stop").click()

@@ -57,7 +57,7 @@ class LaunchController(KubeController):
     """Makes and ends the pods of launches' clusters."""
 
     name = "pangeo-binder-dask-controller"
-    logging_config = application_logging("dask-controller")
+    logging_config = application_logging("dask-controller", base=KubeController.logging_config)
 
     start_seconds = Float(180, help="A cluster that does not run after this long has failed.", config=True)
     quota_seconds = Float(
