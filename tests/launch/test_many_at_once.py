@@ -101,7 +101,10 @@ async def test_many_clicks_open_few_connections_to_the_hub(rest: SmallHub, hub: 
     rest.go_on.clear()
     reservations = [Reservation(f"launch{number:06}", {}, ()) for number in range(120)]
     reserving = [asyncio.create_task(hub.reserve(wanted)) for wanted in reservations]
-    await asyncio.sleep(1)  # by now all would have come
+    async with asyncio.timeout(30):
+        while len(rest.calls) < 50:  # noqa: ASYNC110 - the calls of a server
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)  # others would come meanwhile
     assert len(rest.calls) == 50
     rest.go_on.set()
     assert await asyncio.gather(*reserving) == [None] * 120 and len(rest.calls) == 120

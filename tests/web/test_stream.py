@@ -107,7 +107,7 @@ async def test_a_client_that_reads_late_gets_all_events(web: WebApp) -> None:
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(f"GET {BUILD} HTTP/1.1\r\nHost: {address.authority}\r\nConnection: close\r\n\r\n".encode())
     await asyncio.sleep(0.5)  # by now the buffers are full
-    text = (await asyncio.wait_for(reader.read(), 20)).decode()
+    text = (await asyncio.wait_for(reader.read(), 60)).decode()
     writer.close()
     await writer.wait_closed()
     assert text.count("data: {") == 3000 + len(happy().events) and '"ready"' in text
