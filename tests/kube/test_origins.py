@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from urllib.parse import quote, urlsplit
 
@@ -117,6 +118,21 @@ def test_a_person_signs_in_and_has_sessions_of_her_own(release: Installed, repos
         page.goto(f"{url}sessions")
         page.locator("[data-launch]").get_by_role("button", name="Stop").click()
         until("it has stopped", lambda: page.reload() and not page.locator("[data-launch]").count(), 90)
+
+
+@pytest.mark.parametrize("release", ["installed_apart"], ids=["subdomains"], indirect=True)
+def test_all_services_log_json(release: Installed, sessions: tuple[Launched, Launched]) -> None:
+    read, namespace = release.cluster, ("-n", release.namespace)
+    deployments = [each["metadata"]["name"] for each in read.get("deployments", *namespace)["items"]]
+    (gateway,) = (name for name in deployments if name.startswith("api-"))
+    (controller,) = (name for name in deployments if "controller" in name)
+    named = {"binder": "binder", "hub": "hub", "storage": "storage", gateway: "gateway", controller: "dask-controller"}
+    for deployment, service in named.items():
+        logged = read.kubectl("logs", *namespace, f"deploy/{deployment}").splitlines()
+        records = [json.loads(text) for text in logged]
+        assert service in {record["service"] for record in records}, deployment
+        if service in ("binder", "hub", "gateway"):
+            assert {each.id for each in sessions} <= {record.get("launch_id") for record in records}, deployment
 
 
 def test_hub_and_binder_do_not_answer_at_a_sessions_host(

@@ -61,6 +61,7 @@ APART = Release(
     "wing",
     {
         "launches": {"prefix": "wing"},
+        "logFormat": "json",
         "binder": {"hosts": ["binder.test"], "subdomains": True, "auth": "offered"},
         "jupyterhub": {
             "proxy": {"chp": {"extraCommandLineFlags": ["--host-routing"]}},
