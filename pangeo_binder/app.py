@@ -228,9 +228,8 @@ class PangeoBinderHub(BinderHub):
         )
 
     def _private_repositories(self) -> PrivateRepositories:
-        if self.private_repositories and self.kube_builds is not None:
-            # a build pod runs the repository's code, so it gets no token
-            raise ValueError("private_repositories is only for builds on this machine, not for builds on a cluster.")
+        if self.private_repositories and self.kube_builds is not None and self.kube_builds.token_secret is None:
+            raise ValueError("private_repositories needs a Secret for build pods, which the chart's values name.")
         return share_private(self.private_repositories)
 
     @property

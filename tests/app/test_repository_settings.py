@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,8 +45,10 @@ def test_the_token_of_a_private_repository_is_for_git_alone_and_off_by_default()
     assert on._repository_hosts().github_api.token_file is None
 
 
-def test_a_build_pod_gets_no_token() -> None:
+def test_a_private_repository_is_refused_where_build_pods_have_no_secret_for_it() -> None:
     app = PangeoBinderHub(private_repositories={"gh/org/*": "/run/token"})
     app.kube_builds = KubeBuildSettings(namespace="builds", image="builder:1", registry=RegistrySettings("registry/x"))
-    with pytest.raises(ValueError, match="not for builds on a cluster"):
+    with pytest.raises(ValueError, match="needs a Secret for build pods"):
         app._make_providers()
+    app.kube_builds = replace(app.kube_builds, token_secret=lambda url: "org-repositories")
+    assert app._make_providers()

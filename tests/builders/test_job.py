@@ -36,6 +36,22 @@ def test_only_the_push_container_holds_the_password():
     assert spec["automountServiceAccountToken"] is False and "shareProcessNamespace" not in spec
 
 
+def test_only_a_private_repositorys_fetch_has_its_token():
+    shared = dataclasses.replace(SETTINGS, token_secret=lambda url: "org" if url == REPO.ref.url else "")
+    spec = pod(shared)
+    (fetch, build), (push,) = spec["initContainers"], spec["containers"]
+    assert [each["secret"]["secretName"] for each in spec["volumes"] if each["name"] == "git-token"] == ["org"]
+    assert "git-token" in [mount["name"] for mount in fetch["volumeMounts"]] and "--token-file" in str(fetch["args"])
+    assert "token" not in json.dumps([build, push]) and "push-secret" not in json.dumps(fetch)
+    fetches, builds = ({mount["name"] for mount in each["volumeMounts"]} for each in (fetch, build))
+    assert fetches & builds == {"build"}
+    assert fetch["securityContext"] == push["securityContext"] and "--fetched" in build["args"]
+    other = dataclasses.replace(REPO, ref=RepoRef("git", "https://example.org/other", "main"))
+    archive = dataclasses.replace(REPO, fetch=FetchKind.ARCHIVE, files_url="https://example.org/files")
+    for repo in (other, archive):
+        assert pod(shared, repo) == pod(SETTINGS, repo) and "git-token" not in json.dumps(pod(shared, repo))
+
+
 def test_the_containers_share_only_the_image_and_only_build_writes_it():
     spec = pod()
     mounts = [each[0]["volumeMounts"] for each in (spec["initContainers"], spec["containers"])]

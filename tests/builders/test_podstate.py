@@ -17,7 +17,7 @@ def read(kind: str, body: dict[str, Any]) -> Any:
 
 
 def pod(state: dict[str, Any] | None = None, container: str = "build", **status: Any) -> dict[str, Any]:
-    listed = "initContainerStatuses" if container == "build" else "containerStatuses"
+    listed = "containerStatuses" if container == "push" else "initContainerStatuses"
     own = {"name": container, "restartCount": 0, "state": state}
     return {"status": {"phase": "Pending", **({listed: [own]} if state else {}), **status}}
 
@@ -45,10 +45,13 @@ def test_messages_while_a_build_waits():
     assert waits_for(pod({"waiting": {"reason": "PodInitializing"}})) == "Starting the build."
     assert waits_for(pod({"waiting": {"reason": "ImagePullBackOff"}})).startswith("The image that builds environments")
     assert waits_for(pod({"running": {}})) == "" == waits_for(pod())
+    fetching = pod({"running": {}}, "fetch")
+    fetching["status"]["initContainerStatuses"].append({"name": "build", "state": {"waiting": {}}})
+    assert waits_for(fetching) == ""
 
 
 @pytest.mark.parametrize("reason", ["ErrImagePull", "InvalidImageName", "CreateContainerConfigError"])
-@pytest.mark.parametrize("container", ["build", "push"])
+@pytest.mark.parametrize("container", ["fetch", "build", "push"])
 def test_message_if_a_container_cannot_start(reason, container):
     problem = stuck(pod({"waiting": {"reason": reason}}, container))
     error = never_started(problem)

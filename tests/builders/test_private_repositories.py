@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,8 +18,10 @@ import pytest
 from pangeo_binder.addresses import EVERYWHERE, AddressRules
 from pangeo_binder.builders.base import BuildSettings
 from pangeo_binder.builders.checkout import check_out
+from pangeo_binder.builders.pod import container
+from pangeo_binder.builders.pod_layout import CHECKOUT, GIT_NETWORKS, PodPaths
 from pangeo_binder.builders.venv.builder import VenvBuilder
-from pangeo_binder.errors import BuildFailed, RefNotFound, RepoNotFound, UserError
+from pangeo_binder.errors import BuildFailed, RefNotFound, RepoNotFound, UserError, refusal_from
 from pangeo_binder.git import Git, GitAccess
 from pangeo_binder.launch.admission import Admission
 from pangeo_binder.launch.builds import SharedBuilds
@@ -200,6 +204,25 @@ async def test_a_private_repository_is_refused_unless_it_is_shared(
         access = access_of(hosts_of(server, token_file))
         await Previews(SharedBuilds(QuickBuilder(settings)), access)._make(whole, "postBuild")
     assert {given for _, given in server.seen} == {None}
+
+
+def test_a_build_pods_first_container_fetches_it(
+    server: ClosedServer, token_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    monkeypatch.setenv(GIT_NETWORKS, "127.0.0.0/8")
+    paths = PodPaths(build=tmp_path / "pod", report=tmp_path / "report")
+    paths.report.touch()
+    repository = ["--ref=main", "--", url_of(server, "git/org/sea"), commit_of(tmp_path, "org/sea")]
+    assert container.main(["fetch", *repository], paths) == 1
+    error = refusal_from(paths.report.read_text())
+    assert isinstance(error, RepoNotFound) and "needs a login" in error.message
+    shutil.rmtree(paths.build)
+    assert container.main(["fetch", f"--token-file={token_file}", *repository], paths) == 0
+    assert (paths.build / CHECKOUT / "secret.txt").read_text() == "deep"
+    said = capfd.readouterr()
+    assert "Fetching" in said.out and TOKEN not in said.out + said.err and BASIC not in said.out + said.err
+    assert texts_with_secrets(paths.build) == [] and BASIC not in str(os.environ)
+    assert container.main(["fetch", "--", "--upload-pack=touch x", "a" * 40], paths) == 1
 
 
 async def test_other_repositories_of_the_server_do_not_get_it(

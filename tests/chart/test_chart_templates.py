@@ -17,7 +17,7 @@ from traitlets.config import Config
 
 from pangeo_binder.addresses import make_rules
 from pangeo_binder.deploy.kube import values as kube_values
-from pangeo_binder.deploy.kube.binder import configure_repositories
+from pangeo_binder.deploy.kube.binder import build_settings, configure_repositories
 from pangeo_binder.deploy.kube.values import KubeValues, read_values
 from pangeo_binder.hub.kube.settings import INTERNET_PORTS
 from pangeo_binder.policy.load import load_policy
@@ -331,6 +331,25 @@ def test_a_token_for_githubs_api_is_a_file_of_the_binder_alone(helm: Helm) -> No
     volumes = one(manifests, "Deployment", "binder")["spec"]["template"]["spec"]["volumes"]
     assert next(volume["secret"]["secretName"] for volume in volumes if volume["name"] == "github") == "github-token"
     assert str(manifests).count("'secretName': 'github-token'") == 1
+
+
+def test_a_private_repositorys_token_is_for_the_binder_and_its_builds(helm: Helm, tmp_path: Path) -> None:
+    given = {"binder": {"repositories": {"private": [{"pattern": "gh/org/*", "secret": "org-repositories"}]}}}
+    (tmp_path / "private.yaml").write_text(yaml.safe_dump(given))
+    manifests = helm.template("-f", NAMED[0].values[0], "-f", tmp_path / "private.yaml")
+    having = [name for name, spec in pods(manifests) if "org-repositories" in str(spec)]
+    assert having == ["binder"]
+    mounts = one(manifests, "Deployment", "binder")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    (folder,) = (each["mountPath"] for each in mounts if each["name"] == "private-0")
+    document = one(manifests, "ConfigMap", "pangeo-binder")["data"]["values.yaml"]
+    values, app = KubeValues.model_validate(yaml.safe_load(document)), Config()
+    configure_repositories(app.PangeoBinderHub, values)
+    assert app.PangeoBinderHub.private_repositories == {"gh/org/*": f"{folder}/token"}
+    secret_of = build_settings(values).token_secret
+    assert secret_of is not None
+    assert [secret_of(f"https://github.com/{path}") for path in ("org/sea", "other/sea")] == ["org-repositories", ""]
+    plain = one(helm.template("-f", NAMED[0].values[0]), "ConfigMap", "pangeo-binder")["data"]["values.yaml"]
+    assert build_settings(KubeValues.model_validate(yaml.safe_load(plain))).token_secret is None
 
 
 @pytest.mark.parametrize("address", ["github.com", "https://me:secret@github.example.org", "https://x.example/?a=b"])

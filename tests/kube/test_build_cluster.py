@@ -127,17 +127,21 @@ async def test_the_files_of_an_archive_are_built(cluster, base, builder, tmp_pat
     assert events[-1].environment is not None and await builder().find(repo) == events[-1].environment
 
 
-async def test_hostile_steps_find_no_password_and_no_token(guarded, builder, repo_with, tmp_path, engine):
+async def test_hostile_steps_find_no_password_and_no_token(cluster, guarded, builder, repo_with, tmp_path, engine):
     login = credentials(tmp_path / "login.json", guarded.address)
     settings = RegistrySettings(guarded.address, plain_http=True, credentials=login)
-    look = "env; ls /push-secret /image /var/run/secrets /proc/1/root/push-secret /proc/1/root/run/secrets"
+    token = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git", "namespace": NAMESPACE}}
+    cluster.apply({**token, "stringData": {"token": "s3cret-of-git"}})
+    look = "env; ls /push-secret /git-token /image /var/run/secrets /proc/1/root/push-secret /proc/1/root/run/secrets"
     find = "find / /proc/*/root/ -maxdepth 3 -name '*dockerconfig*' -o -maxdepth 5 -name token | sed s/^/found:/"
     events: list[BuildEvent] = []
     repo = repo_with(f"RUN {look}; {find}; cat /proc/*/environ | tr '\\0' '\\n'; id; echo looked")
-    await lines(builder(registry=settings, push_secret="push", engine=engine), events, repo)
+    made = builder(registry=settings, push_secret="push", token_secret=lambda url: "git", engine=engine)
+    await lines(made, events, repo)
     log = [event.line for event in events[:-1]]
     assert events[-1].environment and "looked" in log and any(line.startswith("uid=0") for line in log)
-    for place in ("/push-secret", "/var/run/secrets", "/image"):
+    assert log.index(next(line for line in log if line.startswith("Fetching"))) < log.index("looked")
+    for place in ("/push-secret", "/git-token", "/var/run/secrets", "/image"):
         assert any(f"cannot access '{place}'" in line for line in log)
     assert not [line for line in log if line.startswith("found:") or "s3cret" in line or "TOKEN" in line]
 

@@ -18,7 +18,7 @@ from ...events import Phase
 from ...kube.pod_status import Json, container_state
 from ...policy.units import size_text
 from ..base import BuildEvent
-from ..pod_layout import BUILD, PUSH
+from ..pod_layout import CONTAINERS
 from .job import KubeBuildSettings
 from .jobs import ClusterUnavailable, Jobs
 from .podlog import LogCursor
@@ -116,7 +116,7 @@ class JobFollower:
 
     async def _logs(self) -> AsyncGenerator[str, None]:
         """Yield the new lines of the pod's containers, following each that runs until it ends."""
-        for container in (BUILD, PUSH):
+        for container in CONTAINERS:
             if self._pod is not None:
                 async with aclosing(self._log(container)) as lines:
                     async for line in lines:

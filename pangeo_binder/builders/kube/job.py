@@ -2,13 +2,14 @@
 
 The pod has two containers that run one after the other. `build` (an init container) runs the repository's code and has
 no credentials; it writes an image into a directory. `push` runs none of that code and is the only one with the
-registry's password. `_build_security` lists the rights of `build` that the Pod Security Standard *restricted* denies: a
-user namespace needs them.
+registry's password. For a private repository, `fetch` runs before them: it too runs none of that code, and is the only
+one with the repository's token. `_build_security` lists the rights of `build` that the Pod Security Standard
+*restricted* denies: a user namespace needs them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +19,20 @@ from ...kube.pods import TierPods, restricted_container, restricted_pod
 from ...model import FetchKind, Repo
 from ...names import BUILD_LABEL, LABEL, MANAGED_LABELS
 from ..base import BuildLimits
-from ..pod_layout import BUILD, BUILD_DIR, ENGINES, GIT_HOSTS, GIT_NETWORKS, IMAGE_DIR, PUSH, SECRET_DIR, SECRET_FILE
+from ..pod_layout import (
+    BUILD,
+    BUILD_DIR,
+    ENGINES,
+    FETCH,
+    GIT_HOSTS,
+    GIT_NETWORKS,
+    IMAGE_DIR,
+    PUSH,
+    SECRET_DIR,
+    SECRET_FILE,
+    TOKEN_DIR,
+    TOKEN_FILE,
+)
 from .registry import RegistrySettings
 
 _ANNOTATION_CHARACTERS: Final = 1024
@@ -38,6 +52,11 @@ class KubeBuildSettings(BuildLimits):
     registry: RegistrySettings
     push_secret: str = ""
     """The name of a Secret in the namespace, of type kubernetes.io/dockerconfigjson; empty if no password is needed."""
+    token_secret: Callable[[str], str] | None = None
+    """Returns the name of the Secret in the namespace with the token for the repository at a URL, in the key `token`.
+
+    Empty for a public repository; None if all are.
+    """
     engine: str = "buildah"
     """One of ENGINES."""
     cpu_request: float = 0.5
@@ -114,13 +133,19 @@ def _pod(build_id: str, repo: Repo, settings: KubeBuildSettings) -> dict[str, An
         # only this key: with a Secret of another type no build starts
         items = [{"key": ".dockerconfigjson", "path": ".dockerconfigjson"}]
         volumes.append({"name": "push-secret", "secret": {"secretName": settings.push_secret, "items": items}})
+    is_git = repo.fetch is FetchKind.GIT
+    token = settings.token_secret(repo.ref.url) if is_git and settings.token_secret is not None else ""
+    if token:
+        volumes.append({"name": "fetch-tmp", "emptyDir": {"sizeLimit": size}})
+        items = [{"key": "token", "path": "token"}]
+        volumes.append({"name": "git-token", "secret": {"secretName": token, "items": items}})
     return {
         **restricted_pod(),
         **settings.pods.spec(),
         **_isolation(settings),
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 5,
-        "initContainers": [_build(repo, settings)],
+        "initContainers": [*([_fetch(repo, settings)] if token else []), _build(repo, settings, fetched=bool(token))],
         "containers": [_push(build_id, settings)],
         "volumes": volumes,
     }
@@ -132,21 +157,42 @@ def _isolation(settings: KubeBuildSettings) -> dict[str, Any]:
     return {**runtime, **({} if settings.host_users else {"hostUsers": False})}
 
 
-def _build(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
+def _fetch(repo: Repo, settings: KubeBuildSettings) -> dict[str, Any]:
+    """Return the container that fetches a private repository and has its token."""
+    return {
+        "name": FETCH,
+        "image": settings.image,
+        "args": [FETCH, f"--ref={repo.ref.ref}", f"--token-file={TOKEN_FILE}", "--", repo.ref.url, repo.revision],
+        "env": _variables(settings),
+        "resources": _resources(settings),
+        "securityContext": {**restricted_container()["securityContext"], "readOnlyRootFilesystem": True},
+        "volumeMounts": [
+            {"name": "build", "mountPath": BUILD_DIR},
+            {"name": "git-token", "mountPath": TOKEN_DIR, "readOnly": True},
+            {"name": "fetch-tmp", "mountPath": _TMP},
+        ],
+    }
+
+
+def _variables(settings: KubeBuildSettings, **more: str) -> list[dict[str, str]]:
+    git = {GIT_HOSTS: " ".join(sorted(settings.git.hosts)), GIT_NETWORKS: " ".join(map(str, settings.git.networks))}
+    return [{"name": name, "value": value} for name, value in {**settings.variables, **more, **git}.items() if value]
+
+
+def _build(repo: Repo, settings: KubeBuildSettings, *, fetched: bool) -> dict[str, Any]:
     """Return the container that runs the repository's code."""
     options = {
         "PANGEO_BINDER_ENGINE": settings.engine,
         "PANGEO_BINDER_BASE_IMAGE": settings.base_image,
         "PANGEO_BINDER_PLAIN_HTTP": " ".join(settings.plain_http_registries),
-        GIT_HOSTS: " ".join(sorted(settings.git.hosts)),
-        GIT_NETWORKS: " ".join(map(str, settings.git.networks)),
     }
+    how = ["--fetched"] if fetched else _archive_options(repo)
     return {
         "name": BUILD,
         "image": settings.image,
         # no part of a link may become an option of git, of repo2docker, or of ours
-        "args": [BUILD, f"--ref={repo.ref.ref}", *_archive_options(repo), "--", repo.ref.url, repo.revision],
-        "env": [{"name": name, "value": value} for name, value in {**settings.variables, **options}.items() if value],
+        "args": [BUILD, f"--ref={repo.ref.ref}", *how, "--", repo.ref.url, repo.revision],
+        "env": _variables(settings, **options),
         "resources": _resources(settings),
         "securityContext": _build_security(settings),
         "volumeMounts": [

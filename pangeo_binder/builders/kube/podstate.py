@@ -12,7 +12,7 @@ from typing import Any, Final
 from ...errors import BuildFailed, HostUnavailable, RefNotFound, RepoNotFound, UserError, refusal_from
 from ...kube import pod_status
 from ...kube.pod_status import Json, container_state
-from ..pod_layout import BUILD, PUSH
+from ..pod_layout import BUILD, CONTAINERS, FETCH, PUSH
 from .registry import DIGEST
 
 _MESSAGE_CHARACTERS: Final = 400
@@ -46,13 +46,13 @@ def waits_for(pod: Json | None) -> str:
         return "Waiting for a node with room to build."
     if reason := stuck(pod):
         return f"{reason} on this binder's cluster; trying again."
-    state = container_state(pod, BUILD)
-    return "Starting the build." if pod_status.phase(pod) == "Pending" and state.waiting else ""
+    begun = container_state(pod, FETCH).has_begun or not container_state(pod, BUILD).waiting
+    return "Starting the build." if pod_status.phase(pod) == "Pending" and not begun else ""
 
 
 def stuck(pod: Json) -> str:
     """Return the beginning of a sentence that says why no container of the pod can start, or nothing."""
-    for name in (BUILD, PUSH):
+    for name in CONTAINERS:
         state = container_state(pod, name)
         if state.waiting and (words := _NEVER_STARTS.get(state.reason)):
             return words
@@ -72,7 +72,7 @@ def failure(pod: Json | None, memory: str, disk: str) -> UserError:
         return BuildFailed(
             f"The build needed more disk than this binder gives it ({disk}).", "Make the environment smaller."
         )
-    for name in (BUILD, PUSH):
+    for name in CONTAINERS:
         state = container_state(pod, name)
         if state.terminated and state.exit_code:
             if state.reason == pod_status.OUT_OF_MEMORY:

@@ -1,7 +1,8 @@
-"""The two commands of a build pod: `build` makes an image of a commit with repo2docker; `push` pushes it to a registry.
+"""The commands of a build pod: `build` makes an image of a commit with repo2docker; `push` pushes it to a registry.
 
 `build` runs the repository's code and has no secret. `push` runs none of that code and reads the registry's password
-from a file. Each writes the reason for a failure to the container's termination log; `push` writes the digest of the
+from a file. For a private repository, `fetch` comes first and reads its token from a file; it runs none of that code
+either. Each writes the reason for a failure to the container's termination log; `push` writes the digest of the
 image there if it succeeds. Runs in build pods.
 """
 
@@ -21,6 +22,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -28,12 +30,13 @@ from urllib.parse import urlencode, urlsplit
 from ...addresses import make_rules
 from ...errors import BuildFailed, UserError, refusal_text
 from ...git import GitAccess
+from ...git_token import is_confidential
 from ...kube.pods import USER_ID
 from ...model import FetchKind, Repo, RepoRef
 from ...public_hosts import web_parts
 from ..checkout import check_out
 from ..image_labels import labels_of
-from ..pod_layout import BUILD, GIT_HOSTS, GIT_NETWORKS, PUSH, PodPaths
+from ..pod_layout import BUILD, CHECKOUT, FETCH, GIT_HOSTS, GIT_NETWORKS, PUSH, PodPaths
 from .appendix import appendix
 
 with warnings.catch_warnings():
@@ -63,16 +66,19 @@ class Image(Repo2Docker):
         return kind(parent=self, layout=self.paths.image, session=self.paths.session)
 
 
-def build(repo: Repo, paths: PodPaths) -> None:
-    """Build the image of `repo` into the image layout. Raises a UserError, mostly BuildFailed."""
-    if repo.ref.url.startswith("-") or not _is_revision(repo):
-        raise BuildFailed("The build did not get a valid repository URL and commit.", "Tell the binder's operator.")
+def build(repo: Repo, paths: PodPaths, *, fetched: bool = False) -> None:
+    """Build the image of `repo` into the image layout, from the checkout if it is `fetched`.
+
+    Raises a UserError, mostly BuildFailed.
+    """
+    _check(repo)
     for name, folder in {"HOME": "home", "TMPDIR": "tmp", "XDG_RUNTIME_DIR": "run"}.items():
         (paths.build / folder).mkdir(mode=0o700, exist_ok=True)
         os.environ[name] = str(paths.build / folder)
     _configure_registries(paths.build / "home")
-    checkout = paths.build / "checkout"
-    asyncio.run(fetch(repo, checkout))
+    checkout = paths.build / CHECKOUT
+    if not fetched:
+        asyncio.run(fetch(repo, checkout))
     labels = labels_of(checkout)
     image = Image(log=_log())
     image.paths = paths
@@ -90,6 +96,11 @@ def build(repo: Repo, paths: PodPaths) -> None:
         raise BuildFailed("repo2docker cannot read the repository's configuration.", "The log says why.") from None
 
 
+def _check(repo: Repo) -> None:
+    if repo.ref.url.startswith("-") or not _is_revision(repo):
+        raise BuildFailed("The build did not get a valid repository URL and commit.", "Tell the binder's operator.")
+
+
 def _is_revision(repo: Repo) -> bool:
     if repo.fetch is FetchKind.GIT:
         return _COMMIT.fullmatch(repo.revision) is not None
@@ -99,10 +110,13 @@ def _is_revision(repo: Repo) -> bool:
 _UNQUOTED = {ord(mark): None for mark in '"\\$\n'}  # repo2docker does not quote labels in the Dockerfile
 
 
-async def fetch(repo: Repo, into: Path) -> None:
-    """Check out `repo` into `into` and print the log. Raises as `check_out` does."""
+async def fetch(repo: Repo, into: Path, token: Path | None = None) -> None:
+    """Check out `repo` into `into` and print the log; by https with the token in a file. Raises as `check_out` does."""
     rules = make_rules(*(os.environ.get(name, "").split() for name in (GIT_HOSTS, GIT_NETWORKS)))
-    fetching = check_out(repo, into, GitAccess(addresses=rules), time.monotonic() + _FETCH_SECONDS)
+    access = GitAccess(addresses=rules)
+    if token is not None and is_confidential(repo.ref.url):
+        access = replace(access, token_files=lambda url: token if url == repo.ref.url else None)
+    fetching = check_out(repo, into, access, time.monotonic() + _FETCH_SECONDS)
     async with aclosing(fetching) as lines:
         async for line in lines:
             sys.stdout.write(f"{line}\n")
@@ -212,8 +226,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     building.add_argument("--ref", default="HEAD")
     building.add_argument("--provider", default="git")
     building.add_argument("--files-url", default="")
-    building.add_argument("url")
-    building.add_argument("commit")
+    building.add_argument("--fetched", action="store_true")
+    fetching = commands.add_parser(FETCH)
+    fetching.add_argument("--ref", default="HEAD")
+    fetching.add_argument("--token-file", type=Path)
+    for command in (building, fetching):
+        command.add_argument("url")
+        command.add_argument("commit")
     pushing = commands.add_parser(PUSH)
     pushing.add_argument("--credentials", default="")
     pushing.add_argument("--plain-http", action="store_true")
@@ -226,8 +245,13 @@ def main(argv: Sequence[str], paths: PodPaths = PodPaths()) -> int:  # noqa: B00
     args = _arguments(argv)
     try:
         if args.command == BUILD:
-            fetched = FetchKind.ARCHIVE if args.files_url else FetchKind.GIT
-            build(Repo(RepoRef(args.provider, args.url, args.ref), args.commit, fetched, args.files_url), paths)
+            kind = FetchKind.ARCHIVE if args.files_url else FetchKind.GIT
+            repo = Repo(RepoRef(args.provider, args.url, args.ref), args.commit, kind, args.files_url)
+            build(repo, paths, fetched=args.fetched)
+        elif args.command == FETCH:
+            repo = Repo(RepoRef("git", args.url, args.ref), args.commit)
+            _check(repo)
+            asyncio.run(fetch(repo, paths.build / CHECKOUT, args.token_file))
         else:
             digest = push(args.reference, args.credentials, args.plain_http, paths)
             if paths.report.exists():

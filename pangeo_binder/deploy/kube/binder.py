@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ...builders.kube.job import KubeBuildSettings
 from ...builders.kube.registry import RegistrySettings
 from ...launch.turns import BuildShares
 from ...model import RepoRef
+from ...repos.private import share_private
 from ...web.context import Example
 from ...web.limits import Limits
 from .values import (
     BINDER_PORT,
     CONFIG,
     GITHUB_TOKEN,
+    PRIVATE,
     REGISTRY_LOGIN,
     STATE,
     KubeValues,
@@ -73,6 +77,28 @@ def configure_repositories(binder: Any, values: KubeValues) -> None:
     binder.dataverse_addresses, binder.hydroshare_address = list(repositories.dataverse), repositories.hydroshare
     binder.ckan, binder.ckan_addresses = repositories.ckan, list(repositories.ckan_private)
     binder.github_token_file = str(GITHUB_TOKEN) if repositories.github_token_secret else ""
+    binder.private_repositories = _private_files(values)
+
+
+def _private_files(values: KubeValues) -> dict[str, str]:
+    """Return the files of the tokens by the patterns of the private repositories."""
+    private = enumerate(values.binder.repositories.private)
+    return {each.pattern: str(PRIVATE / str(number) / "token") for number, each in private}
+
+
+def _token_secret(values: KubeValues) -> Callable[[str], str] | None:
+    """Return what names the Secret for the repository at a URL: that of the token with which the binder looks it up."""
+    files = _private_files(values)
+    if not files:
+        return None
+    shared = share_private(files)
+    names = {Path(files[each.pattern]): each.secret for each in values.binder.repositories.private}
+
+    def secret_of(url: str) -> str:
+        file = shared.token_file(url)
+        return names[file] if file else ""
+
+    return secret_of
 
 
 def _limits(values: KubeValues, key: str) -> Limits:
@@ -120,6 +146,7 @@ def build_settings(values: KubeValues) -> KubeBuildSettings:
             credentials=REGISTRY_LOGIN if registry.read_secret else None,
         ),
         push_secret=registry.push_secret,
+        token_secret=_token_secret(values),
         plain_http_registries=(registry.push_address or registry.address,) if registry.plain_http else (),
         engine=builds.engine,
         cpu_request=min(0.5, builds.cpu),

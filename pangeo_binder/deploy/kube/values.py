@@ -24,6 +24,8 @@ _ETC = Path(os.environ.get("PANGEO_BINDER_ETC", "/etc/pangeo-binder"))
 CONFIG, SECRETS = _ETC / "config", _ETC / "secrets"
 REGISTRY_LOGIN = _ETC / "registry" / "config.json"
 GITHUB_TOKEN = _ETC / "github" / "token"
+PRIVATE = _ETC / "private"
+"""Has a folder with a token for each of `binder.repositories.private`, by its number."""
 PULL_LOGIN = _ETC / "pull" / ".dockerconfigjson"
 STATE = Path("/var/lib/pangeo-binder")
 VALUES_VARIABLE = "PANGEO_BINDER_VALUES"
@@ -94,6 +96,14 @@ class ExampleValues(_Part):
     urlpath: str = ""
 
 
+class PrivateValues(_Part):
+    """Private repositories that are read with a token."""
+
+    pattern: str
+    secret: str
+    """The Secret with the key `token`, in the release's namespace and in that of the builds."""
+
+
 class RepositoryValues(_Part):
     """`binder.repositories`."""
 
@@ -102,6 +112,7 @@ class RepositoryValues(_Part):
     secret_gists: bool = False
     github_api: str = "https://api.github.com"
     github_token_secret: str = ""
+    private: tuple[PrivateValues, ...] = ()
     gitlab: str = HOSTS["gl"].url
     internal_hosts: tuple[str, ...] = ()
     software_heritage: str = "https://archive.softwareheritage.org"
