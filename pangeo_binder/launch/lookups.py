@@ -2,8 +2,9 @@
 
 A class that clicks at once is one look-up, not a hundred git processes and a host that limits rates. Nothing is cached
 here: a launch after the end of a look-up starts a new one. The number of look-ups at once is bounded, because each is a
-few processes; and for each host and kind of links, so that a host that answers slowly delays no other. A look-up ends
-when the last launch leaves it. Runs in the binder.
+few processes; and for each host, so that a host that answers slowly delays no other. Links of some kinds name any host,
+and anybody can have many slow ones: these kinds together leave room for the others. A look-up ends when the last launch
+leaves it. Runs in the binder.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from ..model import Repo, RepoRef
 from ..policy.address import address_of
 from ..repos.base import Provenance, Provider
 
-AT_ONCE = 32
-"""How many look-ups of a kind run at once; further ones wait."""
-PER_PROVIDER = 24
-"""How many of them are for one kind of links: `git` links name any host, and anybody can have many slow ones."""
 PER_HOST = 8
-"""How many of them are at one host."""
+"""How many look-ups of a kind run at once at one host; further ones wait."""
+OPERATORS = frozenset({"gh", "gist", "gl", "zenodo", "figshare", "hydroshare", "swh"})
+"""The kinds of links whose host the operator chooses."""
+ANY_HOST = 24
+"""How many are for all other kinds together, whose links name any host."""
+AT_ONCE = ANY_HOST + PER_HOST * len(OPERATORS)
+"""How many run in all, also for folders of this machine."""
 
 K = TypeVar("K", RepoRef, Repo)
 V = TypeVar("V")
@@ -37,7 +40,7 @@ class _Slots:
 
     def __init__(self) -> None:
         self._all = asyncio.Semaphore(AT_ONCE)
-        self._by_provider: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._any_host = asyncio.Semaphore(ANY_HOST)
         self._by_host: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -46,8 +49,8 @@ class _Slots:
         async with AsyncExitStack() as held:
             if host := address_of(ref.url).host:
                 await held.enter_async_context(self._by_host.setdefault(host, asyncio.Semaphore(PER_HOST)))
-                kind = self._by_provider.setdefault(ref.provider, asyncio.Semaphore(PER_PROVIDER))
-                await held.enter_async_context(kind)
+                if ref.provider not in OPERATORS:
+                    await held.enter_async_context(self._any_host)
             await held.enter_async_context(self._all)
             yield
 

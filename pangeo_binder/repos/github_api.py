@@ -5,6 +5,7 @@ https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import TypeVar
 
 from ..binderhub_metrics import GITHUB_RATE_LIMIT
 from .host_api import HostApi
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -45,7 +48,10 @@ class GitHubApi(HostApi[T]):
     def headers(self) -> dict[str, str]:
         headers = {"Accept": "application/vnd.github+json"}
         if self._token_file is not None:
-            headers["Authorization"] = f"Bearer {self._token_file.read_text().strip()}"
+            try:
+                headers["Authorization"] = f"Bearer {self._token_file.read_text().strip()}"
+            except (OSError, ValueError):  # without it, only the rate limit is lower
+                log.error("%s cannot be read, so GitHub's API is asked without a token", self._token_file)
         return headers
 
     def wait_seconds(self, headers: Mapping[str, str]) -> float | None:

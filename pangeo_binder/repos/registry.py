@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from ..addresses import EVERYWHERE, PUBLIC, AddressRules
 from ..errors import BadLink
-from ..hosts import HOSTS
+from ..hosts import CANONICAL, HOSTS
 from .base import Provider
 from .ckan import CkanProvider
 from .dataverse import ALL_PUBLIC, DataverseProvider
@@ -52,6 +53,15 @@ class RepositoryHosts:
     """The private repositories that the operator shares."""
 
     @property
+    def own_api(self) -> GitHubApiSettings:
+        """The API of `github`. A GitHub Enterprise has its own, and neither the public one's answers nor its token."""
+        host = urlsplit(self.github).hostname or ""
+        is_public = CANONICAL.get(host, host) == HOSTS["gh"].name
+        if is_public or self.github_api.address != PUBLIC_API.address:
+            return self.github_api
+        return GitHubApiSettings(f"{self.github.rstrip('/')}/api/v3")
+
+    @property
     def own_addresses(self) -> AddressRules:
         """The rules of `addresses` with these hosts added, as builds need them."""
         return self.addresses.trusting(self.github, self.gist, self.gitlab, self.software_heritage)
@@ -67,7 +77,7 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
     addresses = EVERYWHERE if allow_local else hosts.addresses
     tokens = hosts.private.token_file
     if hosts.github:
-        hosted.append(GitHubProvider(hosts.github, addresses, hosts.github_api, peers=peers, token_files=tokens))
+        hosted.append(GitHubProvider(hosts.github, addresses, hosts.own_api, peers=peers, token_files=tokens))
     if hosts.gist:
         hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, addresses, peers=peers))
     if hosts.gitlab:

@@ -13,6 +13,7 @@ from pangeo_binder.builders.kube.job import KubeBuildSettings
 from pangeo_binder.builders.kube.registry import RegistrySettings
 from pangeo_binder.deploy.kube.binder import configure_repositories
 from pangeo_binder.deploy.kube.values import RepositoryValues
+from pangeo_binder.repos.github_api import GitHubApiSettings
 from pangeo_binder.repos.registry import RepositoryHosts
 
 
@@ -32,6 +33,15 @@ def test_each_setting_reaches_its_provider() -> None:
     app = PangeoBinderHub(zenodo_address=other, figshare_address="", ckan=False, ckan_addresses=[other])
     hosts = app._repository_hosts()
     assert (hosts.zenodo, hosts.figshare, hosts.ckan, hosts.ckan_sites) == (other, "", False, (other,))
+
+
+def test_an_enterprise_has_its_own_api_and_not_the_public_ones_token() -> None:
+    public = PangeoBinderHub(github_token_file="/run/token")._repository_hosts()
+    assert public.own_api == public.github_api and public.own_api.token_file
+    own = PangeoBinderHub(github_address="https://ghe.example.org", github_token_file="/run/token")._repository_hosts()
+    assert own.own_api == GitHubApiSettings("https://ghe.example.org/api/v3")
+    named = replace(own, github_api=GitHubApiSettings("https://api.ghe.example.org", Path("/run/token")))
+    assert named.own_api == named.github_api
 
 
 def test_the_token_of_a_private_repository_is_for_git_alone_and_off_by_default() -> None:

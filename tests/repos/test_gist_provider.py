@@ -155,6 +155,9 @@ async def test_the_token_is_read_from_its_file_and_only_then_sent(
     await resolve(GistProvider(f"{git_server}/git", settings))
     assert api.seen[1].headers["Authorization"] == f"Bearer {TOKEN}"
     assert TOKEN not in repr(settings)
+    file.unlink()
+    await resolve(GistProvider(f"{git_server}/git", settings))
+    assert "Authorization" not in api.seen[2].headers
 
 
 LIMITED = [

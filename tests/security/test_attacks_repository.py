@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pangeo_binder.builders.recipe import Recipe, from_json
-from pangeo_binder.launch.lookups import AT_ONCE, PER_HOST, PER_PROVIDER, SharedLookups
+from pangeo_binder.launch.lookups import ANY_HOST, AT_ONCE, OPERATORS, PER_HOST, SharedLookups
 from pangeo_binder.model import RepoRef
 from pangeo_binder.repos.git import GitProvider
 from tests.repos.gitrepo import git
@@ -62,15 +62,53 @@ class SlowProvider(GitProvider):
 
 
 @pytest.mark.parametrize(
-    ("hosts", "kinds", "most"), [(1, 1, PER_HOST), (1000, 1, PER_PROVIDER), (1000, 3, AT_ONCE), (0, 1, AT_ONCE)]
+    ("hosts", "kinds", "most"),
+    [
+        (1, ["git"], PER_HOST),
+        (1, ["gh"], PER_HOST),
+        (1000, ["git"], ANY_HOST),
+        (1000, ["git", "ckan", "dataverse", "doi"], ANY_HOST),
+        (0, ["git"], AT_ONCE),
+    ],
 )
-async def test_lookups_have_a_concurrency_limit(hosts: int, kinds: int, most: int) -> None:
-    """In total, for a kind of links, and for a host; folders of this machine have none."""
+async def test_lookups_have_a_concurrency_limit(hosts: int, kinds: list[str], most: int) -> None:
+    """In total, for a host, and for the kinds of links that name any host; folders of this machine have none."""
     provider, lookups = SlowProvider(), SharedLookups()
     urls = [f"https://{number % hosts}.example.org/{number}" if hosts else f"/{number}" for number in range(320)]
-    refs = [RepoRef(f"kind-{number % kinds}", url, "HEAD") for number, url in enumerate(urls)]
+    refs = [RepoRef(kinds[number % len(kinds)], url, "HEAD") for number, url in enumerate(urls)]
     found = await asyncio.gather(*(lookups.resolve(provider, ref) for ref in refs))
     assert (len(found), provider.most) == (len(refs), most)
+
+
+class WedgedProvider(GitProvider):
+    """A provider that answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def find_revision(self, ref: RepoRef) -> str:
+        await self.go_on.wait()
+        return "0" * 40
+
+
+async def test_slow_hosts_of_all_kinds_hold_up_no_other_kind() -> None:
+    wedged, lookups = WedgedProvider(), SharedLookups()
+    slow = [
+        asyncio.create_task(lookups.resolve(wedged, RepoRef(kind, f"https://{number}.example.org/a", "HEAD")))
+        for kind in ("git", "ckan", "dataverse", "doi")
+        for number in range(100)
+    ]
+    for kind in sorted(OPERATORS):
+        slow += [
+            asyncio.create_task(lookups.resolve(wedged, RepoRef(kind, f"https://{kind}.example.net/{number}", "HEAD")))
+            for number in range(100 if kind != "gh" else 0)
+        ]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await lookups.resolve(SlowProvider(), RepoRef("gh", "https://gh.example.net/a", "HEAD"))
+    wedged.go_on.set()
+    await asyncio.gather(*slow)
 
 
 @pytest.fixture(scope="module")
