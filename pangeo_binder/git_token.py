@@ -1,7 +1,7 @@
 """The operator's token for one private repository, as git gets it: for one URL, in the environment of one git.
 
 Not in the command line, the URL or a file of the checkout. Which repositories have a token is for `repos.private`. Used
-by the binder.
+by the binder and in build pods.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import shutil
 import sys
 from abc import ABC, abstractmethod
@@ -22,7 +23,7 @@ from ..errors import BuildFailed, PangeoBinderError, UserError
 from ..events import Phase
 from ..git import GitAccess
 from ..model import ContainerImage, Environment, FetchKind, Repo
-from ..policy.request import RepositoryRequest, read_request, request_file
+from ..policy.request import PLACES, RepositoryRequest, find_request
 from ..policy.units import duration_text
 from ..resources import resource
 
@@ -125,9 +126,11 @@ class Builder(ABC):
         """Return the repository's request, by default from its checkout. Raises RequestInvalid."""
         if isinstance(environment, ContainerImage):
             return RepositoryRequest()
-        found = request_file(Path(environment.checkout))
-        # most repositories have none; to read one takes longer than others should wait
-        return await asyncio.to_thread(read_request, found[1], found[0]) if found else RepositoryRequest()
+        checkout = Path(environment.checkout)
+        if not any(os.path.lexists(checkout / Path(place).parent) for place in PLACES):
+            return RepositoryRequest()
+        # a link in the checkout may lead to a folder that does not answer
+        return await asyncio.to_thread(find_request, checkout)
 
     def recover(self) -> int:
         """Remove what builds of dead processes left; return how many builds that were."""

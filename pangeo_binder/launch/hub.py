@@ -34,8 +34,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 30
-_RESERVES_AT_ONCE = 50
-"""How many reservations are under way at a time; the hub answers them one after another, and each has a connection."""
+_SEATS_AT_ONCE = 50
+"""How many seats are reserved or given back at a time: the hub answers one after another, each on its connection."""
 _RENEW_SECONDS = 5
 """How long a renewal may take; one that fails has to be tried again before the hub's grace ends."""
 _START_SECONDS = 90
@@ -110,7 +110,7 @@ class Hub:
         self._session: aiohttp.ClientSession | None = None
         peering = Peering(PeerKind.HUB, is_no_answer, lambda _: _away(), seconds=_FORGOTTEN_SECONDS)
         self._peers = Peers(peering)
-        self._reserving = asyncio.Semaphore(_RESERVES_AT_ONCE)
+        self._seats = asyncio.Semaphore(_SEATS_AT_ONCE)
 
     @property
     def _http(self) -> aiohttp.ClientSession:
@@ -163,7 +163,7 @@ class Hub:
         Raises HubStarting while the hub takes no reservations yet, and HubUnavailable.
         """
         ok = (_RESERVED, _FULL, _STARTING)
-        async with self._reserving:
+        async with self._seats:
             status, answer = await self._answer("POST", _ADMISSIONS, ok=ok, json=to_wire(wanted))
         if status == _STARTING:
             raise HubStarting("JupyterHub has just started and is counting what runs.", _AGAIN)
@@ -176,7 +176,8 @@ class Hub:
 
     async def release(self, launch_id: str) -> None:
         """Give the reservation of a launch back. Raises HubUnavailable; then it expires by itself."""
-        await self._call("DELETE", f"{_ADMISSIONS}/{launch_id}", ok=(204,))
+        async with self._seats:
+            await self._call("DELETE", f"{_ADMISSIONS}/{launch_id}", ok=(204,))
 
     async def start(self, launch: Launch, ticket: str) -> AsyncGenerator[str, None]:
         """Start the launch's server with its ticket and yield what the hub says of it until it is ready.

@@ -29,7 +29,7 @@ OPERATORS = frozenset({"gh", "gist", "gl", "zenodo", "figshare", "hydroshare", "
 ANY_HOST = 24
 """How many are for all other kinds together, whose links name any host."""
 AT_ONCE = ANY_HOST + PER_HOST * len(OPERATORS)
-"""How many run in all, also for folders of this machine."""
+"""How many run in total, also for folders of this machine."""
 
 K = TypeVar("K", RepoRef, Repo)
 V = TypeVar("V")

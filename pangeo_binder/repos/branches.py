@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from queue import SimpleQueue
 from stat import S_ISDIR, S_ISREG
+from threading import Thread
 
 _SECONDS = 1.0
 _REF_BYTES, _CONFIG_BYTES, _PACKED_BYTES = 1 << 10, 1 << 16, 1 << 20
@@ -31,19 +33,35 @@ class Branches:
     """Reader with one thread. While a folder that does not answer holds it, git reads, which has limits of time."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "branches")
+        self._asked = SimpleQueue[tuple[Future[str | None], Path, str]]()
+        self._thread: Thread | None = None
         self._last: Future[str | None] | None = None
 
     async def find(self, folder: str, name: str) -> str | None:
         """Return the commit of `name` (`HEAD` or a full ref) in the repository at `folder`; None if git has to read."""
         if self._last is not None and not self._last.done():
             return None
-        self._last = self._thread.submit(self.read, Path(folder), name)
+        if self._thread is None:
+            # a daemon, because a folder that never answers must not keep the process from ending
+            self._thread = Thread(target=self._read_all, name="branches", daemon=True)
+            self._thread.start()
+        self._last = Future()
+        self._asked.put((self._last, Path(folder), name))
         try:
             async with asyncio.timeout(_SECONDS):
                 return await asyncio.wrap_future(self._last)
         except (OSError, ValueError, TimeoutError):
             return None
+
+    def _read_all(self) -> None:
+        while True:
+            found, folder, name = self._asked.get()
+            if not found.set_running_or_notify_cancel():
+                continue
+            try:
+                found.set_result(self.read(folder, name))
+            except Exception as error:
+                found.set_exception(error)
 
     def read(self, folder: Path, name: str) -> str | None:
         """Return the commit of `name`, or None. Raises OSError or ValueError for a file that is absent or unusual."""

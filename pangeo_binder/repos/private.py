@@ -44,6 +44,9 @@ def _pattern(text: str) -> Pattern:
     pattern = pattern_of(text)
     if not text.startswith(("gh/", "gl/", "git/")) or pattern.is_any_host or pattern.address is None:
         raise ValueError(f"`{text}` names no git host; write `gh/org/*`, `gl/group/*` or `git/https://host/path/*`.")
+    url = text.removeprefix("git/")
+    if "://" in url and not is_confidential(url):
+        raise ValueError(f"`{text}` is not an https address, and git sends a token by no other.")
     if "*" in pattern.address.host or pattern.is_any_path or pattern.is_anybodys or not pattern.address.host:
         raise ValueError(f"`{text}` does not name the owner of the repositories; write for example `gh/org/*`.")
     return pattern

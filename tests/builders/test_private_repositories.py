@@ -322,6 +322,12 @@ def test_a_token_is_for_the_named_repositories_by_https(url: str, gets: bool) ->
 WITHOUT_OWNER = "* gh/* gh/org* gh/*/sea gist/user/* zenodo/* *sea org/sea git//srv/* git/https://git.example.org/*"
 
 
+@pytest.mark.parametrize("pattern", ["git/http://localhost:3000/org/*", "git/ssh://git@git.example.org/org/*"])
+def test_a_pattern_whose_repositories_would_never_get_the_token_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="by no other"):
+        share_private({pattern: "/token"})
+
+
 @pytest.mark.parametrize("pattern", ["", "git/https://*.example.org/org/*", *WITHOUT_OWNER.split()])
 def test_a_pattern_that_names_no_owner_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"name|pattern"):

@@ -99,15 +99,16 @@ async def test_if_there_is_room_nobody_joins_the_queue(
 
 async def test_many_clicks_open_few_connections_to_the_hub(rest: SmallHub, hub: Hub) -> None:
     rest.go_on.clear()
-    reservations = [Reservation(f"launch{number:06}", {}, ()) for number in range(120)]
-    reserving = [asyncio.create_task(hub.reserve(wanted)) for wanted in reservations]
+    reservations = [Reservation(f"launch{number:06}", {}, ()) for number in range(60)]
+    asking = [asyncio.create_task(hub.reserve(wanted)) for wanted in reservations]
+    asking += [asyncio.create_task(hub.release(wanted.launch)) for wanted in reservations]
     async with asyncio.timeout(30):
         while len(rest.calls) < 50:  # noqa: ASYNC110 - the calls of a server
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.3)  # others would come meanwhile
-    assert len(rest.calls) == 50
+    assert len(rest.calls) == 50 and hub._seats.locked()
     rest.go_on.set()
-    assert await asyncio.gather(*reserving) == [None] * 120 and len(rest.calls) == 120
+    assert await asyncio.gather(*asking) == [None] * 120 and len(rest.calls) == 120
 
 
 def busy(launch: Launch) -> dict[str, web.Response]:

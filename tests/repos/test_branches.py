@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from urllib.parse import quote
@@ -113,9 +115,10 @@ class _Stuck(Branches):
 
     def __init__(self) -> None:
         super().__init__()
-        self.answers = threading.Event()
+        self.answers, self.reads = threading.Event(), 0
 
     def read(self, folder: Path, name: str) -> str | None:
+        self.reads += 1
         self.answers.wait()
         return super().read(folder, name)
 
@@ -125,11 +128,26 @@ async def test_a_folder_that_does_not_answer_holds_up_nobody(repository):
     try:
         assert await branches.find(str(repository), "HEAD") is None
         assert await branches.find(str(repository), "HEAD") is None
+        assert branches.reads == 1 and branches._asked.empty()
     finally:
         branches.answers.set()
 
 
-async def test_a_pipe_in_place_of_a_branch_is_not_waited_for(repository):
+def test_a_folder_that_does_not_answer_lets_the_process_end(repository):
+    code = f"""
+import asyncio, threading
+from pangeo_binder.repos.branches import Branches
+class Stuck(Branches):
+    def read(self, folder, name):
+        threading.Event().wait()
+print(asyncio.run(Stuck().find({str(repository)!r}, "HEAD")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "None\n"
+
+
+def test_a_pipe_in_place_of_a_branch_is_not_waited_for(repository):
     (repository / ".git/refs/heads/main").unlink()
     os.mkfifo(repository / ".git/refs/heads/main")
-    assert await Branches().find(str(repository), "refs/heads/main") is None
+    with pytest.raises(ValueError, match="no plain file"):
+        Branches().read(repository, "refs/heads/main")

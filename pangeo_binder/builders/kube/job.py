@@ -1,6 +1,6 @@
 """The Kubernetes Job that builds one environment, as a manifest. Pure.
 
-The pod has two containers that run one after the other. `build` (an init container) runs the repository's code and has
+The pod's containers run one after the other. `build` (an init container) runs the repository's code and has
 no credentials; it writes an image into a directory. `push` runs none of that code and is the only one with the
 registry's password. For a private repository, `fetch` runs before them: it too runs none of that code, and is the only
 one with the repository's token. `_build_security` lists the rights of `build` that the Pod Security Standard
@@ -250,7 +250,7 @@ def _profile(name: str) -> dict[str, str]:
 
 
 def _resources(settings: KubeBuildSettings) -> dict[str, dict[str, str]]:
-    """Return the same for both containers: they run one after the other, so the pod requests the larger of the two."""
+    """Return the same for all containers: they run one after the other, so the pod requests what one of them does."""
     disk = str(settings.disk_bytes)
     return {
         "requests": {
