@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -97,6 +97,14 @@ def test_the_classic_interface_and_the_base_of_other_binders_are_there(session: 
     assert {page: session.request(page).status for page in pages} == dict.fromkeys(pages, 200)
     assert session.request("api/metrics/v1").json["rss"] > 0
     assert kernel.value("import ipywidgets; print(ipywidgets.IntSlider(3).value)") == "3"
+
+
+def test_a_link_of_nbgitpuller_pulls_its_repository(session: Session) -> None:
+    query = urlencode({"repo": session.event["repo_url"], "branch": "main", "targetpath": "pulled"})
+    pulled = session.request(f"git-pull/api?{query}")
+    assert pulled.status == 200 and b'"phase": "finished"' in pulled.body, pulled.body[-2000:]
+    assert session.request("lab/tree/pulled/sea.ipynb").status == 200
+    assert session.request("api/contents/pulled/heat.py").json["content"] == FILES["heat.py"]
 
 
 def test_a_session_knows_its_link_as_in_binderhub(stack: LocalStack, session: Session, kernel: Kernel) -> None:
