@@ -136,20 +136,27 @@ class Peers:
         try:
             return await ask()  # without tenacity, whose part of a launch can be measured
         except Exception as error:
-            if time.monotonic() - began >= _QUICK_SECONDS:
+            left = _QUICK_SECONDS - (time.monotonic() - began)
+            if left <= 0 or not self._peering.is_failure(error):
                 raise
-            failed = error
+            return await self._again(ask, error, left)
+
+    async def _again(self, ask: Callable[[], Awaitable[T]], failed: Exception, seconds: float) -> T:
+        """Repeat a call that has `failed` once, if `seconds` leave time for it."""
         attempts = AsyncRetrying(
-            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(_QUICK_SECONDS),
+            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(seconds),
             wait=wait_random_exponential(multiplier=_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS),
             retry=retry_if_exception(self._peering.is_failure),
             reraise=True,
         )
-        async for attempt in attempts:
-            with attempt:
-                if attempt.retry_state.attempt_number == 1:
-                    raise failed
-                return await ask()
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    if attempt.retry_state.attempt_number == 1:
+                        raise failed
+                    return await ask()
+        finally:
+            del failed  # its traceback refers to this frame
         raise AssertionError("the last attempt raises its error")
 
     @contextmanager

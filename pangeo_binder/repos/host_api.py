@@ -41,6 +41,7 @@ _LONGEST_WAIT_SECONDS = 3600
 _REDIRECTS = 2
 """A renamed branch of a renamed repository."""
 _ASKED_SECONDS = 3600
+_ABSENT_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class HostApi(ABC, Generic[T]):
         self._cache: OrderedDict[str, _Cached[T]] = OrderedDict()
         self._limited_until = 0.0
         self._locations: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._absent: OrderedDict[str, float] = OrderedDict()
+        """Until when an object counts as absent without another question, on the monotonic clock."""
         self._asked = deque[float]()
         self._asked_at_most = asked_at_most
 
@@ -92,15 +95,26 @@ class HostApi(ABC, Generic[T]):
             return await self._read(path, cached, response)
 
     async def find(self, path: str) -> T | None:
-        """Return the object at `path` or where the API redirects it, or None if there is none; reused for an hour.
+        """Return the object at `path` or where the API redirects it, or None if there is none.
 
+        An object is reused for an hour, and that there is none for ten minutes.
         Raises HostUnavailable, and HostBusy also if this has been asked too often.
         """
         cached = self._cache.get(path)
         if cached and cached.until > time.monotonic():
             return cached.value
+        if self._absent.get(path, 0.0) > time.monotonic():
+            return None
         if not self._may_ask():
             raise self._busy(_ASKED_SECONDS)
+        found = await self._find(path, cached)
+        if found is None:  # else one broken badge would take all questions
+            self._absent[path] = time.monotonic() + _ABSENT_SECONDS
+            while len(self._absent) > _CACHED:
+                self._absent.popitem(last=False)
+        return found
+
+    async def _find(self, path: str, cached: _Cached[T] | None) -> T | None:
         at, etag = path, cached
         for _ in range(_REDIRECTS + 1):
             async with self._answer(at, etag) as response:

@@ -155,6 +155,22 @@ async def test_quick_failures_are_repeated_a_bounded_number_of_times(
     assert service.calls == 4, "a call that took long was repeated"
 
 
+async def test_the_time_of_the_first_call_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(module, "_QUICK_SECONDS", 0.4)
+    calls = 0
+
+    async def ask() -> None:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0.3)
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await peers().call(ask, "sea", repeat=True)
+    assert calls <= 2
+
+
 async def test_a_probe_is_never_refused_and_shows_that_a_peer_is_back(service: Service) -> None:
     made = peers()
     await fail(made, service)
