@@ -13,9 +13,11 @@ from urllib.parse import parse_qs, quote
 from ..archives.base import OWN_HOST
 from ..archives.ckan import files_url, find_version
 from ..errors import BadLink
+from ..git import GitAccess
 from ..model import Repo, RepoRef
 from ..public_hosts import web_parts
 from .base import ProviderForm
+from .git import validate_url
 from .hosted import HostedAt
 from .records import RecordProvider, path_below, plain_text
 
@@ -58,7 +60,10 @@ class CkanProvider(RecordProvider):
         activity = found["at"] or parse_qs(parts.query).get("activity_id", [""])[0]
         if activity and not _ACTIVITY.fullmatch(activity):
             return None
-        url = f"{parts.scheme}://{parts.netloc.lower()}{found['prefix']}/dataset/{found['name']}"
+        try:  # anybody chooses this host, as that of a git link: the same names and spellings are valid
+            url = validate_url(f"{parts.scheme}://{parts.netloc}{found['prefix']}/dataset/{found['name']}", GitAccess())
+        except BadLink:
+            return None
         return RepoRef(self.name, url, activity)
 
     async def find(self, ref: RepoRef) -> Repo:
