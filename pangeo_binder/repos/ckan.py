@@ -70,7 +70,8 @@ class CkanProvider(RecordProvider):
         site, _, dataset = ref.url.rpartition("/dataset/")
         own = any(path_below(address, ref.url) is not None for address in self._own)
         url = files_url(site, dataset, ref.ref)
-        revision = f"{dataset}.v{await find_version(url, own)}" + (f".{ref.ref}" if ref.ref else "")
+        version = await find_version(site, dataset, ref.ref, own)
+        revision = f"{dataset}.v{version}" + (f".{ref.ref}" if ref.ref else "")
         return Repo(ref, revision, self.fetch, url + (OWN_HOST if own else ""))
 
     def spec(self, ref: RepoRef) -> str:
