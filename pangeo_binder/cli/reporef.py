@@ -106,6 +106,13 @@ def parse_repo(text: str, ref: str = "") -> RepoRef:
     return read_repo(text, ref).repo
 
 
+def is_record(repo: RepoRef) -> bool:
+    """Return whether `repo` is a record of an archive, whose files are always its own."""
+    from ..model import FetchKind
+
+    return _provider(repo.provider).fetch is FetchKind.ARCHIVE
+
+
 def link(base_url: str, repo: RepoRef, urlpath: str = "") -> str:
     """Return the launch link of `repo` at the binder `base_url`; it opens `urlpath` if given."""
     query = f"?urlpath={quote(urlpath, safe='')}" if urlpath else ""
