@@ -47,6 +47,8 @@ class Api:
                 return await self._read(session, url, given)
         except AnswerTooLarge:
             raise RepoTooLarge(f"{self.archive} says more about this record than this binder reads.") from None
+        except aiohttp.InvalidURL as error:  # also a ValueError, as those of answers
+            raise self._unreachable(error) from None
         except (AnswerInvalid, ValueError, KeyError):
             raise self.undocumented() from None
         except (aiohttp.ClientError, AddressRefused, TimeoutError, OSError) as error:
@@ -84,7 +86,9 @@ class Api:
         return RepoNotFound(f"{self.archive} does not have what the link names.", "Check the link.")
 
     def _unreachable(self, error: Exception) -> UserError:
-        if isinstance(error, AddressRefused) or isinstance(getattr(error, "os_error", None), AddressRefused):
+        cause = getattr(error, "os_error", None)
+        # InvalidURL is for 127.1 and the like, which are neither names nor full addresses
+        if isinstance(error, AddressRefused | aiohttp.InvalidURL) or isinstance(cause, AddressRefused):
             return RepoNotFound(f"{self.archive} is not at a public address.", "A binder reads public records only.")
         return HostUnavailable(f"{self.archive} does not answer this binder.", _LATER)
 

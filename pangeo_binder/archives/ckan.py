@@ -24,15 +24,19 @@ def files_url(site: str, dataset: str, activity: str) -> str:
     return f"{api}/package_show?id={quote(dataset, safe='')}"
 
 
-async def find_version(url: str, own: bool) -> str:
-    """Return when the dataset of a `files_url` was last changed, in seconds of the epoch.
+async def find_version(site: str, dataset: str, activity: str, own: bool) -> str:
+    """Return when the dataset, or it at the activity, was last changed, in seconds of the epoch.
 
     `own`: whether the operator named the host, which then may have a private address. Raises RepoNotFound, HostBusy or
     HostUnavailable.
     """
-    api = Api(_CKAN, url if own else "")
-    answer = await api.read(url)
+    api = Api(_CKAN, site if own else "")
+    answer = await api.read(files_url(site, dataset, activity))
+    # CKAN shows an activity of any dataset, so the link's own might lend its address, and its rule, to another
+    now = await api.read(files_url(site, dataset, "")) if activity else answer
     with api.documented():
+        if _result(answer)["id"] != _result(now)["id"]:
+            raise api.not_found()
         return str(epoch(_result(answer)["metadata_modified"]))
 
 

@@ -43,7 +43,7 @@ def explain(repo: str, user: str | None, groups: tuple[str, ...], network: str, 
     from ..policy.address import canonical
     from ..policy.load import default_policy, load_policy
     from ..policy.match import FOREIGN, Denial, Question, depends_on_provenance, match
-    from .reporef import parse_repo
+    from .reporef import is_record, parse_repo
 
     ref, network = parse_repo(repo), _counted(network)
     loaded = load_policy(policy) if policy else default_policy()
@@ -55,7 +55,7 @@ def explain(repo: str, user: str | None, groups: tuple[str, ...], network: str, 
     else:
         rows += _granted(answer, loaded, network)
     rows += [("Reason", answer.reason)]
-    if depends_on_provenance(loaded, question):
+    if depends_on_provenance(loaded, question) and not is_record(ref):
         rows += [("Otherwise", match(loaded, replace(question, foreign_reason=FOREIGN)).reason)]
     shown = ""
     for label, text in rows:

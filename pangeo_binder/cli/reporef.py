@@ -85,7 +85,8 @@ def read_repo(text: str, ref: str = "") -> Named:
     form = forms[found.kind]
     if ref and not form.default_ref:
         raise _no_refs()
-    repository = quote(repository_in(found.repo, form), safe="" if form.url_encode else "/")
+    named = found.repo if found.is_link else repository_in(found.repo, form)
+    repository = quote(named, safe="" if form.url_encode else "/")
     spec = f"{repository}/{quote(ref or found.ref or form.default_ref, safe='/')}" if form.default_ref else repository
     urlpath, labpath, filepath = paths_in(found.query)
     return Named(providers[found.kind].parse(spec), urlpath, labpath or filepath or found.path)
@@ -103,6 +104,13 @@ def _typed(text: str, ref: str) -> RepoRef:
 def parse_repo(text: str, ref: str = "") -> RepoRef:
     """Return the repository that `text` names, as `read_repo` does. Raises BadLink."""
     return read_repo(text, ref).repo
+
+
+def is_record(repo: RepoRef) -> bool:
+    """Return whether `repo` is a record of an archive, whose files are always its own."""
+    from ..model import FetchKind
+
+    return _provider(repo.provider).fetch is FetchKind.ARCHIVE
 
 
 def link(base_url: str, repo: RepoRef, urlpath: str = "") -> str:

@@ -13,9 +13,11 @@ from urllib.parse import parse_qs, quote
 from ..archives.base import OWN_HOST
 from ..archives.ckan import files_url, find_version
 from ..errors import BadLink
+from ..git import GitAccess
 from ..model import Repo, RepoRef
 from ..public_hosts import web_parts
 from .base import ProviderForm
+from .git import validate_url
 from .hosted import HostedAt
 from .records import RecordProvider, path_below, plain_text
 
@@ -58,14 +60,18 @@ class CkanProvider(RecordProvider):
         activity = found["at"] or parse_qs(parts.query).get("activity_id", [""])[0]
         if activity and not _ACTIVITY.fullmatch(activity):
             return None
-        url = f"{parts.scheme}://{parts.netloc.lower()}{found['prefix']}/dataset/{found['name']}"
+        try:  # anybody chooses this host, as that of a git link: the same names and spellings are valid
+            url = validate_url(f"{parts.scheme}://{parts.netloc}{found['prefix']}/dataset/{found['name']}", GitAccess())
+        except BadLink:
+            return None
         return RepoRef(self.name, url, activity)
 
     async def find(self, ref: RepoRef) -> Repo:
         site, _, dataset = ref.url.rpartition("/dataset/")
         own = any(path_below(address, ref.url) is not None for address in self._own)
         url = files_url(site, dataset, ref.ref)
-        revision = f"{dataset}.v{await find_version(url, own)}" + (f".{ref.ref}" if ref.ref else "")
+        version = await find_version(site, dataset, ref.ref, own)
+        revision = f"{dataset}.v{version}" + (f".{ref.ref}" if ref.ref else "")
         return Repo(ref, revision, self.fetch, url + (OWN_HOST if own else ""))
 
     def spec(self, ref: RepoRef) -> str:

@@ -76,7 +76,8 @@ class FigshareProvider(RecordProvider):
             host, own = urlsplit(text).netloc.lower(), urlsplit(self._address).netloc.lower()
         except ValueError:
             return text
-        return text.replace(host, own, 1) if host.endswith(f".{own}") else text
+        # browsers read what follows a backslash as a path
+        return text.replace(host, own, 1) if re.fullmatch(rf"(?:[a-z0-9-]+\.)+{re.escape(own)}", host) else text
 
 
 def _id(ref: RepoRef) -> str:

@@ -58,6 +58,8 @@ class Pasted:
     """A file or folder of the repository; empty if the address names none."""
     query: str = ""
     """Of a launch link: its query, which says what to open."""
+    is_link: bool = False
+    """Whether it is a launch link, whose repository only its kind reads."""
 
 
 def _compared(repo: str, head: str) -> tuple[str, ...]:
@@ -179,4 +181,4 @@ def _of_launch(kind: str, spec: str, query: str, forms: Mapping[str, ProviderFor
     if len(names) < count or (count > 1 and form.default_ref and any("/" in name for name in names)):
         return None
     repo = "/".join(names)
-    return Pasted(kind, unquote(repo) if _TWICE.fullmatch(repo) else repo, ref, query=query)
+    return Pasted(kind, unquote(repo) if _TWICE.fullmatch(repo) else repo, ref, query=query, is_link=True)

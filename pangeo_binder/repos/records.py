@@ -20,6 +20,7 @@ PUBLIC_RESOLVER = "https://doi.org"
 _DOI = re.compile(r"10\.[0-9]{4,9}/[\w.;:()/+~-]{1,200}", re.ASCII)
 _DOI_PREFIX = re.compile(r"(?:doi:|(?:https?://)?(?:dx\.|www\.)?doi\.org/)", re.IGNORECASE)
 _SECRET = re.compile(r"//[^/?#]*@|[?&](?:access_|api_)?(?:token|key|private_link|password)=", re.IGNORECASE)
+_TWICE = re.compile(r"[^/]*%(?:2F|3A)[^/]*", re.IGNORECASE)
 _SCHEME = re.compile(r"^(https?):/+")  # proxies may join the slashes of a link's path
 _CHARACTERS = 2000
 
@@ -108,9 +109,15 @@ class RecordProvider(Provider):
         return Provenance()
 
 
+def unquoted(spec: str) -> str:
+    """Return a spec without its quoting, which some badges have twice."""
+    text = unquote(spec)
+    return unquote(text) if _TWICE.fullmatch(text) else text
+
+
 def plain_text(spec: str) -> str:
     """Return a spec as it was before quoting. Raises BadLink for one with a secret, or that no record can have."""
-    text = _SCHEME.sub(r"\1://", unquote(spec).strip()).strip("/")
+    text = _SCHEME.sub(r"\1://", unquoted(spec).strip()).strip("/")
     if _SECRET.search(text):
         raise BadLink("The link contains a user name, a password or a key.", "Remove it: links are public.")
     if len(text) > _CHARACTERS or not text.isprintable():

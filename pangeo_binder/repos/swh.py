@@ -6,13 +6,13 @@ Qualifiers (`;origin=…`) say where files were found, and change nothing in wha
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
 
 from ..archives.swh import SWHID, files_url, find_directory
 from ..errors import BadLink
 from ..model import FetchKind, Repo, RepoRef
 from .base import Provenance, Provider, ProviderForm
 from .hosted import HostedAt
+from .records import unquoted
 
 PUBLIC_SWH = "https://archive.softwareheritage.org"
 
@@ -43,7 +43,7 @@ class SwhProvider(Provider):
         )
 
     def parse(self, spec: str) -> RepoRef:
-        core, _, qualifiers = unquote(spec).partition(";")
+        core, _, qualifiers = unquoted(spec).partition(";")
         core = core.strip("/")
         if _LOGIN.search(qualifiers):
             raise BadLink("The link contains a user name or password.", "Remove it: links are public.")

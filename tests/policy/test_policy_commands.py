@@ -64,6 +64,12 @@ def test_explain_tells_grant_rule_and_reason(path: str) -> None:
     ]
 
 
+def test_explain_knows_that_a_record_is_always_its_own(policy_file: Callable[[str], Path], example_text: str) -> None:
+    path = str(policy_file(example_text.replace("gl/pangeo/*", "git/https://demo.ckan.org/dataset/*")))
+    shown = _explain("ckan/https%3A%2F%2Fdemo.ckan.org%2Fdataset%2Fx", "--policy", path).output
+    assert "Tier        pangeo" in shown and "Otherwise" not in shown
+
+
 def test_explain_knows_who_asks(path: str) -> None:
     anonymous = _explain("https://example.org/a/b", "--policy", path, "--network", "203.0.113.7").output
     assert "Otherwise" not in anonymous, "whose commit it is makes no difference"

@@ -120,7 +120,7 @@ class RecordServer:
             {"id": "r3", "url": "https://example.org/"},
             {"id": "r4", "url": ""},
         ]
-        result = {"metadata_modified": "2024-05-06T07:08:09.123456", "resources": resources}
+        result = {"id": "1", "metadata_modified": "2024-05-06T07:08:09.123456", "resources": resources}
         for prefix in ("", "/open"):
             self.say(f"{prefix}/api/3/action/package_show?id=my-data", {"success": True, "result": result})
             shown = {"success": True, "result": {**result, "resources": resources[:1]}}

@@ -70,6 +70,14 @@ async def test_an_activity_is_kept_in_the_link(records: RecordServer, ckan: Ckan
     assert [each.path for each in (await list_files(repo)).files] == ["a.csv"]
 
 
+async def test_an_activity_of_another_dataset_is_refused(records: RecordServer, ckan: CkanProvider) -> None:
+    records.say(
+        "/api/3/action/package_show?id=other", {"result": {"id": "2", "metadata_modified": "2024-05-06T07:08:09"}}
+    )
+    with pytest.raises(RepoNotFound, match="does not have what the link names"):
+        await resolved(ckan, f"{records.url}/dataset/other/history/{ACTIVITY}")
+
+
 async def test_files_are_named_by_their_addresses_and_each_is_kept(records: RecordServer, ckan: CkanProvider) -> None:
     listed = await list_files(await resolved(ckan, f"{records.url}/dataset/my-data"))
     assert [each.path for each in listed.files] == ["a.csv", "r2-A.csv", "r3"]

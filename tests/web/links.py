@@ -49,6 +49,95 @@ _REFS = {
     "/m%C3%A4rz": "märz",
     "/issue%2312": "issue#12",
 }
+_RECORD = "8f7c2f0341ef4180b0dbe97f59130756"
+_SITE = "https://demo.ckan.org"
+_HARVARD = "https://dataverse.harvard.edu"
+
+
+def _ids(kind: str, url: str, *specs: str, ref: str = "") -> dict[str, Means]:
+    """Return the rows of links of `kind` that name one record; the parts of an address after `<` are quoted."""
+    return {f"{kind}/{_quoted(spec)}": Means(kind, url, ref) for spec in specs}
+
+
+def _quoted(spec: str) -> str:
+    plain, _, address = spec.partition("<")
+    return plain + quote(address, safe="")
+
+
+RECORDS: dict[str, Means] = {
+    **_ids(
+        "zenodo",
+        "https://zenodo.org/records/3242074",
+        *("10.5281/zenodo.3242074", "10.5281/zenodo.3242074/", "10.5281%2Fzenodo.3242074", "10.5281/Zenodo.3242074"),
+        *("10.5281%252Fzenodo.3242074", "3242074", "doi:10.5281/zenodo.3242074", "https:/zenodo.org/records/3242074"),
+        *("<https://zenodo.org/records/3242074", "<http://www.zenodo.org/record/3242074/files/a.ipynb?download=1"),
+        *("<https://doi.org/10.5281/zenodo.3242074", "<https://zenodo.org/doi/10.5281/zenodo.3242074"),
+    ),
+    **_ids(
+        "figshare",
+        "https://figshare.com/articles/_/9782777",
+        *("10.6084/m9.figshare.9782777", "10.25401%2Fm9.figshare.9782777", "<https://figshare.com/articles/a/9782777"),
+        "<https://university.figshare.com/articles/dataset/A_title/9782777",
+    ),
+    **_ids(
+        "figshare",
+        "https://figshare.com/articles/_/9782777",
+        *("10.6084/m9.figshare.9782777.v3", "<https://figshare.com/articles/dataset/A_title/9782777/3"),
+        ref="3",
+    ),
+    **_ids(
+        "hydroshare",
+        f"https://www.hydroshare.org/resource/{_RECORD}",
+        *(_RECORD, f"{_RECORD}/", f"10.4211/hs.{_RECORD}", f"10.4211%252Fhs.{_RECORD}"),
+        *(f"<https://www.hydroshare.org/resource/{_RECORD}/", f"<https://doi.org/10.4211/hs.{_RECORD}"),
+    ),
+    **_ids(
+        "dataverse",
+        "https://doi.org/10.7910/DVN/TJCLKP",
+        *("10.7910/DVN/TJCLKP", "doi:10.7910/DVN/TJCLKP", "<https://doi.org/10.7910/DVN/TJCLKP"),
+    ),
+    **_ids(
+        "dataverse",
+        f"{_HARVARD}/doi:10.7910/DVN/TJCLKP",
+        f"<{_HARVARD}/dataset.xhtml?persistentId=doi:10.7910/DVN/TJCLKP&version=2.0",
+        f"<{_HARVARD}/citation?persistentId=doi%3A10.7910%2FDVN%2FTJCLKP",
+    ),
+    **_ids("dataverse", f"{_HARVARD}/hdl:1902.1/21919", f"<{_HARVARD}/dataset.xhtml?persistentId=hdl:1902.1/21919"),
+    **_ids(
+        "ckan",
+        f"{_SITE}/dataset/my-data",
+        *(
+            f"<{_SITE}/dataset/my-data",
+            f"<{_SITE}/dataset/my-data/resource/0a-1b",
+            "<HTTPS://Demo.CKAN.org:443/dataset/my-data/",
+        ),
+        quote(quote(f"{_SITE}/dataset/my-data", safe=""), safe=""),
+    ),
+    **_ids(
+        "ckan",
+        f"{_SITE}/open/en/dataset/my-data",
+        *(f"<{_SITE}/open/en/dataset/my-data?activity_id=0a-1b", f"<{_SITE}/open/en/dataset/my-data/history/0a-1b"),
+        ref="0a-1b",
+    ),
+    **_ids("ckan", "https://xn--bcher-kva.example/dataset/x", "<https://xn--bcher-kva.example/dataset/x"),
+    **_ids(
+        "doi",
+        "https://doi.org/10.7910/DVN/TJCLKP",
+        *("10.7910/DVN/TJCLKP", "10.7910%2FDVN%2FTJCLKP", "<https://dx.doi.org/10.7910/DVN/TJCLKP"),
+    ),
+    **{
+        f"swh/swh:1:{kind}:{COMMIT}{more}": Means(
+            "swh", f"https://archive.softwareheritage.org/swh:1:{kind}:{COMMIT}", ""
+        )
+        for kind, more in (
+            *(("dir", ""), ("rev", "/"), ("rel", ";origin=https://example.org/r;path=/a%20b;lines=1-2"), ("snp", "")),
+            ("dir", f"%3Borigin%3Dhttps%3A%2F%2Fexample.org%2Fr%3Banchor%3Dswh:1:rev:{COMMIT}"),
+        )
+    },
+    **_ids("swh", f"https://archive.softwareheritage.org/swh:1:dir:{COMMIT}", f"swh%253A1%253Adir%253A{COMMIT}"),
+}
+"""Links to records of archives, which have no refs; the ref here is the version or activity that the link names."""
+
 _QUERIES = {
     "": "lab",
     "?": "lab",
@@ -130,6 +219,8 @@ GOOD: dict[str, Means] = {
         f"gh/org/repo/main{query}": Means("gh", "https://github.com/org/repo", "main", opens)
         for query, opens in _QUERIES.items()
     },
+    **RECORDS,
+    "zenodo/10.5281/zenodo.1?labpath=a.ipynb": Means("zenodo", "https://zenodo.org/records/1", "", "lab/tree/a.ipynb"),
 }
 """Links after `/v2/`, and what they mean."""
 
@@ -189,7 +280,7 @@ _BAD_URLS = [
     *("https://example.org/r;id", "https://example.org/r|id", "https://example.org/<script>", 'https://example.org/"x'),
 ]
 _BAD_REFS = [
-    *("-x", "--upload-pack=x", "-", "a..b", "../x", "x/../y", "a%20b", "a%00b", "a%0Ab", "a%0D%0AX-Y:z", "a%09b"),
+    *("-x", "--upload-pack=x", "-", "../x", "x/../y", "a%20b", "a%00b", "a%0Ab", "a%0D%0AX-Y:z", "a%09b"),
     *(
         "a@{1}",
         "a~1",
@@ -246,6 +337,144 @@ _BAD_SPECS = [
     ),
     *("gist/user/..", "gist/-user/01", "zenodo-none/10.5281/zenodo.1", "nothing/x/y", "gh%2Forg/repo/x", "GH/org/repo"),
 ]
+_PERSISTENT = "dataset.xhtml?persistentId=doi:10.7910/DVN/X"
+_BAD_RECORDS = {
+    "zenodo": [
+        *("--x", "-1", "0x1", "%EF%BC%91", "1" * 13, "10.5281", "10.5281/", "10.5281/zenodo.1/..", "10.5281/../x"),
+        *("3242074%00", "1%1B[2J", "10.5281/zenodo.1%0D%0AX-Y:z", "10.5281/zenodo.1%E2%80%AE", "9" * 3000),
+        *("<https://zenodo.org.evil.example/records/1", "<https://zenodo.org@evil.example/records/1", "nothing/x"),
+        *(
+            "<https://me:secret@zenodo.org/records/1",
+            "<https://zenodo.org/records/1?token=secret",
+            "<file:///records/1",
+        ),
+        *("<ssh://zenodo.org/records/1", "<https://zenodo.org:8443/records/1", "<https://zenodo.org/../records/1"),
+        *("<https://xn--zenod-8yb.org/records/1", "<https://zen\u043edo.org/records/1", "<https://127.0.0.1/records/1"),
+    ],
+    "figshare": [
+        *(
+            "9782777",
+            "--x",
+            "10.6084/..",
+            "10.6084/m9.figshare.1%0A2",
+            "<https://evilfigshare.com/articles/dataset/a/1",
+        ),
+        *("<https://figshare.com/articles/dataset/a/1?private_link=secret", "<https://x@figshare.com/articles/a/1"),
+        *("<https://evil.example/x.figshare.com/articles/a/1", "<https://figshare.com.evil.example/articles/a/1"),
+        *("<https://evil.example#.figshare.com/articles/a/1", "<https://figshare.com/articles/../../etc/1"),
+        "<https://127.0.0.1\\.figshare.com/articles/a/1",
+    ],
+    "hydroshare": [
+        *(
+            _RECORD[1:],
+            f"{_RECORD}0",
+            _RECORD.upper(),
+            f"--{_RECORD}",
+            f"../{_RECORD}",
+            f"{_RECORD}%00",
+            f"x/{_RECORD}",
+        ),
+        *(f"<https://evil.example/resource/{_RECORD}", f"<ftp://www.hydroshare.org/resource/{_RECORD}"),
+        *(f"<https://www.hydroshare.org/resource/{_RECORD}/?api_key=secret", f"{_RECORD}%0D%0AX:y"),
+    ],
+    "dataverse": [
+        *(f"<https://{host}/{_PERSISTENT}" for host in ("127.0.0.1", "localhost", "[::1]", "10.0.0.1", "evil.example")),
+        *(f"<http://169.254.169.254/{_PERSISTENT}", f"<{_HARVARD}@evil.example/{_PERSISTENT}", "hdl:1902.1/21919"),
+        *(
+            f"<{_HARVARD}:8443/{_PERSISTENT}",
+            f"<file:///{_PERSISTENT}",
+            f"<ssh://git@dataverse.harvard.edu/{_PERSISTENT}",
+        ),
+        *(f"<{_HARVARD}/{_PERSISTENT}/../../x", f"<{_HARVARD}/{_PERSISTENT}&key=secret", f"<{_HARVARD}/", "--x"),
+        *(f"<{_HARVARD}/{_PERSISTENT}\r\nX: y", f"<{_HARVARD}/{_PERSISTENT}%0D%0AX: y", f"10.7910/{'A' * 201}"),
+        *(f"<{_HARVARD}/dataset.xhtml?persistentId=--x", f"<{_HARVARD}/dataset.xhtml?persistentId=../../etc"),
+    ],
+    "ckan": [
+        *("x", "--x", "<file:///dataset/x", "<ssh://demo.ckan.org/dataset/x", "<javascript:alert(1)/dataset/x"),
+        *(f"<{_SITE}/dataset/../x", f"<{_SITE}/../dataset/x", f"<{_SITE}/a/./dataset/x", f"<{_SITE}//dataset/x"),
+        *(
+            f"<{_SITE}/dataset/x\r\nX: y",
+            f"<{_SITE}/dataset/x\x00",
+            f"<{_SITE}/dataset/x\x1b[2J",
+            f"<{_SITE}/dataset/x%0D%0A",
+        ),
+        *(
+            f"<{_SITE}/dataset/{'x' * 101}",
+            f"<{_SITE}/dataset/x/history/{'1' * 61}",
+            f"<{_SITE}/dataset/x?token=secret",
+        ),
+        *(
+            f"<{_SITE}/dataset/x?activity_id=../y",
+            f"<{_SITE}/dataset/x/resource/../../y",
+            f"<https://{'a' * 3000}/dataset/x",
+        ),
+        *(
+            f"<https://{host}/dataset/x"
+            for host in (
+                *(
+                    "",
+                    ".",
+                    "-x.example",
+                    "bücher.example",
+                    "demo.ckan.org。",
+                    "demo.ckan.org.",
+                    "demo.ckan.org%00",
+                ),
+                *("demo ckan.org", "demo.ckan.org:port", "demo.ckan.org:99999", "demo.ckan.org:", "[::1", "[::1]%"),
+                *(
+                    "me:secret@demo.ckan.org",
+                    "secret@demo.ckan.org",
+                    "demo.ckan.org\\@evil.example",
+                    "a%2f@evil.example",
+                ),
+                *("<script>", 'demo.ckan.org"x', "$(id)", "a;id", "`id`"),
+            )
+        ),
+    ],
+    "doi": [
+        *(
+            "--x",
+            "10.5281",
+            "10.1/x",
+            "11.5281/x",
+            "10.5281/../x",
+            "10.5281/a%2F..%2Fb",
+            "10.5281/a%20b",
+            "10.5281/a%00",
+        ),
+        *(
+            "10.5281/a%0D%0AX:y",
+            "10.5281/a%3Fb",
+            "10.5281/a%5Cb",
+            "10.5281/<script>",
+            "10.5281/$(id)",
+            "10.5281/m%C3%A4rz",
+        ),
+        *(
+            "<https://evil.example/10.5281/x",
+            "<https://doi.org@evil.example/10.5281/x",
+            "<https://me:secret@doi.org/10.5281/x",
+        ),
+        *(
+            "<file:///10.5281/x",
+            "<http://127.0.0.1/10.5281/x",
+            f"10.5281/{'a' * 201}",
+            "10.5281/a%E2%80%AEb",
+            "hdl:1902.1/1",
+        ),
+    ],
+    "swh": [
+        *(f"swh:1:{kind}:{COMMIT}" for kind in ("cnt", "ori", "DIR", "dir:dir")),
+        *(f"swh:2:dir:{COMMIT}", f"swh:1:dir:{COMMIT[1:]}", f"swh:1:dir:{COMMIT}0", f"swh:1:dir:{COMMIT.upper()}"),
+        *("--x", "swh:1:dir:../../x", f"swh:1:dir:{COMMIT}%00", f"swh:1:dir:{COMMIT}%0A", f"swh:1:dir:{COMMIT}/../x"),
+        *(
+            f"swh:1:dir:{COMMIT}%0D%0AX:y",
+            f"swh:1:dir:{COMMIT};origin=https://me:secret@a.example/r",
+            f"x/swh:1:dir:{COMMIT}",
+        ),
+        *(f"<https://evil.example/swh:1:dir:{COMMIT}", f"<file:///swh:1:dir:{COMMIT}", COMMIT),
+    ],
+}
 BAD: list[str] = [
     *(f"git/{quote(url, safe='')}/HEAD" for url in _BAD_URLS),
     *(
@@ -254,6 +483,7 @@ BAD: list[str] = [
         for ref in _BAD_REFS
     ),
     *_BAD_SPECS,
+    *(f"{kind}/{_quoted(spec)}" for kind, specs in _BAD_RECORDS.items() for spec in specs),
     "gh/org/repo/" + "a" * 9000,
 ]
 """Links after `/v2/` that are refused."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import aiohttp
 import pytest
@@ -19,14 +19,18 @@ from pangeo_binder.cli.explain import explain
 from pangeo_binder.cli.launch import LaunchFailed, _addresses, _print_event
 from pangeo_binder.cli.reporef import read_repo
 from pangeo_binder.cli.terminal import make_console
-from pangeo_binder.errors import HostUnavailable, UserError
+from pangeo_binder.errors import HostUnavailable, RepoNotFound, UserError
 from pangeo_binder.git import Git, GitAccess
+from pangeo_binder.model import RepoRef
+from pangeo_binder.policy.address import canonical
+from pangeo_binder.repos.ckan import CkanProvider
 from pangeo_binder.repos.pasted import read_address, repository_in
 from pangeo_binder.repos.registry import make_providers
-from tests.web.links import BAD, BAD_FILES, BAD_PATHS, GOOD, INTERNAL, OLD, PASTED, Means
+from tests.web.links import BAD, BAD_FILES, BAD_PATHS, GOOD, INTERNAL, OLD, PASTED, RECORDS, Means
 from tests.web.webapp import SmallLaunch, WebApp, exactly
 
 HUB = "http://hub.example"
+ARCHIVES = {means.kind for means in RECORDS.values()}
 
 
 def test_the_table_is_large() -> None:
@@ -51,7 +55,8 @@ async def test_pages_read_good_links(url: str, http: aiohttp.ClientSession) -> N
         status, text = await page(http, f"{url}/v2/{link}")
         opens = re.search(r'data-urlpath="([^"]*)"', text)
         assert status == 200 and opens and html.unescape(opens[1]) == means.opens, link
-        assert f">{html.escape(means.url)}<" in text and f"at <code>{html.escape(means.ref)}</code>" in text, link
+        assert f">{html.escape(means.url)}<" in text, link
+        assert (f"at <code>{html.escape(means.ref)}</code>" in text) is (means.kind not in ARCHIVES), link
 
 
 async def test_pages_refuse_bad_links(url: str, http: aiohttp.ClientSession) -> None:
@@ -97,7 +102,8 @@ def test_commands_read_good_links() -> None:
 def test_badge_and_explain_read_good_links() -> None:
     for link, means in GOOD.items():
         explained = run(explain, "--", f"{HUB}/v2/{link}")
-        assert explained.exit_code == 0 and f" at {means.ref}\n" in explained.stdout, link
+        shown = " at ".join(filter(None, (canonical(RepoRef(*means[:3])), means.ref)))
+        assert explained.exit_code == 0 and f" {shown}\n" in explained.stdout, link
         target = re.search(r"\]\(([^)]*)\)$", run(badge, "--hub", HUB, "--", f"{HUB}/v2/{link}").stdout.strip())
         assert target and _meaning(target[1]) == means[:3], link
         assert _addresses(target[1], "", "", "")[1] == means.opens, link
@@ -165,6 +171,14 @@ async def test_git_contacts_no_private_network() -> None:
             await Git(address, GitAccess()).reach()
 
 
+async def test_no_site_in_a_private_network_is_asked_for_a_dataset() -> None:
+    for address in INTERNAL:
+        if address.startswith("http"):
+            ckan = CkanProvider()
+            with pytest.raises(RepoNotFound, match="not at a public address"):
+                await ckan.resolve(ckan.parse(quote(f"{address}/dataset/x", safe="")))
+
+
 ARCHIVED = {
     "10.5281/zenodo.3242074": ("zenodo", "10.5281/zenodo.3242074"),
     "doi:10.5281/zenodo.3242074": ("zenodo", "10.5281/zenodo.3242074"),
@@ -186,6 +200,20 @@ def test_kinds_without_refs_detect_records() -> None:
     for text, (kind, repo) in ARCHIVED.items():
         found = read_address(text, forms)
         assert found and (found.kind, repository_in(found.repo, forms[found.kind])) == (kind, repo), text
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_commands_read_addresses_of_records() -> None:
+    providers = {provider.name: provider for provider in make_providers()}
+    for text, (kind, repo) in ARCHIVED.items():
+        ref = "" if kind in ARCHIVES else "/HEAD"
+        meant = providers[kind].parse(f"{quote(repo, safe='') if kind == 'gl' else repo}{ref}")
+        named = read_repo(text)
+        assert named.repo == meant, text
+        for address in (named.link(HUB), _addresses(text, "", HUB, "")[0]):
+            assert _meaning(address) == (meant.provider, meant.url, meant.ref), text
+        assert f" {canonical(meant)}" in run(explain, "--", text).stdout, text
+        assert f"{HUB}/v2/{kind}/" in run(badge, "--hub", HUB, "--", text).stdout, text
 
 
 @pytest.mark.browser
