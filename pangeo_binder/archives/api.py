@@ -6,7 +6,7 @@ Each failure is one sentence that names the archive. Used by the binder and in b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -25,37 +25,52 @@ _REQUESTS: Final = 6
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _LATER: Final = "Try again in a minute."
 
+Asker = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Awaits a request to the host of a URL; may repeat it, or refuse it if the host has stopped answering."""
+
+
+async def ask_once(url: str, request: Callable[[], Awaitable[Any]]) -> Any:
+    """Return what `request` returns: for a build, which reads an archive only after the binder did."""
+    return await request()
+
 
 class Api:
     """A client of one archive, named `archive` in sentences."""
 
-    def __init__(self, archive: str, server: str) -> None:
+    def __init__(self, archive: str, server: str, asker: Asker = ask_once) -> None:
         """The host of `server`, a URL that the operator set, may have a private address; if it is empty, none may."""
         self.archive = archive
         self._server = server
+        self._asker = asker
 
-    async def read(self, url: str, **given: Any) -> Any:
-        """Return the JSON value at `url`; `given` is for `aiohttp.ClientSession.request`.
+    async def read(self, url: str, method: str = "GET", **given: Any) -> Any:
+        """Return the JSON value at `url`; `given` is for `aiohttp.ClientSession.request`, which only reads.
 
         A redirect is followed if it does not leave the server. Raises RepoNotFound, RepoTooLarge, HostBusy or
         HostUnavailable.
         """
         try:
-            addresses = Addresses(self._server)
-            addresses.check(url)
-            async with _session(addresses) as session:
-                return await self._read(session, url, given)
+            return await self._asker(url, lambda: self._request(method, url, given))
         except AnswerTooLarge:
             raise RepoTooLarge(f"{self.archive} says more about this record than this binder reads.") from None
         except aiohttp.InvalidURL as error:  # also a ValueError, as those of answers
             raise self._unreachable(error) from None
         except (AnswerInvalid, ValueError, KeyError):
             raise self.undocumented() from None
+
+    async def _request(self, method: str, url: str, given: dict[str, Any]) -> Any:
+        """Read `url`. Raises HostUnavailable only if the archive does not answer: any other error is an answer."""
+        try:
+            addresses = Addresses(self._server)
+            addresses.check(url)
+            async with _session(addresses) as session:
+                return await self._read(session, method, url, given)
+        except (AnswerInvalid, ValueError):
+            raise
         except (aiohttp.ClientError, AddressRefused, TimeoutError, OSError) as error:
             raise self._unreachable(error) from None
 
-    async def _read(self, session: aiohttp.ClientSession, url: str, given: dict[str, Any]) -> Any:
-        method = given.pop("method", "GET")
+    async def _read(self, session: aiohttp.ClientSession, method: str, url: str, given: dict[str, Any]) -> Any:
         for _ in range(_REQUESTS):
             async with session.request(method, url, allow_redirects=False, **given) as response:
                 if response.status in _REDIRECTS:
@@ -67,7 +82,7 @@ class Api:
                 if response.status != 200:
                     raise self._failure(response.status)
                 return parse_json(await read_bytes(response, _ANSWER_BYTES))
-        raise self.undocumented()
+        raise AnswerInvalid("a redirect that leaves the server, or one too many")
 
     @contextmanager
     def documented(self) -> Iterator[None]:

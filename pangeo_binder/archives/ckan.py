@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from ..model import Repo
-from .api import Api
+from .api import Api, Asker, ask_once
 from .base import ArchiveFile, ArchiveFiles, trusted_server
 from .hydroshare import epoch
 
@@ -24,13 +24,13 @@ def files_url(site: str, dataset: str, activity: str) -> str:
     return f"{api}/package_show?id={quote(dataset, safe='')}"
 
 
-async def find_version(site: str, dataset: str, activity: str, own: bool) -> str:
+async def find_version(site: str, dataset: str, activity: str, own: bool, asker: Asker = ask_once) -> str:
     """Return when the dataset, or it at the activity, was last changed, in seconds of the epoch.
 
     `own`: whether the operator named the host, which then may have a private address. Raises RepoNotFound, HostBusy or
     HostUnavailable.
     """
-    api = Api(_CKAN, site if own else "")
+    api = Api(_CKAN, site if own else "", asker)
     answer = await api.read(files_url(site, dataset, activity))
     # CKAN shows an activity of any dataset, so the link's own might lend its address, and its rule, to another
     now = await api.read(files_url(site, dataset, "")) if activity else answer

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import HostUnavailable, RepoNotFound
 from ..model import Repo
-from .api import Api
+from .api import Api, Asker, ask_once
 from .base import ArchiveFile, ArchiveFiles, trusted_server
 
 PERSISTENT_ID: Final = re.compile(r"(?:doi|hdl|ark|perma):[\w.;:()/+~-]{1,200}", re.ASCII)
@@ -25,13 +25,13 @@ def files_url(host: str, dataset: str) -> str:
     return f"{host}/api/datasets/:persistentId?persistentId={quote(dataset, safe='/:')}"
 
 
-async def find_dataset(host: str, persistent_id: str, own: bool) -> tuple[str, str]:
+async def find_dataset(host: str, persistent_id: str, own: bool, asker: Asker = ask_once) -> tuple[str, str]:
     """Return a dataset's id and its revision; for the id of a file, those of its dataset.
 
     `own`: whether the operator named the host, which then may have a private address. Raises RepoNotFound, HostBusy or
     HostUnavailable.
     """
-    api = Api(_DATAVERSE, host if own else "")
+    api = Api(_DATAVERSE, host if own else "", asker)
     try:
         return persistent_id, await _revision(api, host, persistent_id)
     except RepoNotFound as error:

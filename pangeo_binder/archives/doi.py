@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from .api import Api
+from .api import Api, Asker, ask_once
 
 
-async def find_address(resolver: str, doi: str) -> str:
+async def find_address(resolver: str, doi: str, asker: Asker = ask_once) -> str:
     """Return the address of the page that `doi` leads to. Raises RepoNotFound, HostBusy or HostUnavailable."""
-    api = Api("The DOI resolver", resolver)
+    api = Api("The DOI resolver", resolver, asker)
     answer = await api.read(f"{resolver}/api/handles/{quote(doi, safe='/')}")
     with api.documented():
         for value in answer["values"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..model import Repo
-from .api import Api
+from .api import Api, Asker, ask_once
 from .base import ArchiveFile, ArchiveFiles, is_one_zip
 
 _FIGSHARE: Final = "Figshare"
@@ -19,12 +19,12 @@ def files_url(api: str, article: str, version: str) -> str:
     return f"{api}/articles/{article}/versions/{version}"
 
 
-async def find_version(api: str, article: str, version: str = "") -> str:
+async def find_version(api: str, article: str, version: str = "", asker: Asker = ask_once) -> str:
     """Return the newest version of an article, or `version` if the article has it.
 
     Raises RepoNotFound, HostBusy or HostUnavailable.
     """
-    client = Api(_FIGSHARE, api)
+    client = Api(_FIGSHARE, api, asker)
     answer = await client.read(f"{api}/articles/{article}/versions")
     with client.documented():
         versions = [int(each["version"]) for each in answer]

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from ..errors import RepoTooLarge
 from ..model import Repo
-from .api import Api
+from .api import Api, Asker, ask_once
 from .base import ArchiveFile, ArchiveFiles
 
 _HYDROSHARE: Final = "HydroShare"
@@ -24,12 +24,12 @@ def files_url(address: str, resource: str) -> str:
     return f"{address}/hsapi/resource/{resource}/files/"
 
 
-async def find_version(address: str, resource: str) -> str:
+async def find_version(address: str, resource: str, asker: Asker = ask_once) -> str:
     """Return when a resource was last changed, in seconds of the epoch.
 
     Raises RepoNotFound, HostBusy or HostUnavailable.
     """
-    api = Api(_HYDROSHARE, address)
+    api = Api(_HYDROSHARE, address, asker)
     answer = await api.read(f"{address}/hsapi/resource/{resource}/scimeta/elements")
     with api.documented():
         changed = next((each["start_date"] for each in answer["dates"] if each["type"] == "modified"), "")

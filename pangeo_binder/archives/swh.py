@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 
 from ..errors import BadLink, HostUnavailable, RefNotFound
 from ..model import Repo
-from .api import Api
+from .api import Api, Asker, ask_once
 from .base import ArchiveFile, ArchiveFiles
 
 SWHID: Final = re.compile(r"swh:1:(?P<kind>dir|rev|rel|snp):(?P<id>[0-9a-f]{40})")
@@ -30,12 +30,12 @@ _HOST: Final = "Software Heritage"
 _LATER: Final = "Try again in some minutes."
 
 
-async def find_directory(api: str, swhid: str) -> str:
+async def find_directory(api: str, swhid: str, asker: Asker = ask_once) -> str:
     """Return the identifier of the directory that `swhid` leads to; `api` is the API's address and ends in a slash.
 
     Raises RepoNotFound, RefNotFound, BadLink, HostBusy or HostUnavailable.
     """
-    client = _Client(api)
+    client = _Client(api, asker)
     if (found := SWHID.fullmatch(swhid)) is None:
         raise BadLink("The link does not name files of Software Heritage.", "Use swh:1:dir:… or swh:1:rev:….")
     kind, id_ = found["kind"], found["id"]
@@ -76,9 +76,9 @@ async def list_files(repo: Repo, poll_seconds: float = _POLL_SECONDS) -> Archive
 class _Client:
     """A client of the API at one address."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, asker: Asker = ask_once) -> None:
         self._address = address
-        self._api = Api(_HOST, address)
+        self._api = Api(_HOST, address, asker)
 
     async def ask(self, method: str, path: str, **given: Any) -> dict[str, Any]:
         """Return an answer. Raises RepoNotFound, RepoTooLarge, HostBusy or HostUnavailable."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..errors import RepoNotFound
 from ..model import Repo
-from .api import Api
+from .api import Api, Asker, ask_once
 from .base import ArchiveFile, ArchiveFiles, is_one_zip
 
 _ZENODO: Final = "Zenodo"
@@ -20,12 +20,12 @@ def files_url(address: str, record: str) -> str:
     return f"{address}/api/records/{record}"
 
 
-async def find_record(address: str, record: str) -> str:
+async def find_record(address: str, record: str, asker: Asker = ask_once) -> str:
     """Return the id of a record; for the id of all versions ("concept"), that of the newest one.
 
     Raises RepoNotFound, HostBusy or HostUnavailable.
     """
-    api, url = Api(_ZENODO, address), files_url(address, record)
+    api, url = Api(_ZENODO, address, asker), files_url(address, record)
     try:
         answer = await api.read(url)
     except RepoNotFound as error:

@@ -19,6 +19,7 @@ from ..public_hosts import web_parts
 from .base import ProviderForm
 from .git import validate_url
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 from .records import RecordProvider, path_below, plain_text
 
 _PATH = re.compile(
@@ -42,9 +43,9 @@ class CkanProvider(RecordProvider):
         pattern=r"^https?:\/\/\S+\/dataset\/\S+$",
     )
 
-    def __init__(self, own: Sequence[str] = ()) -> None:
+    def __init__(self, own: Sequence[str] = (), peers: RepositoryPeers | None = None) -> None:
         """`own` are addresses of sites that may be private. Raises ValueError for an invalid one."""
-        super().__init__()
+        super().__init__(peers=peers)
         self._own = tuple(HostedAt(each).url("").rstrip("/") for each in own)
 
     def parse(self, spec: str) -> RepoRef:
@@ -70,7 +71,7 @@ class CkanProvider(RecordProvider):
         site, _, dataset = ref.url.rpartition("/dataset/")
         own = any(path_below(address, ref.url) is not None for address in self._own)
         url = files_url(site, dataset, ref.ref)
-        version = await find_version(site, dataset, ref.ref, own)
+        version = await find_version(site, dataset, ref.ref, own, self._asker)
         revision = f"{dataset}.v{version}" + (f".{ref.ref}" if ref.ref else "")
         return Repo(ref, revision, self.fetch, url + (OWN_HOST if own else ""))
 

@@ -14,6 +14,7 @@ from ..archives.installations import INSTALLATIONS
 from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 from .records import DOI_START, PUBLIC_RESOLVER, RecordProvider, doi_in, path_below
 
 ALL_PUBLIC = "*"
@@ -37,9 +38,14 @@ class DataverseProvider(RecordProvider):
         pattern=rf"^(?:https?:\/\/\S+\/(?:dataset\.xhtml|citation)\?\S*persistentId=\S+|{DOI_START}10\.[0-9]{{4,9}}\/\S+)$",
     )
 
-    def __init__(self, addresses: Sequence[str] = (ALL_PUBLIC,), resolver: str = PUBLIC_RESOLVER) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str] = (ALL_PUBLIC,),
+        resolver: str = PUBLIC_RESOLVER,
+        peers: RepositoryPeers | None = None,
+    ) -> None:
         """`addresses` are those of the installations, `*` for all public ones. Raises ValueError for an invalid one."""
-        super().__init__(resolver)
+        super().__init__(resolver, peers)
         own = (HostedAt(each).url("").rstrip("/") for each in addresses if each != ALL_PUBLIC)
         self._hosts = (*own, *(PUBLIC_DATAVERSES if ALL_PUBLIC in addresses else ()))
 
@@ -52,7 +58,7 @@ class DataverseProvider(RecordProvider):
 
     async def find(self, ref: RepoRef) -> Repo:
         host, own = self._host(ref), self._host(ref) not in PUBLIC_DATAVERSES
-        dataset, revision = await find_dataset(host, ref.url.removeprefix(f"{host}/"), own)
+        dataset, revision = await find_dataset(host, ref.url.removeprefix(f"{host}/"), own, self._asker)
         url = files_url(host, dataset) + (OWN_HOST if own else "")
         return Repo(RepoRef(self.name, f"{host}/{dataset}", ""), revision, self.fetch, url)
 

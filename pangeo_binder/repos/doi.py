@@ -8,6 +8,7 @@ from ..archives.doi import find_address
 from ..errors import BadLink
 from ..model import Click, Link, Repo, RepoRef
 from .base import ProviderForm
+from .hosts import RepositoryPeers
 from .records import DOI_START, PUBLIC_RESOLVER, RecordProvider, doi_in
 
 
@@ -26,9 +27,14 @@ class DoiProvider(RecordProvider):
         pattern=rf"^{DOI_START}10\.[0-9]{{4,9}}\/\S+$",
     )
 
-    def __init__(self, kinds: Sequence[RecordProvider], resolver: str = PUBLIC_RESOLVER) -> None:
+    def __init__(
+        self,
+        kinds: Sequence[RecordProvider],
+        resolver: str = PUBLIC_RESOLVER,
+        peers: RepositoryPeers | None = None,
+    ) -> None:
         """`kinds` are those to which a DOI may lead."""
-        super().__init__(resolver)
+        super().__init__(resolver, peers)
         self._kinds = {kind.name: kind for kind in kinds}
 
     def read(self, text: str) -> RepoRef | None:
@@ -36,7 +42,7 @@ class DoiProvider(RecordProvider):
 
     async def find(self, ref: RepoRef) -> Repo:
         doi = self.repository(ref)
-        named = self._named(doi) or self._named(await find_address(self._resolver, doi))
+        named = self._named(doi) or self._named(await find_address(self._resolver, doi, self._asker))
         if named:
             kind, found = named
             return await kind.find(found)

@@ -12,6 +12,7 @@ from ..archives.figshare import files_url, find_version
 from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 from .records import DOI_START, PUBLIC_RESOLVER, RecordProvider, doi_in, path_below
 
 PUBLIC_FIGSHARE = "https://figshare.com"
@@ -31,10 +32,14 @@ class FigshareProvider(RecordProvider):
     link_hint = "Links look like /v2/figshare/10.6084/m9.figshare.9782777.v1."
 
     def __init__(
-        self, address: str = PUBLIC_FIGSHARE, api: str = PUBLIC_FIGSHARE_API, resolver: str = PUBLIC_RESOLVER
+        self,
+        address: str = PUBLIC_FIGSHARE,
+        api: str = PUBLIC_FIGSHARE_API,
+        resolver: str = PUBLIC_RESOLVER,
+        peers: RepositoryPeers | None = None,
     ) -> None:
         """`address` is that of the archive's pages. Raises ValueError for an invalid one."""
-        super().__init__(resolver)
+        super().__init__(resolver, peers)
         self._address, self._api = (HostedAt(each).url("").rstrip("/") for each in (address, api))
         host = self._address.partition("://")[2].replace(".", r"\.").replace("/", r"\/")
         page = rf"(?:https?:\/\/)?(?:[a-z0-9\-]+\.)*{host}\/(?:account\/)?articles\/\S+"
@@ -54,7 +59,7 @@ class FigshareProvider(RecordProvider):
 
     async def find(self, ref: RepoRef) -> Repo:
         article = _id(ref)
-        version = await find_version(self._api, article, ref.ref)
+        version = await find_version(self._api, article, ref.ref, self._asker)
         return Repo(ref, f"{article}.v{version}", self.fetch, files_url(self._api, article, version))
 
     def repository(self, ref: RepoRef) -> str:

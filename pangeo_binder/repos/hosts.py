@@ -1,4 +1,4 @@
-"""Repository hosts as peers of the binder: one circuit breaker for each host, shared by all kinds of links to it.
+"""Repository hosts and archives as peers: one circuit breaker for each host, shared by all kinds of links to it.
 
 Runs in the binder. Not for the public hosts' names (`pangeo_binder.hosts`).
 """

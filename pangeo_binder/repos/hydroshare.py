@@ -11,6 +11,7 @@ from ..archives.hydroshare import files_url, find_version
 from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 from .records import DOI_START, PUBLIC_RESOLVER, RecordProvider, doi_in, path_below
 
 PUBLIC_HYDROSHARE = "https://www.hydroshare.org"
@@ -27,9 +28,14 @@ class HydroshareProvider(RecordProvider):
     display_name = "HydroShare"
     link_hint = "Links look like /v2/hydroshare/8f7c2f0341ef4180b0dbe97f59130756."
 
-    def __init__(self, address: str = PUBLIC_HYDROSHARE, resolver: str = PUBLIC_RESOLVER) -> None:
+    def __init__(
+        self,
+        address: str = PUBLIC_HYDROSHARE,
+        resolver: str = PUBLIC_RESOLVER,
+        peers: RepositoryPeers | None = None,
+    ) -> None:
         """`address` is that of the archive's pages; its API is below it. Raises ValueError for an invalid one."""
-        super().__init__(resolver)
+        super().__init__(resolver, peers)
         self._address = HostedAt(address).url("").rstrip("/")
         host = self._address.partition("://")[2].removeprefix("www.").replace(".", r"\.").replace("/", r"\/")
         typed = rf"^(?:{DOI_START}10\.4211\/hs\.|(?:https?:\/\/)?(?:www\.)?{host}\/resource\/)?"
@@ -50,7 +56,7 @@ class HydroshareProvider(RecordProvider):
 
     async def find(self, ref: RepoRef) -> Repo:
         resource = self.repository(ref)
-        version = await find_version(self._address, resource)
+        version = await find_version(self._address, resource, self._asker)
         return Repo(ref, f"{resource}.v{version}", self.fetch, files_url(self._address, resource))
 
     def repository(self, ref: RepoRef) -> str:

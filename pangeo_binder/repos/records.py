@@ -14,6 +14,7 @@ from ..errors import BadLink, RepoNotFound
 from ..model import FetchKind, Repo, RepoRef
 from .base import Provenance, Provider
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 
 PUBLIC_RESOLVER = "https://doi.org"
 
@@ -66,8 +67,9 @@ class RecordProvider(Provider):
 
     fetch = FetchKind.ARCHIVE
 
-    def __init__(self, resolver: str = PUBLIC_RESOLVER) -> None:
+    def __init__(self, resolver: str = PUBLIC_RESOLVER, peers: RepositoryPeers | None = None) -> None:
         """`resolver` is the address of the DOI resolver. Raises ValueError for an invalid one."""
+        self._asker = (peers or RepositoryPeers()).ask
         self._resolver = HostedAt(resolver).url("").rstrip("/")
 
     @abstractmethod
@@ -95,7 +97,7 @@ class RecordProvider(Provider):
         doi = doi_in(ref.url, self._resolver) if path_below(self._resolver, ref.url) is not None else ""
         if not doi:
             return ref
-        if found := self.read(await find_address(self._resolver, doi)):
+        if found := self.read(await find_address(self._resolver, doi, self._asker)):
             return found
         raise RepoNotFound(f"This DOI does not lead to a record of {self.display_name}.", self.link_hint)
 

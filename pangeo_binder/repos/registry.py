@@ -82,31 +82,31 @@ def make_providers(hosts: RepositoryHosts = RepositoryHosts(), allow_local: bool
         hosted.append(GistProvider(hosts.gist, hosts.github_api, hosts.allow_secret_gists, addresses, peers=peers))
     if hosts.gitlab:
         hosted.append(GitLabProvider(hosts.gitlab, addresses, peers=peers, token_files=tokens))
-    archives = _archives(hosts)
+    archives = _archives(hosts, peers)
     any_address = GitProvider(allow_local, hosts.own_addresses, peers=peers, token_files=tokens)
     return (any_address, *hosted, *archives) if allow_local else (*hosted, any_address, *archives)
 
 
-def _archives(hosts: RepositoryHosts) -> list[Provider]:
+def _archives(hosts: RepositoryHosts, peers: RepositoryPeers) -> list[Provider]:
     """Return the providers of archives; `doi` stands before the kinds whose forms accept any DOI."""
     resolver = hosts.doi_resolver or PUBLIC_RESOLVER
     records: list[RecordProvider] = []
     if hosts.zenodo:
-        records.append(ZenodoProvider(hosts.zenodo, resolver))
+        records.append(ZenodoProvider(hosts.zenodo, resolver, peers))
     if hosts.figshare:
-        records.append(FigshareProvider(hosts.figshare, hosts.figshare_api, resolver))
+        records.append(FigshareProvider(hosts.figshare, hosts.figshare_api, resolver, peers))
     if hosts.dataverses:
-        records.append(DataverseProvider(hosts.dataverses, resolver))
+        records.append(DataverseProvider(hosts.dataverses, resolver, peers))
     if hosts.hydroshare:
-        records.append(HydroshareProvider(hosts.hydroshare, resolver))
+        records.append(HydroshareProvider(hosts.hydroshare, resolver, peers))
     found: list[Provider] = [*records]
     if hosts.doi_resolver and records:
         before = [each for each in records if each.name in ("zenodo", "figshare")]
-        found.insert(len(before), DoiProvider(records, resolver))
+        found.insert(len(before), DoiProvider(records, resolver, peers))
     if hosts.ckan:
-        found.append(CkanProvider(hosts.ckan_sites))
+        found.append(CkanProvider(hosts.ckan_sites, peers))
     if hosts.software_heritage:
-        found.append(SwhProvider(hosts.software_heritage))
+        found.append(SwhProvider(hosts.software_heritage, peers))
     return found
 
 

@@ -12,6 +12,7 @@ from ..errors import BadLink
 from ..model import FetchKind, Repo, RepoRef
 from .base import Provenance, Provider, ProviderForm
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 from .records import unquoted
 
 PUBLIC_SWH = "https://archive.softwareheritage.org"
@@ -28,9 +29,10 @@ class SwhProvider(Provider):
     fetch = FetchKind.ARCHIVE
     link_hint = "Links look like /v2/swh/swh:1:dir:0123456789abcdef0123456789abcdef01234567."
 
-    def __init__(self, address: str = PUBLIC_SWH) -> None:
+    def __init__(self, address: str = PUBLIC_SWH, peers: RepositoryPeers | None = None) -> None:
         """`address` is that of the archive's pages; its API is below it. Raises ValueError for an invalid one."""
         self._host = HostedAt(address)
+        self._asker = (peers or RepositoryPeers()).ask
         self._api = self._host.url("api/1/")
         host = address.partition("://")[2].rstrip("/").replace(".", r"\.")
         self.form = ProviderForm(
@@ -52,7 +54,7 @@ class SwhProvider(Provider):
         return RepoRef(self.name, self._host.url(core), "")
 
     async def find_revision(self, ref: RepoRef) -> str:
-        return await find_directory(self._api, self._host.path(ref.url))
+        return await find_directory(self._api, self._host.path(ref.url), self._asker)
 
     async def resolve(self, ref: RepoRef) -> Repo:
         directory = await self.find_revision(ref)

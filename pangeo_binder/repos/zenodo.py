@@ -11,6 +11,7 @@ from ..archives.zenodo import files_url, find_record
 from ..model import Repo, RepoRef
 from .base import ProviderForm
 from .hosted import HostedAt
+from .hosts import RepositoryPeers
 from .records import DOI_START, PUBLIC_RESOLVER, RecordProvider, doi_in, path_below
 
 PUBLIC_ZENODO = "https://zenodo.org"
@@ -26,9 +27,14 @@ class ZenodoProvider(RecordProvider):
     display_name = "Zenodo"
     link_hint = "Links look like /v2/zenodo/10.5281/zenodo.3242074."
 
-    def __init__(self, address: str = PUBLIC_ZENODO, resolver: str = PUBLIC_RESOLVER) -> None:
+    def __init__(
+        self,
+        address: str = PUBLIC_ZENODO,
+        resolver: str = PUBLIC_RESOLVER,
+        peers: RepositoryPeers | None = None,
+    ) -> None:
         """`address` is that of the archive's pages; its API is below it. Raises ValueError for an invalid one."""
-        super().__init__(resolver)
+        super().__init__(resolver, peers)
         self._address = HostedAt(address).url("").rstrip("/")
         host = self._address.partition("://")[2].replace(".", r"\.").replace("/", r"\/")
         page = rf"(?:https?:\/\/)?(?:www\.)?{host}\/(?:records?|doi)\/"
@@ -48,7 +54,7 @@ class ZenodoProvider(RecordProvider):
         return self._ref(found[1]) if found else None
 
     async def find(self, ref: RepoRef) -> Repo:
-        record = await find_record(self._address, _id(ref))
+        record = await find_record(self._address, _id(ref), self._asker)
         return Repo(self._ref(record), record, self.fetch, files_url(self._address, record))
 
     def repository(self, ref: RepoRef) -> str:

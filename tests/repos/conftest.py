@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from pangeo_binder import peers
 from tests.repos.gitrepo import git, make_repository
 from tests.repos.gitserver import git_server, unresponsive_server
 
 __all__ = ["git_server", "unresponsive_server"]
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat a request that failed quickly at once."""
+    monkeypatch.setattr(peers, "_WAIT_SECONDS", 0)
 
 
 @pytest.fixture

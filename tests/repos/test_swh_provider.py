@@ -128,7 +128,7 @@ async def test_what_leads_to_no_directory_is_refused(archive: Archive, swhid: st
         ([], [], HostUnavailable),
         ({"directory": "x" * (1 << 20)}, [], HostUnavailable),
         ({}, [429], HostBusy),
-        ({}, [503], HostUnavailable),
+        ({}, [503] * 3, HostUnavailable),
     ],
 )
 async def test_bad_answers_are_one_sentence(

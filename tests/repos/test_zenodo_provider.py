@@ -112,7 +112,7 @@ async def test_files_are_read_in_the_form_of_inveniordm_too(zenodo: ZenodoProvid
 async def test_each_bad_status_is_one_sentence(
     records: RecordServer, zenodo: ZenodoProvider, status: int, error: type[UserError], says: str
 ) -> None:
-    records.server.statuses["/api/records/102"] = [status] * 2
+    records.server.statuses["/api/records/102"] = [status] * 3
     with pytest.raises(error, match=f"Zenodo {says}") as refused:
         await resolved(zenodo, "102")
     assert refused.value.hint
