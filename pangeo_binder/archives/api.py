@@ -6,6 +6,7 @@ Each failure is one sentence that names the archive. Used by the binder and in b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -24,6 +25,7 @@ _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", 
 _REQUESTS: Final = 6
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _LATER: Final = "Try again in a minute."
+_WHOLE: Final = re.compile("[0-9]{1,15}")
 
 Asker = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """Awaits a request to the host of a URL; may repeat it, or refuse it if the host has stopped answering."""
@@ -115,6 +117,13 @@ class Api:
         if status == 429:
             return HostBusy(f"{self.archive} does not answer more questions of this binder now.", _LATER)
         return HostUnavailable(f"{self.archive} does not answer this binder.", _LATER)
+
+
+def whole(value: Any) -> int:
+    """Return a number of an answer, which may also be written as text. Raises ValueError for anything else."""
+    if not _WHOLE.fullmatch(str(value)):
+        raise ValueError("not a whole number")
+    return int(value)
 
 
 def _session(addresses: Addresses) -> aiohttp.ClientSession:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import HostUnavailable, RepoNotFound
 from ..model import Repo
-from .api import Api, Asker, ask_once
+from .api import Api, Asker, ask_once, whole
 from .base import ArchiveFile, ArchiveFiles, trusted_server
 
 PERSISTENT_ID: Final = re.compile(r"(?:doi|hdl|ark|perma):[\w.;:()/+~-]{1,200}", re.ASCII)
@@ -67,7 +67,7 @@ async def _revision(api: Api, host: str, dataset: str) -> str:
 
 
 def _version(version: dict[str, Any]) -> str:
-    return f"v{int(version['versionNumber'])}.{int(version['versionMinorNumber'])}"
+    return f"v{whole(version['versionNumber'])}.{whole(version['versionMinorNumber'])}"
 
 
 def _file(host: str, each: dict[str, Any]) -> ArchiveFile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..model import Repo
-from .api import Api, Asker, ask_once
+from .api import Api, Asker, ask_once, whole
 from .base import ArchiveFile, ArchiveFiles, is_one_zip
 
 _FIGSHARE: Final = "Figshare"
@@ -27,7 +27,7 @@ async def find_version(api: str, article: str, version: str = "", asker: Asker =
     client = Api(_FIGSHARE, api, asker)
     answer = await client.read(f"{api}/articles/{article}/versions")
     with client.documented():
-        versions = [int(each["version"]) for each in answer]
+        versions = [whole(each["version"]) for each in answer]
     if not versions or (version and int(version) not in versions):
         raise client.not_found()
     return version or str(max(versions))

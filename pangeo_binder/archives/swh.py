@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Any, Final
-from urllib.parse import urljoin
+from urllib.parse import urlencode, urljoin
 
 from ..errors import BadLink, HostUnavailable, RefNotFound
 from ..model import Repo
@@ -106,8 +106,9 @@ class _Client:
         """Return what the default branch of a snapshot names. Raises RefNotFound."""
         branch = "HEAD"
         for _ in range(_STEPS):
-            params = {"branches_count": "1", "branches_from": branch}
-            branches = (await self.ask("GET", f"snapshot/{snapshot}/", params=params)).get("branches")
+            # part of the URL, because `params` would be added to a redirect's address again
+            query = urlencode({"branches_count": "1", "branches_from": branch})
+            branches = (await self.ask("GET", f"snapshot/{snapshot}/?{query}")).get("branches")
             found = branches.get(branch) if isinstance(branches, dict) else None
             if not isinstance(found, dict):
                 break
@@ -127,7 +128,9 @@ def _id(answer: dict[str, Any], key: str) -> str:
 
 def _target(answer: dict[str, Any]) -> tuple[str, str]:
     """Return the kind and id of an answer's target. Raises HostUnavailable, or RefNotFound if it is one file."""
-    kind = _NAMES.get(str(answer.get("target_type")))
-    if kind is None:
+    type_ = answer.get("target_type")
+    if not isinstance(type_, str):
+        raise Api(_HOST, "").undocumented()
+    if (kind := _NAMES.get(type_)) is None:
         raise RefNotFound("The link names one file of Software Heritage.", "Name a directory or a revision.")
     return kind, _id(answer, "target")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..errors import RepoNotFound
 from ..model import Repo
-from .api import Api, Asker, ask_once
+from .api import Api, Asker, ask_once, whole
 from .base import ArchiveFile, ArchiveFiles, is_one_zip
 
 _ZENODO: Final = "Zenodo"
@@ -34,7 +34,7 @@ async def find_record(address: str, record: str, asker: Asker = ask_once) -> str
         except RepoNotFound:
             raise error from None
     with api.documented():
-        return str(int(answer["id"]))
+        return str(whole(answer["id"]))
 
 
 async def list_files(repo: Repo) -> ArchiveFiles:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -12,11 +13,27 @@ import pytest
 _POLL_SECONDS = 0.02
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: FileServer
 
     def do_GET(self) -> None:
         self.server.asked.append(f"{self.command} {self.path}")
+        if self.path in self.server.silent:
+            self.server.ends.wait()
+            self.close_connection = True
+            return
+        if self.path in self.server.answers:
+            self._answer(self.server.answers[self.path])
+            return
         statuses = self.server.statuses.get(self.path, [])
         status = statuses.pop(0) if statuses else 200
         if self.path in self.server.moved:
@@ -31,6 +48,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
         self.wfile.write(content)
+
+    def _answer(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
 
     do_POST = do_GET
 
@@ -51,6 +75,11 @@ class FileServer(ThreadingHTTPServer):
         """The statuses of a path's next answers; then 200."""
         self.breaks: set[str] = set()
         """Paths whose connection ends before the whole file was sent."""
+        self.answers: dict[str, Answer] = {}
+        """What paths answer in place of their file."""
+        self.silent: set[str] = set()
+        """Paths that are not answered until the server ends."""
+        self.ends = threading.Event()
         self.asked: list[str] = []
 
 
@@ -67,6 +96,7 @@ def served(server: FileServer) -> Iterator[FileServer]:
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,))
     thread.start()
     yield server
+    server.ends.set()
     server.shutdown()
     thread.join()
     server.server_close()

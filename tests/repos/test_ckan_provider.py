@@ -15,7 +15,8 @@ from pangeo_binder.errors import HostUnavailable, RepoNotFound
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Click
 from pangeo_binder.repos.ckan import CkanProvider
-from tests.contracts.provider import SECRET, Provided, ProviderContract
+from tests.contracts.archive import ArchiveContract
+from tests.contracts.provider import SECRET, Provided
 from tests.repos.recordserver import ACTIVITY, DATA, RecordServer, file_server, records, resolved
 
 __all__ = ["file_server", "records"]
@@ -28,7 +29,7 @@ def ckan(records: RecordServer) -> CkanProvider:
     return CkanProvider((records.url,))
 
 
-class TestCkanProvider(ProviderContract):
+class TestCkanProvider(ArchiveContract):
     """Datasets of CKAN sites."""
 
     @pytest.fixture

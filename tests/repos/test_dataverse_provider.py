@@ -11,7 +11,8 @@ from pangeo_binder.archives.base import list_files
 from pangeo_binder.errors import BadLink, HostUnavailable, RepoNotFound
 from pangeo_binder.model import Click
 from pangeo_binder.repos.dataverse import DataverseProvider
-from tests.contracts.provider import SECRET, Provided, ProviderContract
+from tests.contracts.archive import ArchiveContract
+from tests.contracts.provider import SECRET, Provided
 from tests.repos.recordserver import DATASET, RecordServer, file_server, records, resolved
 
 __all__ = ["file_server", "records"]
@@ -22,7 +23,7 @@ def dataverse(records: RecordServer) -> DataverseProvider:
     return DataverseProvider((records.url,), records.url)
 
 
-class TestDataverseProvider(ProviderContract):
+class TestDataverseProvider(ArchiveContract):
     """Datasets of Dataverse."""
 
     @pytest.fixture

@@ -8,7 +8,8 @@ from pangeo_binder.errors import BadLink, HostUnavailable
 from pangeo_binder.model import Click
 from pangeo_binder.repos.doi import DoiProvider
 from pangeo_binder.repos.registry import RepositoryHosts, make_providers, provider_for
-from tests.contracts.provider import SECRET, Provided, ProviderContract
+from tests.contracts.archive import ArchiveContract
+from tests.contracts.provider import SECRET, Provided
 from tests.repos.recordserver import RecordServer, file_server, records, resolved
 
 __all__ = ["file_server", "records"]
@@ -26,7 +27,7 @@ def doi(hosts: RepositoryHosts) -> DoiProvider:
     return found
 
 
-class TestDoiProvider(ProviderContract):
+class TestDoiProvider(ArchiveContract):
     """DOIs."""
 
     @pytest.fixture

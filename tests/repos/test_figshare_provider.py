@@ -8,7 +8,8 @@ from pangeo_binder.archives.base import list_files
 from pangeo_binder.errors import HostUnavailable, RepoNotFound
 from pangeo_binder.model import Click
 from pangeo_binder.repos.figshare import FigshareProvider
-from tests.contracts.provider import SECRET, Provided, ProviderContract
+from tests.contracts.archive import ArchiveContract
+from tests.contracts.provider import SECRET, Provided
 from tests.repos.recordserver import RecordServer, file_server, records, resolved
 
 __all__ = ["file_server", "records"]
@@ -19,7 +20,7 @@ def figshare(records: RecordServer) -> FigshareProvider:
     return FigshareProvider(records.url, f"{records.url}/v2", records.url)
 
 
-class TestFigshareProvider(ProviderContract):
+class TestFigshareProvider(ArchiveContract):
     """Articles of figshare."""
 
     @pytest.fixture

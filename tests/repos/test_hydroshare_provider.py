@@ -7,7 +7,8 @@ import pytest
 from pangeo_binder.archives.base import list_files
 from pangeo_binder.errors import HostUnavailable, RepoTooLarge
 from pangeo_binder.repos.hydroshare import HydroshareProvider
-from tests.contracts.provider import SECRET, Provided, ProviderContract
+from tests.contracts.archive import ArchiveContract
+from tests.contracts.provider import SECRET, Provided
 from tests.repos.recordserver import RESOURCE, RecordServer, file_server, records, resolved
 
 __all__ = ["file_server", "records"]
@@ -20,7 +21,7 @@ def hydroshare(records: RecordServer) -> HydroshareProvider:
     return HydroshareProvider(records.url, records.url)
 
 
-class TestHydroshareProvider(ProviderContract):
+class TestHydroshareProvider(ArchiveContract):
     """Resources of HydroShare."""
 
     @pytest.fixture

@@ -21,7 +21,8 @@ from pangeo_binder.errors import HostBusy, HostUnavailable, RefNotFound, RepoNot
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import FetchKind, Repo
 from pangeo_binder.repos.swh import SwhProvider
-from tests.contracts.provider import SECRET, Provided, ProviderContract
+from tests.contracts.archive import ArchiveContract
+from tests.contracts.provider import SECRET, Provided
 from tests.repos.fileserver import FileServer, file_server
 
 __all__ = ["file_server"]
@@ -78,7 +79,7 @@ def archive(file_server: FileServer) -> Archive:
     return Archive(file_server)
 
 
-class TestSwhProvider(ProviderContract):
+class TestSwhProvider(ArchiveContract):
     """Directories, revisions, releases and snapshots of Software Heritage."""
 
     @pytest.fixture

@@ -13,7 +13,8 @@ from pangeo_binder.errors import HostBusy, HostUnavailable, RepoNotFound, RepoTo
 from pangeo_binder.git import GitAccess
 from pangeo_binder.model import Click
 from pangeo_binder.repos.zenodo import ZenodoProvider
-from tests.contracts.provider import SECRET, Provided, ProviderContract
+from tests.contracts.archive import ArchiveContract
+from tests.contracts.provider import SECRET, Provided
 from tests.repos.recordserver import RecordServer, file_server, records, resolved
 
 __all__ = ["file_server", "records"]
@@ -24,7 +25,7 @@ def zenodo(records: RecordServer) -> ZenodoProvider:
     return ZenodoProvider(records.url, records.url)
 
 
-class TestZenodoProvider(ProviderContract):
+class TestZenodoProvider(ArchiveContract):
     """Records of Zenodo."""
 
     @pytest.fixture
