@@ -61,8 +61,7 @@ class GistProvider(GitRefs):
     ) -> None:
         super().__init__(GitAccess(timeout_seconds=timeout_seconds, addresses=addresses.trusting(address)), peers)
         self._host = HostedAt(address)
-        self._api = GitHubApi(api, _parse)
-        self._api_url = api.address
+        self._api = GitHubApi(api, _parse, self._peers)
         self._allow_secret = allow_secret
         self.form = ProviderForm(
             label="Gist",
@@ -88,9 +87,7 @@ class GistProvider(GitRefs):
 
     async def find_revision(self, ref: RepoRef) -> str:
         user, id_ = self.repository(ref).split("/")
-        path = f"gists/{id_}"
-        # not repeated, because GitHub counts requests
-        gist = await self._peers.ask(f"{self._api_url}/{path}", lambda: self._api.get(path), repeat=False)
+        gist = await self._api.get(f"gists/{id_}")
         if gist is None or gist.owner.casefold() != user.casefold():
             raise RepoNotFound(f"{user} has no gist {id_}.", "Check the link.")
         if not gist.public and not self._allow_secret:

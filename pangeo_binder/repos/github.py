@@ -50,7 +50,7 @@ class GitHubProvider(GitRefs):
         rules = addresses.trusting(address)
         super().__init__(GitAccess(False, timeout_seconds, rules, token_files), peers)
         self._host = HostedAt(address)
-        self._api = GitHubApi(api, lambda body: read_commit(body, "sha")) if api else None
+        self._api = GitHubApi(api, lambda body: read_commit(body, "sha"), self._peers) if api else None
         self.form = ProviderForm(
             label="GitHub repository",
             placeholder="org/repository",

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from ..binderhub_metrics import GITHUB_RATE_LIMIT
 from .host_api import HostApi
+from .hosts import RepositoryPeers
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,13 @@ class GitHubApi(HostApi[T]):
 
     host = "GitHub"
 
-    def __init__(self, settings: GitHubApiSettings, parse: Callable[[dict[str, object]], T]) -> None:
-        super().__init__(settings.address, parse, _ASKED_AT_MOST[settings.token_file is not None])
+    def __init__(
+        self,
+        settings: GitHubApiSettings,
+        parse: Callable[[dict[str, object]], T],
+        peers: RepositoryPeers | None = None,
+    ) -> None:
+        super().__init__(settings.address, parse, _ASKED_AT_MOST[settings.token_file is not None], peers)
         self._token_file = settings.token_file
 
     def headers(self) -> dict[str, str]:

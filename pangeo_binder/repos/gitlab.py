@@ -38,8 +38,9 @@ class GitLabApi(HostApi[str]):
 
     host = "GitLab"
 
-    def __init__(self, address: str) -> None:
-        super().__init__(f"{address.rstrip('/')}/api/v4", lambda body: read_commit(body, "id"), _ASKED_AT_MOST)
+    def __init__(self, address: str, peers: RepositoryPeers | None = None) -> None:
+        url = f"{address.rstrip('/')}/api/v4"
+        super().__init__(url, lambda body: read_commit(body, "id"), _ASKED_AT_MOST, peers)
 
     def headers(self) -> dict[str, str]:
         return {"Accept": "application/json"}
@@ -68,7 +69,7 @@ class GitLabProvider(GitRefs):
         rules = addresses.trusting(address)
         super().__init__(GitAccess(False, timeout_seconds, rules, token_files), peers)
         self._host = HostedAt(address)
-        self._api = GitLabApi(address)
+        self._api = GitLabApi(address, self._peers)
         self.form = ProviderForm(
             label="GitLab project",
             placeholder="group/project",

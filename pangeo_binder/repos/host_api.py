@@ -20,6 +20,7 @@ import aiohttp
 
 from ..answers import read_object
 from ..errors import HostBusy, HostUnavailable
+from .hosts import RepositoryPeers
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,15 @@ class HostApi(ABC, Generic[T]):
     host: ClassVar[str]
     """The host's name in sentences."""
 
-    def __init__(self, address: str, parse: Callable[[dict[str, object]], T], asked_at_most: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        parse: Callable[[dict[str, object]], T],
+        asked_at_most: int,
+        peers: RepositoryPeers | None = None,
+    ) -> None:
         """`asked_at_most` is how many requests that any link can cause are sent within an hour."""
+        self._peers = peers or RepositoryPeers()
         self._base = f"{address.rstrip('/')}/"
         self._parse = parse
         self._cache: OrderedDict[str, _Cached[T]] = OrderedDict()
@@ -175,15 +183,30 @@ class HostApi(ABC, Generic[T]):
             headers = {**self.headers(), "User-Agent": "pangeo-binder"}
             if cached:
                 headers["If-None-Match"] = cached.etag
-            # no redirects, because a token is for this host only
             async with (
                 aiohttp.ClientSession(timeout=_TIMEOUT) as session,
-                session.get(f"{self._base}{path}", headers=headers, allow_redirects=False) as response,
+                await self._request(session, f"{self._base}{path}", headers) as response,
             ):
                 yield response
         except (aiohttp.ClientError, TimeoutError, KeyError, TypeError, ValueError):
             log.warning("The API of %s did not answer, or not as documented", self.host, exc_info=True)
             raise self._unavailable() from None
+
+    async def _request(
+        self, session: aiohttp.ClientSession, url: str, headers: dict[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Return the answer, whatever it is. Raises HostUnavailable, at once if the host has stopped answering."""
+
+        async def request() -> aiohttp.ClientResponse:
+            try:
+                # no redirects, because a token is for this host only
+                return await session.get(url, headers=headers, allow_redirects=False)
+            except (aiohttp.ClientError, TimeoutError):
+                log.warning("The API of %s did not answer", self.host, exc_info=True)
+                raise self._unavailable() from None
+
+        # not repeated, because hosts count requests
+        return await self._peers.ask(url, request, repeat=False)
 
     async def _read(
         self,

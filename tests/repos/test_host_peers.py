@@ -1,9 +1,9 @@
-"""Archives that stop answering: they are not asked by every launch, and a failure that ends soon is no failure."""
+"""Archives and APIs that stop answering: not every launch asks them, and a failure that ends soon is no failure."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 
 import aiohttp
@@ -12,15 +12,25 @@ import pytest
 from pangeo_binder import peers
 from pangeo_binder.archives import api
 from pangeo_binder.errors import HostBusy, HostUnavailable, RepoNotFound, UserError
+from pangeo_binder.repos import host_api
 from pangeo_binder.repos.base import Provider
+from pangeo_binder.repos.github_api import GitHubApi, GitHubApiSettings
+from pangeo_binder.repos.gitlab import GitLabApi
+from pangeo_binder.repos.host_api import HostApi, read_commit
 from pangeo_binder.repos.registry import RepositoryHosts, make_providers, provider_for
 from pangeo_binder.repos.zenodo import ZenodoProvider
+from tests.repos.fileserver import Answer, FileServer
 from tests.repos.recordserver import DATASET, RESOURCE, RecordServer, file_server, records, resolved
 
 __all__ = ["file_server", "records"]
 
-ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\n{"id": 102}'
+ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\n{"id":"102"}'
 RECORD = "/api/records/102"
+
+
+def github_api(address: str) -> GitHubApi[str]:
+    """Return the API of GitHub at `address`."""
+    return GitHubApi(GitHubApiSettings(address), lambda body: read_commit(body, "id"))
 
 
 class Wedged:
@@ -95,6 +105,34 @@ async def test_a_wedged_archive_is_not_asked_until_its_time_is_over(
     wedged.awake, clock[0] = True, 1031.0
     assert (await resolved(zenodo, "102")).revision == "102"
     assert wedged.asked == 6
+
+
+@pytest.mark.parametrize(("made", "host"), [(github_api, "GitHub"), (GitLabApi, "GitLab")])
+async def test_a_wedged_api_is_not_asked_until_its_time_is_over(
+    wedged: Wedged, made: Callable[[str], HostApi[str]], host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, asking = [1000.0], made(wedged.url)
+    monkeypatch.setattr(peers, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(host_api, "_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
+    for commit in range(5):
+        with pytest.raises(HostUnavailable, match=f"{host} does not answer this binder"):
+            await asking.find(f"commits/{commit}")
+    for _ in range(2):
+        with pytest.raises(HostUnavailable, match="does not answer this binder"):
+            await asking.find("commits/102")
+    assert wedged.asked == 5, "it was asked again"
+
+    wedged.awake, clock[0] = True, 1031.0
+    assert await asking.find("commits/102") == "102"
+
+
+async def test_an_api_that_answers_with_errors_is_asked_for_each_link(file_server: FileServer) -> None:
+    asking = GitLabApi(file_server.url)
+    for commit in range(7):
+        file_server.answers[f"/api/v4/{commit}"] = Answer(503)
+        with pytest.raises(HostUnavailable):
+            await asking.find(str(commit))
+    assert len(file_server.asked) == 7
 
 
 async def test_a_failure_that_ends_soon_is_no_failure(records: RecordServer) -> None:
