@@ -167,7 +167,7 @@ class Killing:
         until("the stack is healthy", self.stack.is_healthy, LEFT_SECONDS)
         self._nothing_is_left(lambda: {name: ids for name, ids in self.unowned().items() if name != "users"})
         self._end_servers()
-        until("no server is left", lambda: not self.stack.servers(), LEFT_SECONDS)
+        self._nothing_is_left(lambda: {"servers": found} if (found := set(self.stack.servers())) else {})
         self._nothing_is_left(lambda: {name: ids for name, ids in self.unowned().items() if name != "users"})
 
     def finish(self) -> None:
@@ -177,7 +177,9 @@ class Killing:
     @staticmethod
     def _nothing_is_left(left: Callable[[], dict[str, set[str]]]) -> None:
         def nothing() -> bool:
-            with suppress(ConnectionError):  # a service that was killed may be about to end when it accepts a request
+            # a service that was killed may be about to end when it accepts a request, or not be back: the health of
+            # a service is kept for some seconds
+            with suppress(OSError, ValueError):
                 return not left()
             return False
 
