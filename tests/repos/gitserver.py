@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import CGIHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,41 @@ _POLL_SECONDS = 0.02
 """How long a server takes at most to notice that it is shut down."""
 
 
+class _Leavable:
+    """A file or socket of a client that may leave: reads then end, and writes are dropped.
+
+    The CGI handler of the standard library leaves its program and its pipes open if a read or write of its own fails.
+    """
+
+    def __init__(self, wrapped: Any) -> None:
+        self._wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+    @property
+    def _sock(self) -> _Leavable:
+        return _Leavable(self._wrapped._sock)
+
+    def recv(self, *args: Any) -> Any:
+        return self._try("recv", *args)
+
+    def read(self, *args: Any) -> Any:
+        return self._try("read", *args)
+
+    def readline(self, *args: Any) -> Any:
+        return self._try("readline", *args)
+
+    def write(self, *args: Any) -> Any:
+        return self._try("write", *args)
+
+    def _try(self, name: str, *args: Any) -> Any:
+        try:
+            return getattr(self._wrapped, name)(*args)
+        except ConnectionError:
+            return b""
+
+
 class GitHandler(CGIHTTPRequestHandler):
     """Handler that serves `/git/<name>` through git's own CGI program and requires a login for `/private/`.
 
@@ -31,6 +67,10 @@ class GitHandler(CGIHTTPRequestHandler):
 
     have_fork = False
     cgi_directories = ["/git"]
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile, self.wfile = _Leavable(self.rfile), _Leavable(self.wfile)
 
     def is_cgi(self) -> bool:
         name, _, rest = self.path.removeprefix("/git/").partition("/")
