@@ -132,7 +132,8 @@ async def test_hostile_steps_find_no_password_and_no_token(cluster, guarded, bui
     settings = RegistrySettings(guarded.address, plain_http=True, credentials=login)
     token = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git", "namespace": NAMESPACE}}
     cluster.apply({**token, "stringData": {"token": "s3cret-of-git"}})
-    look = "env; ls /push-secret /git-token /image /var/run/secrets /proc/1/root/push-secret /proc/1/root/run/secrets"
+    closed, init = ("/push-secret", "/git-token", "/var/run/secrets", "/image"), "/proc/1/root"
+    look = f"env; ls {' '.join(closed)} {init}/push-secret {init}/git-token {init}/run/secrets"
     find = "find / /proc/*/root/ -maxdepth 3 -name '*dockerconfig*' -o -maxdepth 5 -name token | sed s/^/found:/"
     events: list[BuildEvent] = []
     repo = repo_with(f"RUN {look}; {find}; cat /proc/*/environ | tr '\\0' '\\n'; id; echo looked")
@@ -141,7 +142,7 @@ async def test_hostile_steps_find_no_password_and_no_token(cluster, guarded, bui
     log = [event.line for event in events[:-1]]
     assert events[-1].environment and "looked" in log and any(line.startswith("uid=0") for line in log)
     assert log.index(next(line for line in log if line.startswith("Fetching"))) < log.index("looked")
-    for place in ("/push-secret", "/git-token", "/var/run/secrets", "/image"):
+    for place in closed:
         assert any(f"cannot access '{place}'" in line for line in log)
     assert not [line for line in log if line.startswith("found:") or "s3cret" in line or "TOKEN" in line]
 
